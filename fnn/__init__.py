@@ -1,0 +1,1 @@
+"""A functional, stateless neural-network toolkit on NumPy."""

@@ -1,0 +1,68 @@
+"""Checks of the options given to constructors; each returns the checked value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import index
+from typing import Any, TypeAlias
+
+from fnn.errors import OptionError
+
+Number: TypeAlias = float | Callable[[int], float]
+"""A float, or a schedule `step -> float`."""
+
+
+def integer(who: str, name: str, value: Any, *, least: int = 1) -> int:
+    """Return `value` as an int of at least `least`; a float or a bool is refused."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = index(value)
+    except TypeError:
+        raise OptionError(f"{name}: expected an integer, got {value!r}", path=(who,)) from None
+    if number < least:
+        raise OptionError(f"{name}: expected {least} or more, got {number}", path=(who,))
+    return number
+
+
+def real(
+    who: str, name: str, value: Any, *, least: float = -math.inf, below: float = math.inf
+) -> float:
+    """Return `value` as a finite Python float in [least, below).
+
+    NumPy scalars become Python floats, because `float32 * np.float64` is float64 in NumPy 2.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"{name}: expected a number, got {value!r}", path=(who,)) from None
+    if not (math.isfinite(number) and least <= number < below):
+        bounds = f"[{least}, {below})".replace("[-inf", "(-inf")
+        raise OptionError(f"{name}: expected a number in {bounds}, got {value!r}", path=(who,))
+    return number
+
+
+def number(who: str, name: str, value: Any, *, least: float = 0.0, below: float = math.inf) -> Number:
+    """Return a float in [least, below) or a schedule whose values are checked at every step."""
+    if not callable(value):
+        return real(who, name, value, least=least, below=below)
+
+    def at(step: int) -> float:
+        return real(who, f"{name} at step {step}", value(step), least=least, below=below)
+
+    return at
+
+
+def at_step(number: Number, step: int) -> float:
+    """Return the number's value at `step`."""
+    return number(step) if callable(number) else number
+
+
+def sizes(who: str, name: str, value: Any, n_axes: int, *, least: int = 1) -> tuple[int, ...]:
+    """Return one integer per axis; a single one stands for all of them."""
+    if isinstance(value, tuple | list):
+        if len(value) != n_axes:
+            raise OptionError(f"{name}: expected {n_axes} integers, got {value!r}", path=(who,))
+        return tuple(integer(who, name, size, least=least) for size in value)
+    return (integer(who, name, value, least=least),) * n_axes

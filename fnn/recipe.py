@@ -1,0 +1,125 @@
+"""Recipes: a value remembers the call that made it, so that it prints, compares and pickles by it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os.path
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import attrs
+import numpy as np
+
+P = ParamSpec("P")
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, tuple | list) and type(a) is type(b):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    return bool(type(a) is type(b) and a == b)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_show, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)}"
+    return getattr(value, "__name__", None) or repr(value)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Recipe:
+    """A call, kept as a value: `recipe.build()` makes its result anew.
+
+    Options that equal their defaults are left out, and what has no default is given by position, so
+    that `Dense(10)` and `Dense(width=10, bias=True)` have one recipe.
+    """
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
+        """Return the recipe of `call(*args, **kwargs)` in its shortest form."""
+        signature = inspect.signature(call)
+        bound = signature.bind(*args, **kwargs).arguments
+        short: list[Any] = []
+        named: dict[str, Any] = {}
+        for name, parameter in signature.parameters.items():
+            if name not in bound:
+                continue
+            value = bound[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                short.extend(value)
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                named.update(value)
+            elif parameter.default is not parameter.empty and _same(value, parameter.default):
+                continue
+            elif parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
+                named[name] = value
+            else:
+                short.append(value)
+        return cls(call, tuple(short), named)
+
+    def build(self) -> Any:
+        """Make the call again."""
+        return self.call(*self.args, **self.kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        return (
+            self.call is other.call
+            and _same(self.args, other.args)
+            and _same(self.kwargs, other.kwargs)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.call.__qualname__, len(self.args), tuple(sorted(self.kwargs))))
+
+    def __repr__(self) -> str:
+        args = [_show(value) for value in self.args]
+        args += [f"{name}={_show(value)}" for name, value in self.kwargs.items()]
+        return f"{self.call.__name__}({', '.join(args)})"
+
+
+class Made(Protocol):
+    """What `constructor` decorates: functions whose frozen results carry a recipe and a place."""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The call that made this."""
+
+    @property
+    def where(self) -> str:
+        """The file and line of that call."""
+
+
+M = TypeVar("M", bound=Made)
+
+
+def caller() -> str:
+    """Return "file:line" of the nearest frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def constructor(make: Callable[P, M]) -> Callable[P, M]:
+    """Have what `make` returns remember the call and where it stood."""
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> M:
+        value = make(*args, **kwargs)
+        return attrs.evolve(value, recipe=Recipe.of(made, args, kwargs), where=caller())  # type: ignore[misc]
+
+    return made
