@@ -249,7 +249,7 @@ def make_layer(
     init: Callable[[Key, Shape], tuple[Shape, TreeLike, TreeLike]],
     fwd: Callable[..., tuple[Any, TreeLike, Callable[[Any], tuple[TreeLike, Any]]]],
     *,
-    traits: Traits = Traits(),  # noqa: B008 - frozen
+    traits: Traits = Traits(),
 ) -> Layer:
     """Make a layer of `init` and one function that runs forward and returns the way back.
 
