@@ -1,0 +1,82 @@
+"""Chain transforms, and add their updates to the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fnn.errors import FnnError, OptionError
+from fnn.optimizers.transform import Transform, bare, joined, recall
+from fnn.recipe import constructor
+from fnn.tree import EMPTY, TreeLike
+
+
+@constructor
+def chain(*transforms: Transform) -> Transform:
+    """Compose transforms left to right, the gradient entering the first; `chain()` is the identity.
+
+    The memory of each is kept under its kind and count ("momentum_0"); those that remember nothing
+    have no entry. Exactly one of them should bring the minus sign: an optimizer such as `sgd`, or
+    `scale_by_learning_rate`.
+
+    Raises:
+        OptionError: If an argument is not a Transform.
+        TreeError: From `update`, if opt_state was made by another optimizer.
+    """
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for each in transforms:
+        if not isinstance(each, Transform):
+            raise OptionError(f"expected transforms, got {each!r}", path=("chain",))
+        seen[each.name] = seen.get(each.name, -1) + 1
+        names.append(f"{each.name}_{seen[each.name]}")
+    children = tuple(zip(names, transforms, strict=True))
+
+    def init(params: TreeLike) -> TreeLike:
+        states = {name: _inside(name, child, child.init, params) for name, child in children}
+        return {name: own for name, own in states.items() if own}
+
+    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
+        if not isinstance(opt_state, Mapping) or not opt_state.keys() <= set(names):
+            recall(opt_state, *names)
+        new_state = {}
+        for name, child in children:
+            own = opt_state.get(name, EMPTY)
+            updates, moved = _inside(name, child, child.update, updates, own, params, step)
+            if moved:
+                new_state[name] = moved
+        return updates, new_state
+
+    def numbers(step: int) -> dict[str, float]:
+        merged: dict[str, float] = {}
+        for name, child in children:
+            for key, value in _inside(name, child, child.numbers, step).items():
+                merged[f"{name}/{key}" if key in merged else key] = value
+        return merged
+
+    elementwise = all(child.elementwise for child in transforms)
+    return Transform("chain", init, update, elementwise=elementwise, numbers=numbers)
+
+
+def _inside(name: str, child: Transform, fn: Any, *args: Any) -> Any:
+    """Call a child's function, its errors placed under its name in the chain."""
+    try:
+        return bare(fn)(*args)
+    except FnnError as error:
+        raise error.inside(name, child.where)  # noqa: B904 - the same error, with its place
+
+
+def apply_updates(params: TreeLike, updates: TreeLike) -> Any:
+    """Return params + updates, as a Tree.
+
+    Raises:
+        TreeError, ShapeError, DTypeError: If the trees differ in structure, shape or dtype anywhere;
+            names the path. Nothing broadcasts and nothing is promoted.
+    """
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return joined(np.add, params, updates)
+    except FnnError as error:
+        raise error.inside("apply_updates", "")  # noqa: B904 - the same error, with its place

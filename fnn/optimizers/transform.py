@@ -1,0 +1,221 @@
+"""The contract of optimizers: pure transitions of updates and a memory, which chain.
+
+    init(params)                             -> opt_state
+    update(updates, opt_state, params, step) -> updates, opt_state
+
+What goes in first is the gradient; what comes out last carries the minus sign, so that
+`apply_updates(params, updates)` adds. `step` is the one clock, an int from 0 that the caller keeps.
+`opt_state` is a dict of trees named by role, `{}` if nothing is remembered. No argument is written
+to, equal arguments give equal bits, and what comes out is immutable. Wherever a tree is taken, a
+bare array is one too.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+
+from fnn import tree
+from fnn.errors import DTypeError, FnnError, OptionError, TreeError
+from fnn.options import at_step, integer, number
+from fnn.recipe import Recipe
+from fnn.tree import EMPTY, Array, TreeLike
+
+
+class Init(Protocol):
+    """Make the memory for these parameters."""
+
+    def __call__(self, params: Any) -> TreeLike:
+        """Return opt_state."""
+
+
+class Update(Protocol):
+    """Turn gradients, or the updates of the transform before, into updates."""
+
+    def __call__(
+        self, updates: Any, opt_state: Any, params: Any, step: int
+    ) -> tuple[TreeLike, TreeLike]:
+        """Return (updates, opt_state)."""
+
+
+Numbers = Callable[[int], dict[str, float]]
+
+
+def no_numbers(step: int) -> dict[str, float]:
+    """Use no number at any step."""
+    return {}
+
+
+def bare(fn: Any) -> Any:
+    """Return a transform's function as it was written, unplaced and unfrozen."""
+    return getattr(fn, "bare", fn)
+
+
+def _placed(part: str, fn: Any, name: str, where: str) -> Any:
+    """Add the transform's name and place to errors of `fn`, check the clock and freeze trees."""
+    inner = bare(fn)
+
+    @functools.wraps(inner, updated=())
+    def placed(*args: Any, **kwargs: Any) -> Any:
+        try:
+            if part == "init":
+                return tree.freeze(inner(*args, **kwargs))
+            if part == "numbers":
+                return inner(*args, **kwargs)
+            return update(*args, **kwargs)
+        except FnnError as error:
+            raise error.inside(name, where)  # noqa: B904 - the same error, with its place
+
+    def update(updates: Any, opt_state: Any, params: Any, step: int) -> Any:
+        try:
+            # A NumPy integer would make float64 of every number computed from the step.
+            step = integer(name, "step", step, least=0)
+        except OptionError as error:
+            error.path = ()
+            raise
+        # Gradients that overflow are for the loop to report, once and with their place.
+        with np.errstate(over="ignore", invalid="ignore"):
+            new_updates, new_state = inner(updates, opt_state, params, step)
+        return tree.freeze(new_updates), tree.freeze(new_state)
+
+    placed.bare = inner  # type: ignore[attr-defined]
+    return placed
+
+
+@attrs.frozen(eq=False, repr=False)
+class Transform:
+    """A pure map of gradients to updates, with a memory. `init, update = transform`.
+
+    Transforms print as the code that makes them, equal recipes are equal, and they pickle and copy
+    by their recipe.
+
+    Attributes:
+        elementwise: The update of every entry depends on that entry's own numbers and `step` alone,
+            so that one flat vector of all parameters gives the same bits as their tree.
+        numbers: From a step to the numbers used there, for logs and errors: {"learning_rate": 0.1}.
+    """
+
+    name: str
+    init: Init
+    update: Update
+    elementwise: bool = attrs.field(default=False, kw_only=True)
+    numbers: Numbers = attrs.field(default=no_numbers, kw_only=True)
+    recipe: Recipe | None = attrs.field(default=None, kw_only=True)
+    where: str = attrs.field(default="", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        for part in ("init", "update", "numbers"):
+            placed = _placed(part, getattr(self, part), self.name, self.where)
+            object.__setattr__(self, part, placed)
+
+    def _made_by(self) -> Recipe:
+        return self.recipe or Recipe(
+            Transform,
+            (self.name, bare(self.init), bare(self.update)),
+            {"elementwise": self.elementwise, "numbers": bare(self.numbers)},
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.init, self.update))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transform) and self._made_by() == other._made_by()
+
+    def __hash__(self) -> int:
+        return hash(self._made_by())
+
+    def __repr__(self) -> str:
+        return repr(self._made_by())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._made_by(), self.where)
+
+
+def _rebuild(recipe: Recipe, where: str) -> Transform:
+    return attrs.evolve(recipe.build(), where=where)
+
+
+# --- what transforms share ------------------------------------------------------------------
+
+
+def stateless_init(params: TreeLike) -> TreeLike:
+    """Remember nothing."""
+    return EMPTY
+
+
+def zeros_init(*roles: str) -> Init:
+    """Return an init that remembers one tree of zeros, shaped like the parameters, per role."""
+
+    def init(params: TreeLike) -> TreeLike:
+        zeros = tree.map(np.zeros_like, params)
+        return dict.fromkeys(roles, zeros)
+
+    return init
+
+
+def recall(opt_state: Any, *roles: str) -> list[Any]:
+    """Return the trees of `opt_state` in the order of `roles`.
+
+    Raises:
+        TreeError: If it holds anything else: it belongs to another optimizer.
+    """
+    if not isinstance(opt_state, Mapping) or opt_state.keys() != set(roles):
+        got = sorted(opt_state) if isinstance(opt_state, Mapping) else type(opt_state).__name__
+        raise TreeError(f"opt_state: expected {sorted(roles)}, got {got}; from another optimizer?")
+    return [opt_state[role] for role in roles]
+
+
+class _MixedError(Exception):
+    """Two leaves of different dtypes met."""
+
+
+def joined(fn: Callable[[Array, Array], Array], held: TreeLike, updates: TreeLike) -> Any:
+    """Return the tree of fn(h, u) over paired leaves of equal shape and dtype.
+
+    `out = h * decay; out += u` would round a float64 gradient to float32 without a word.
+
+    Raises:
+        TreeError, ShapeError, DTypeError: If structure, shape or dtype differ; names the path.
+    """
+
+    def checked(h: Any, u: Any) -> Array:
+        h, u = np.asarray(h), np.asarray(u)
+        if h.dtype != u.dtype:
+            raise _MixedError
+        return fn(h, u)
+
+    try:
+        return tree.map(checked, held, updates)
+    except _MixedError:
+        for (path, h), (_, u) in zip(tree.items(held), tree.items(updates), strict=True):
+            expected, got = np.asarray(h).dtype, np.asarray(u).dtype
+            if expected != got:
+                break
+        raise DTypeError(f"expected {expected}, got {got}", path=(path or "/",)) from None
+
+
+def numbers_of(who: str, **given: tuple[Any, float]) -> Numbers:
+    """Check every (number or schedule, upper bound) and return what they are at a step.
+
+    Raises:
+        OptionError: If a number is not in [0, bound): at once for floats, at the step for schedules.
+    """
+    checked = {name: number(who, name, value, below=below) for name, (value, below) in given.items()}
+
+    def numbers(step: int) -> dict[str, float]:
+        try:
+            return {name: at_step(value, step) for name, value in checked.items()}
+        except OptionError as error:
+            error.path = ()  # The transform puts its name and place before it.
+            raise
+
+    return numbers
+
+
+def factor(now: Mapping[str, float]) -> float:
+    """Return what a direction is multiplied by: -lr, or 1 for a block that knows no learning rate."""
+    return -now["learning_rate"] if "learning_rate" in now else 1.0
