@@ -1,0 +1,23 @@
+"""Data as values: datasets, batches, codecs, and the loaders that read them from files."""
+
+from fnn.datasets.bundled import digits, parity
+from fnn.datasets.dataset import Batches, Dataset, batches
+from fnn.datasets.idx import read_idx, write_idx
+from fnn.datasets.mnist_files import find_mnist, mnist
+from fnn.datasets.one_hot import OneHot
+from fnn.datasets.pictures import image_folder, read_image
+
+__all__ = [
+    "Batches",
+    "Dataset",
+    "OneHot",
+    "batches",
+    "digits",
+    "find_mnist",
+    "image_folder",
+    "mnist",
+    "parity",
+    "read_idx",
+    "read_image",
+    "write_idx",
+]
