@@ -1,0 +1,69 @@
+"""Losses that are sums over the examples, not means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn.errors import OptionError
+from fnn.losses.checks import check_pred, check_real, check_weight
+from fnn.losses.reduction import Loss, weigh
+from fnn.tree import Array
+
+
+@np.errstate(all="ignore")
+def half_squared_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
+    """Return ½ Σ wᵢ (pred - target)² and its gradient wᵢ (pred - target), divided by nothing.
+
+    The sum runs over examples and all other axes, so that a learning rate that suits one batch
+    size is too large for a bigger one.
+
+    Args:
+        pred: Predictions, shape (batch, ...).
+        target: Real numbers of pred's shape.
+        weight: One weight per example, shape (batch,).
+
+    Raises:
+        ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
+    """
+    who = "half_squared_error"
+    check_pred(who, "pred", pred)
+    check_real(who, "target", target, pred.shape)
+    d = pred - target.astype(pred.real.dtype, copy=False)
+    squares = d * d
+    if weight is not None:
+        squares, d = weigh(squares, d, check_weight(who, weight, len(pred))[0])
+    return np.add.reduce(squares, axis=None) * 0.5, d
+
+
+@attrs.frozen
+class Summed:
+    """A mean turned into the sum over examples."""
+
+    loss: Loss
+
+    @property
+    def __name__(self) -> str:
+        return f"summed({getattr(self.loss, '__name__', self.loss)})"
+
+    @np.errstate(all="ignore")
+    def __call__(self, pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
+        """Return (value, dpred)."""
+        value, dpred = self.loss(pred, target, weight=weight)
+        total = len(pred) if weight is None else check_weight(self.__name__, weight, len(pred))[1]
+        return value * total, dpred * total
+
+
+def summed(loss: Loss) -> Loss:
+    """Return the loss Σ wᵢ ℓᵢ: that of `loss` times Σ wᵢ, the batch size if there are no weights.
+
+    Other axes than that of the examples stay averaged. Gradients grow with the batch size.
+
+    Raises:
+        OptionError: If `loss` is a sum already.
+    """
+    if loss is half_squared_error or isinstance(loss, Summed):
+        raise OptionError(f"expected a mean, {loss.__name__} is a sum already", path=("summed",))
+    return Summed(loss)
