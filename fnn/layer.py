@@ -67,7 +67,7 @@ class Traits:
 
     Attributes:
         mixes_batch: In training an example's output depends on the other examples.
-        stochastic: Training needs a key.
+        stochastic: Training needs a key; a layer that does not say so gets none inside a network.
         has_kinks: Somewhere the derivative jumps.
         complex_safe: Complex perturbations pass through, so that complex-step derivatives are right.
     """
@@ -93,24 +93,52 @@ def bare(fn: Any) -> Any:
     return getattr(fn, "bare", fn)
 
 
-def _placed(fn: Any, name: str, where: str, *, freeze: bool = False) -> Any:
-    """Add the layer's name and place to errors of `fn`, and freeze the trees of an init."""
+def placed_error(error: FnnError | KeyError, name: str, where: str) -> FnnError:
+    """Return the error of a layer called `name` with its place; a missing entry becomes a TreeError."""
+    if isinstance(error, FnnError):
+        return error.inside(name, where)
+    message = f"params or state lack the entry {error}; were they made by another network's init?"
+    placed = TreeError(message, path=(name,), where=where)
+    placed.__cause__ = error
+    return placed
+
+
+def _placed(part: str, fn: Any, name: str, where: str) -> Any:
+    """Add the layer's name and place to errors of its function, and check what goes in and out.
+
+    An init's trees are frozen; a pullback refuses cotangents of another shape, which would broadcast.
+    """
     inner = bare(fn)
 
     @functools.wraps(inner, updated=())
     def placed(*args: Any, **kwargs: Any) -> Any:
         try:
-            if not freeze:
-                return inner(*args, **kwargs)
-            out_shape, params, state = inner(*args, **kwargs)
-            return tuple(out_shape), Tree(params), Tree(state)
-        except FnnError as error:
-            raise error.inside(name, where)  # noqa: B904 - the same error, with its place
-        except KeyError as error:
-            message = f"params or state lack the entry {error}; made by another network's init?"
-            raise TreeError(message, path=(name,), where=where) from error
+            out = inner(*args, **kwargs)
+            if part == "init":
+                out_shape, params, state = out
+                return tuple(out_shape), Tree(params), Tree(state)
+            if part == "vjp":
+                y, state, pullback = out
+                return y, state, _placed_pullback(pullback, y, name, where)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, name, where) from error.__cause__
+        return out
 
     placed.bare = inner  # type: ignore[attr-defined]
+    return placed
+
+
+def _placed_pullback(pullback: Pullback, y: Any, name: str, where: str) -> Pullback:
+    def placed(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+        try:
+            if isinstance(y, np.ndarray):
+                check_array(dy)
+                if dy.shape != y.shape:
+                    raise ShapeError(f"expected a cotangent {y.shape} as y, got {dy.shape}")
+            return pullback(dy, need_dx=need_dx)
+        except FnnError as error:
+            raise placed_error(error, name, where) from error.__cause__
+
     return placed
 
 
@@ -130,10 +158,11 @@ class Layer:
     traits: Traits = attrs.field(default=Traits(), kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
+    is_named: bool = attrs.field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for part in ("init", "apply", "vjp"):
-            placed = _placed(getattr(self, part), self.name, self.where, freeze=part == "init")
+            placed = _placed(part, getattr(self, part), self.name, self.where)
             object.__setattr__(self, part, placed)
 
     def _made_by(self) -> Recipe:
@@ -246,8 +275,8 @@ def elementwise(
 @constructor
 def make_layer(
     name: str,
-    init: Callable[[Key, Shape], tuple[Shape, TreeLike, TreeLike]],
-    fwd: Callable[..., tuple[Any, TreeLike, Callable[[Any], tuple[TreeLike, Any]]]],
+    init: Init,
+    fwd: Callable[..., tuple[Any, Any, Callable[[Any], tuple[Any, Any]]]],
     *,
     traits: Traits = Traits(),
 ) -> Layer:

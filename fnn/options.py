@@ -13,6 +13,10 @@ Number: TypeAlias = float | Callable[[int], float]
 """A float, or a schedule `step -> float`."""
 
 
+def _path(who: str) -> tuple[str, ...]:
+    return (who,) if who else ()  # Nobody: a layer in a network, which puts its own path before it.
+
+
 def integer(who: str, name: str, value: Any, *, least: int = 1) -> int:
     """Return `value` as an int of at least `least`; a float or a bool is refused."""
     try:
@@ -20,9 +24,9 @@ def integer(who: str, name: str, value: Any, *, least: int = 1) -> int:
             raise TypeError
         number = index(value)
     except TypeError:
-        raise OptionError(f"{name}: expected an integer, got {value!r}", path=(who,)) from None
+        raise OptionError(f"{name}: expected an integer, got {value!r}", path=_path(who)) from None
     if number < least:
-        raise OptionError(f"{name}: expected {least} or more, got {number}", path=(who,))
+        raise OptionError(f"{name}: expected {least} or more, got {number}", path=_path(who))
     return number
 
 
@@ -36,10 +40,10 @@ def real(
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise OptionError(f"{name}: expected a number, got {value!r}", path=(who,)) from None
+        raise OptionError(f"{name}: expected a number, got {value!r}", path=_path(who)) from None
     if not (math.isfinite(number) and least <= number < below):
         bounds = f"[{least}, {below})".replace("[-inf", "(-inf")
-        raise OptionError(f"{name}: expected a number in {bounds}, got {value!r}", path=(who,))
+        raise OptionError(f"{name}: expected a number in {bounds}, got {value!r}", path=_path(who))
     return number
 
 
@@ -63,6 +67,6 @@ def sizes(who: str, name: str, value: Any, n_axes: int, *, least: int = 1) -> tu
     """Return one integer per axis; a single one stands for all of them."""
     if isinstance(value, tuple | list):
         if len(value) != n_axes:
-            raise OptionError(f"{name}: expected {n_axes} integers, got {value!r}", path=(who,))
+            raise OptionError(f"{name}: expected {n_axes} integers, got {value!r}", path=_path(who))
         return tuple(integer(who, name, size, least=least) for size in value)
     return (integer(who, name, value, least=least),) * n_axes

@@ -96,8 +96,8 @@ class Tree(dict[str, Any]):
                 value.setflags(write=False)
         return tree
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __or__(self, other: Any) -> Tree:  # type: ignore[override]
         if not isinstance(other, Mapping):
@@ -124,7 +124,7 @@ class Tree(dict[str, Any]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def copy(self) -> Tree:
         """Return the tree itself: nobody can change it."""
@@ -249,7 +249,7 @@ def filter(tree: Mapping[str, TreeLike], keep: Callable[[str, Array], bool]) -> 
 
 
 def _filter(tree: Tree, keep: Callable[[str, Array], bool], prefix: str) -> Tree:
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             branch = _filter(value, keep, f"{prefix}{name}/")  # type: ignore[arg-type]
@@ -271,31 +271,29 @@ def ravel(tree: TreeLike) -> tuple[Array, Callable[[Array], Any]]:
     if len(dtypes) > 1:
         raise DTypeError(f"ravel: expected leaves of one dtype, got {dtypes}")
     vector = np.concatenate([leaf.ravel() for _, leaf in pairs]) if pairs else np.zeros(0, "float32")
-    starts = dict(zip((path for path, _ in pairs), _starts(pairs), strict=True))
+    total, cuts = 0, {}
+    for path, leaf in pairs:
+        cuts[path] = slice(total, total + leaf.size)
+        total += leaf.size
+
+    def plan(node: TreeLike, path: str) -> Any:
+        if not isinstance(node, Mapping):
+            return cuts[path], node.shape
+        return {name: plan(value, f"{path}/{name}" if path else name) for name, value in node.items()}
+
+    whole = plan(tree, "")
+
+    def cut(vector: Array, node: Any) -> Any:
+        if isinstance(node, tuple):
+            return vector[node[0]].reshape(node[1])
+        return Tree.own({name: cut(vector, value) for name, value in node.items()})
 
     def unravel(vector: Array) -> Any:
-        if vector.shape != (size(tree),):
-            raise ShapeError(f"unravel: expected {(size(tree),)}, got {vector.shape}")
-        frozen = _freeze_leaf(vector)
-
-        def cut(node: Any, path: str) -> Any:
-            if not isinstance(node, Mapping):
-                return frozen[starts[path] : starts[path] + node.size].reshape(node.shape)
-            return Tree.own(
-                {name: cut(node[name], f"{path}/{name}" if path else name) for name in node}
-            )
-
-        return cut(tree, "")
+        if vector.shape != (total,):
+            raise ShapeError(f"unravel: expected {(total,)}, got {vector.shape}")
+        return cut(_freeze_leaf(vector), whole)
 
     return vector, unravel
-
-
-def _starts(pairs: list[tuple[str, Array]]) -> list[int]:
-    starts, total = [], 0
-    for _, leaf in pairs:
-        starts.append(total)
-        total += leaf.size
-    return starts
 
 
 def cast(tree: TreeLike, dtype: DTypeLike) -> Any:

@@ -1,0 +1,236 @@
+"""Combinators: functions from layers to a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from fnn.errors import FnnError, OptionError, ShapeError, TreeError
+from fnn.keys import Key
+from fnn.layer import Layer, Pullback, Shape, Traits, bare, placed_error
+from fnn.layers.activation import Identity
+from fnn.recipe import constructor
+from fnn.tree import EMPTY, Tree, TreeLike, freeze
+
+
+@constructor
+def named(name: str, layer: Layer) -> Layer:
+    """Give a layer a path of its own: `named("hidden", Dense(10))` is "hidden", not "dense_0".
+
+    The name also takes part in the layer's random draws.
+
+    Raises:
+        OptionError: If the name is empty or contains "/".
+    """
+    if not isinstance(name, str) or not name or "/" in name:
+        raise OptionError(f"name: expected a string without '/', got {name!r}", path=("named",))
+    _check_layers("named", (layer,))
+    return attrs.evolve(layer, name=name, is_named=True)
+
+
+def _check_layers(who: str, layers: tuple[Any, ...]) -> None:
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = f"; call it: {layer.__name__}(...)" if callable(layer) else ""
+            raise OptionError(f"argument {i}: expected a Layer, got {layer!r}{hint}", path=(who,))
+
+
+def _children(who: str, layers: tuple[Layer, ...]) -> tuple[tuple[str, Layer], ...]:
+    """Name layers by kind and count among their kind, or as they were `named`.
+
+    A child draws from the key folded with its name, so that adding a layer of another kind changes
+    no weight and no mask elsewhere.
+    """
+    _check_layers(who, layers)
+    counts: dict[str, int] = {}
+    children: dict[str, Layer] = {}
+    for layer in layers:
+        name = layer.name
+        if not layer.is_named:
+            counts[layer.name] = counts.get(layer.name, -1) + 1
+            name = f"{layer.name}_{counts[layer.name]}"
+        if name in children:
+            raise OptionError(f"two children are called {name!r}; name one otherwise", path=(who,))
+        children[name] = layer
+    return tuple(children.items())
+
+
+def _check_names(names: frozenset[str], params: Any, state: Any) -> None:
+    for what, tree in (("params", params), ("state", state)):
+        if not tree.keys() <= names:
+            unknown = sorted(tree.keys() - names)
+            raise TreeError(f"expected {what} of {sorted(names)}, got {unknown} beside them")
+
+
+def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
+    """Return init, apply and vjp of the layers one after the other.
+
+    Children without params or state have no entry in those trees.
+    """
+    names = frozenset(name for name, _ in children)
+    # Looked up once: attributes and keys would be asked for again at every step.
+    parts = [
+        (name, layer.where, bare(layer.apply), bare(layer.vjp), layer.traits.stochastic)
+        for name, layer in children
+    ]
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        params: dict[str, Any] = {}
+        state: dict[str, Any] = {}
+        shape = tuple(in_shape)
+        for name, layer in children:
+            try:
+                shape, own_params, own_state = bare(layer.init)(key.fold(name), shape)
+            except (FnnError, KeyError) as error:
+                raise placed_error(error, name, layer.where) from error.__cause__
+            params |= {name: own_params} if own_params else {}
+            state |= {name: own_state} if own_state else {}
+        return shape, params, state
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        _check_names(names, params, state)
+        moved: dict[str, Any] = {}
+        name = where = ""
+        try:
+            for name, where, child, _, stochastic in parts:  # noqa: B007 - the error's place
+                own_key = key.fold(name) if stochastic and key is not None else None
+                own = state.get(name, EMPTY)
+                x, new = child(params.get(name, EMPTY), own, x, train=train, key=own_key)
+                if new is not own:
+                    moved[name] = freeze(new)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, name, where) from error.__cause__
+        return x, _moved(state, moved)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        _check_names(names, params, state)
+        moved: dict[str, Any] = {}
+        pullbacks: list[tuple[str, Pullback]] = []
+        name = where = ""
+        try:
+            for name, where, _, child, stochastic in parts:  # noqa: B007 - the error's place
+                own_key = key.fold(name) if stochastic and key is not None else None
+                own = state.get(name, EMPTY)
+                x, new, back = child(params.get(name, EMPTY), own, x, train=train, key=own_key)
+                pullbacks.append((name, back))
+                if new is not own:
+                    moved[name] = freeze(new)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, name, where) from error.__cause__
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dparams: dict[str, Any] = {}
+            # Nobody needs a derivative before the first layer that has parameters.
+            wanted = len(params)
+            for name, back in reversed(pullbacks):
+                if name in params:
+                    wanted -= 1
+                    own, dy = back(dy, need_dx=need_dx or wanted > 0)
+                    dparams[name] = freeze(own)
+                elif need_dx or wanted > 0:
+                    _, dy = back(dy)
+                else:
+                    break
+            return Tree.own({name: dparams[name] for name in params}), dy if need_dx else None
+
+        return x, _moved(state, moved), pullback
+
+    return init, apply, vjp
+
+
+def _moved(state: Any, moved: dict[str, Any]) -> Any:
+    moved = {name: new for name, new in moved.items() if new or name in state}
+    return Tree(state) | moved if moved else state
+
+
+@constructor
+def serial(*layers: Layer) -> Layer:
+    """Compose layers left to right: y = f_n(… f_2(f_1(x))); `serial()` is the identity.
+
+    Children are called by kind and count ("dense_0", "dense_1"), or as they were `named`; so are
+    their entries in params and state, which they lack if they have neither.
+
+    Raises:
+        OptionError: If an argument is no layer or two children have one name.
+    """
+    children = _children("serial", layers)
+    traits = Traits.joint(tuple(layer.traits for layer in layers))
+    return Layer("serial", *_composed(children), children=children, traits=traits)
+
+
+@constructor
+def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
+    """Add what layers make of x to x itself: y = f_n(… f_1(x)) + shortcut(x).
+
+    The shortcut is the identity unless given; given, its parameters are at "shortcut".
+
+    Raises:
+        OptionError: If an argument is no layer or two children have one name.
+        ShapeError: If the two ways end in different shapes.
+
+    References: He et al. (2016), "Deep residual learning", eq. 1 and 2.
+    """
+    _check_layers("residual", () if shortcut is None else (shortcut,))
+    body = _children("residual", layers)
+    side = (("shortcut", Identity() if shortcut is None else shortcut),)
+    if any(name == "shortcut" for name, _ in body):
+        raise OptionError("two children are called 'shortcut'", path=("residual",))
+    body_init, body_apply, body_vjp = _composed(body)
+    side_init, side_apply, side_vjp = _composed(side)
+
+    def halves(tree: Any) -> tuple[Any, Any]:
+        if "shortcut" not in tree:
+            return tree, EMPTY
+        return {name: tree[name] for name in tree if name != "shortcut"}, {"shortcut": tree["shortcut"]}
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        shape, params, state = body_init(key, in_shape)
+        side_shape, side_params, side_state = side_init(key, in_shape)
+        if shape != side_shape:
+            raise ShapeError(f"expected both ways to end in one shape, got {shape} + {side_shape}")
+        return shape, params | side_params, state | side_state
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        (params_f, params_s), (state_f, state_s) = halves(params), halves(state)
+        y, new_f = body_apply(params_f, state_f, x, train=train, key=key)
+        short, new_s = side_apply(params_s, state_s, x, train=train, key=key)
+        return _sum(y, short), _joined(state, state_f, state_s, new_f, new_s)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        (params_f, params_s), (state_f, state_s) = halves(params), halves(state)
+        y, new_f, back_f = body_vjp(params_f, state_f, x, train=train, key=key)
+        short, new_s, back_s = side_vjp(params_s, state_s, x, train=train, key=key)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dparams_f, dx_f = back_f(dy, need_dx=need_dx)
+            dparams_s, dx_s = back_s(dy, need_dx=need_dx)
+            both = {**dparams_f, **dparams_s}
+            dparams = Tree.own({name: both[name] for name in params})
+            return dparams, dx_f + dx_s if need_dx else None
+
+        return _sum(y, short), _joined(state, state_f, state_s, new_f, new_s), pullback
+
+    children = (*body, *(side if shortcut is not None else ()))
+    traits = Traits.joint(tuple(layer.traits for _, layer in children))
+    return Layer("residual", init, apply, vjp, children=children, traits=traits)
+
+
+def _sum(y: Any, short: Any) -> Any:
+    if y.shape != short.shape:  # It would broadcast, silently.
+        raise ShapeError(f"expected both ways to end in one shape, got {y.shape} + {short.shape}")
+    return y + short
+
+
+def _joined(state: Any, state_f: Any, state_s: Any, new_f: Any, new_s: Any) -> Any:
+    if new_f is state_f and new_s is state_s:
+        return state
+    return Tree({**new_f, **new_s})

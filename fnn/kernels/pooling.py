@@ -1,0 +1,82 @@
+"""Pooling by slices of all windows at once: no argmax, no loop over windows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fnn.kernels.windows import Windows, batch_first, batch_last, pad
+from fnn.tree import Array
+
+
+def max_pool(x: Array, at: Windows) -> Array:
+    """Return the largest value of every window; padding counts as -inf."""
+    z = pad(batch_last(x), at, -np.inf)
+    first, *others = (z[at.slices(offset)] for offset in at.offsets())
+    y = first.copy()
+    for values in others:
+        if np.iscomplexobj(z):
+            # By the real part alone, and the first of equals, so that perturbations decide nothing.
+            np.copyto(y, values, where=values.real > y.real)
+        else:
+            np.maximum(y, values, out=y)
+    return batch_first(y)
+
+
+def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
+    """Return dx: dy of every window at its first maximum in row-major order, 0 elsewhere."""
+    z, best, g = pad(batch_last(x), at, -np.inf), batch_last(y), batch_last(dy)
+    dz = np.zeros(z.shape, g.dtype)
+    free = np.ones(best.shape, bool)
+    for offset in at.offsets():
+        cut = at.slices(offset)
+        hit = z[cut] == best
+        hit &= free
+        free ^= hit
+        dz[cut] += g * hit
+    return batch_first(dz[at.interior()])
+
+
+def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
+    """Return the mean of every window, over the image alone or over the padding's zeros too."""
+    z = pad(batch_last(x), at, 0)
+    first, *others = (z[at.slices(offset)] for offset in at.offsets())
+    y = first.copy()
+    for values in others:
+        y += values
+    return batch_first(y * _inverse_counts(at, y, count_padding=count_padding))
+
+
+def average_pool_vjp(x: Array, dy: Array, at: Windows, *, count_padding: bool) -> Array:
+    """Return dx: every window's dy / count, added where windows overlap."""
+    g = batch_last(dy)
+    g = g * _inverse_counts(at, g, count_padding=count_padding)
+    dz = np.zeros((x.shape[1], *at.padded, x.shape[0]), g.dtype)
+    for offset in at.offsets():
+        dz[at.slices(offset)] += g
+    return batch_first(dz[at.interior()])
+
+
+def _inverse_counts(at: Windows, like: Array, *, count_padding: bool) -> Array:
+    dtype = like.real.dtype
+    if count_padding or at.padded == at.space:
+        return np.array(1 / math.prod(at.size), dtype)
+    inside = pad(np.ones((1, *at.space, 1)), at, 0)
+    counts = np.zeros((1, *at.out, 1))
+    for offset in at.offsets():
+        counts += inside[at.slices(offset)]
+    return (1 / counts).astype(dtype)
+
+
+def global_average_pool(x: Array) -> Array:
+    """Return the mean over all of space, (batch, channels)."""
+    return x.mean(axis=tuple(range(2, x.ndim)))
+
+
+def global_average_pool_vjp(x: Array, dy: Array) -> Array:
+    """Return dx: dy / n at every place, in the memory format of x."""
+    dx = np.empty_like(x, dy.dtype)
+    share = dy / x[0, 0].size if x.size else dy
+    dx[...] = share.reshape(*dy.shape, *(1,) * (x.ndim - 2))
+    return dx

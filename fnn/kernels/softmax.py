@@ -1,0 +1,36 @@
+"""Softmax and its logarithm over the last axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fnn.tree import Array
+
+
+def _shifted(x: Array) -> Array:
+    # Subtracting the maximum leaves the result as it is and keeps exp in [0, 1].
+    return x - x.real.max(axis=-1, keepdims=True)
+
+
+def softmax(x: Array) -> Array:
+    """Return exp(x) / Σ exp(x)."""
+    y = np.exp(_shifted(x))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def softmax_vjp(y: Array, dy: Array) -> Array:
+    """Return dx = y (dy - Σ y dy), the full Jacobian's product."""
+    dx = y * dy
+    return dx - y * dx.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(x: Array) -> Array:
+    """Return x - log Σ exp(x)."""
+    shifted = _shifted(x)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def log_softmax_vjp(y: Array, dy: Array) -> Array:
+    """Return dx = dy - exp(y) Σ dy."""
+    return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)

@@ -1,0 +1,106 @@
+"""Sliding windows: their geometry, and the batch-innermost memory format they run over.
+
+Images are logically (batch, channels, *space) and physically (channels, *space, batch), as a
+transposed view. Every slice of a window then runs over long contiguous stretches, a convolution's
+product lands directly in the next layer's format, and ufuncs keep the order by themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import TypeAlias
+
+import attrs
+import numpy as np
+
+from fnn.errors import OptionError, ShapeError
+from fnn.tree import Array
+
+Pairs: TypeAlias = tuple[tuple[int, int], ...]
+
+
+@attrs.frozen
+class Windows:
+    """Where windows lie along each spatial axis of one image size."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: Pairs
+    space: tuple[int, ...]
+    out: tuple[int, ...]
+    padded: tuple[int, ...]
+
+    def offsets(self) -> list[tuple[int, ...]]:
+        """Return the places inside a window, in row-major order."""
+        return list(itertools.product(*map(range, self.size)))
+
+    def slices(self, offset: tuple[int, ...]) -> tuple[slice, ...]:
+        """Index what lies at `offset` of every window, in a padded (channels, *space, batch) array."""
+        cuts = (
+            slice(at * d, at * d + (n - 1) * s + 1, s)
+            for at, d, n, s in zip(offset, self.dilation, self.out, self.stride, strict=True)
+        )
+        return (slice(None), *cuts)
+
+    def interior(self) -> tuple[slice, ...]:
+        """Index the image itself in its padded array."""
+        cuts = (slice(a, a + n) for (a, _), n in zip(self.pads, self.space, strict=True))
+        return (slice(None), *cuts)
+
+
+@functools.lru_cache(maxsize=1024)
+def windows(
+    space: tuple[int, ...],
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: str | int | Pairs,
+    dilation: tuple[int, ...],
+) -> Windows:
+    """Lay windows over images of size `space`.
+
+    Padding is "valid" (none), "same" (ceil(n / stride) windows, the odd row at the end), a number
+    of rows at every end, or one (before, after) pair per axis.
+
+    Raises:
+        OptionError: If the padding has another number of axes.
+        ShapeError: If a window is larger than the padded image.
+    """
+    extents = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
+    if padding == "same":
+        totals = [
+            max((-(-n // s) - 1) * s + extent - n, 0)
+            for n, s, extent in zip(space, stride, extents, strict=True)
+        ]
+        pads = tuple((total // 2, total - total // 2) for total in totals)
+    elif isinstance(padding, tuple):
+        pads = padding
+        if len(pads) != len(space):
+            raise OptionError(f"padding: expected {len(space)} pairs, got {padding!r}")
+    else:
+        pads = ((0 if padding == "valid" else int(padding),) * 2,) * len(space)
+    padded = tuple(n + a + b for n, (a, b) in zip(space, pads, strict=True))
+    if any(extent > n for extent, n in zip(extents, padded, strict=True)):
+        raise ShapeError(f"expected images of {tuple(extents)} or more after padding, got {padded}")
+    out = tuple((n - e) // s + 1 for n, e, s in zip(padded, extents, stride, strict=True))
+    return Windows(size, stride, dilation, pads, space, out, padded)
+
+
+def batch_last(x: Array) -> Array:
+    """Return (batch, channels, *space) as a contiguous (channels, *space, batch) array."""
+    return np.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
+
+
+def batch_first(z: Array) -> Array:
+    """Return (channels, *space, batch) as a (batch, channels, *space) view."""
+    return z.transpose(-1, *range(z.ndim - 1))
+
+
+def pad(z: Array, at: Windows, value: float) -> Array:
+    """Return z (channels, *space, batch) with its space padded by `value`."""
+    if at.padded == at.space:
+        return z
+    padded = np.full((z.shape[0], *at.padded, z.shape[-1]), value, z.dtype)
+    padded[at.interior()] = z
+    return padded

@@ -1,0 +1,104 @@
+"""Activations: layers without parameters or state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fnn.kernels import activation, softmax
+from fnn.keys import Key
+from fnn.layer import Layer, Pullback, check_array, elementwise, stateless_init
+from fnn.options import real
+from fnn.recipe import constructor
+from fnn.registry import Registry
+from fnn.tree import EMPTY, TreeLike
+
+
+@constructor
+def Identity() -> Layer:
+    """Hand on what comes: y = x."""
+    return elementwise("identity", lambda x: x, lambda x, y, dy: dy)
+
+
+@constructor
+def Relu() -> Layer:
+    """Cut off below zero: y = max(x, 0); the derivative at 0 is 0."""
+    return elementwise("relu", activation.relu, activation.relu_vjp, has_kinks=True)
+
+
+@constructor
+def LeakyRelu(slope: float = 0.01) -> Layer:
+    """Flatten below zero: y = x where x > 0, else slope x; the derivative at 0 is the slope."""
+    slope = real("LeakyRelu", "slope", slope)
+    return elementwise(
+        "leaky_relu",
+        lambda x: activation.leaky_relu(x, slope),
+        lambda x, y, dy: activation.leaky_relu_vjp(x, dy, slope),
+        has_kinks=True,
+    )
+
+
+@constructor
+def Sigmoid() -> Layer:
+    """Squash to (0, 1): y = 1 / (1 + exp(-x)), dy/dx = y (1 - y)."""
+    return elementwise("sigmoid", activation.sigmoid, activation.sigmoid_vjp)
+
+
+@constructor
+def Tanh() -> Layer:
+    """Squash to (-1, 1): y = tanh x, dy/dx = 1 - y²."""
+    return elementwise("tanh", activation.tanh, activation.tanh_vjp)
+
+
+def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, Any], Any]) -> Layer:
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        check_array(x, 2)
+        return f(x), state
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        y, state = apply(params, state, x)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            return EMPTY, f_vjp(y, dy) if need_dx else None
+
+        return y, state, pullback
+
+    return Layer(name, stateless_init, apply, vjp)
+
+
+@constructor
+def Softmax() -> Layer:
+    """Turn scores into probabilities over the last axis: y = exp(x) / Σ exp(x).
+
+    Train on the scores with `softmax_cross_entropy` where you can; after this layer the loss is
+    `cross_entropy`.
+    """
+    return _over_last_axis("softmax", softmax.softmax, softmax.softmax_vjp)
+
+
+@constructor
+def LogSoftmax() -> Layer:
+    """Turn scores into log-probabilities over the last axis: y = x - log Σ exp(x).
+
+    After this layer the loss is `nll`.
+    """
+    return _over_last_axis("log_softmax", softmax.log_softmax, softmax.log_softmax_vjp)
+
+
+ACTIVATIONS: Registry[Callable[[], Layer]] = Registry(
+    "activation",
+    {
+        "identity": Identity,
+        "relu": Relu,
+        "leaky_relu": LeakyRelu,
+        "sigmoid": Sigmoid,
+        "tanh": Tanh,
+        "softmax": Softmax,
+        "log_softmax": LogSoftmax,
+    },
+)
+"""Constructors of activations by name: `ACTIVATIONS["relu"]()`."""

@@ -1,0 +1,73 @@
+"""Affine layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fnn.errors import ShapeError
+from fnn.initializers import Initializer, draw, glorot_uniform, zeros
+from fnn.kernels.affine import affine, affine_vjp
+from fnn.keys import Key
+from fnn.layer import Layer, Pullback, Shape, check_array, check_precision
+from fnn.options import integer
+from fnn.recipe import constructor
+from fnn.tree import EMPTY, Array, Tree, TreeLike
+
+
+@constructor
+def Dense(
+    width: int,
+    *,
+    bias: bool = True,
+    init_w: Initializer = glorot_uniform,
+    init_b: Initializer = zeros,
+) -> Layer:
+    """Map the last axis affinely to `width` features: y = x w + b.
+
+    All axes before the last are kept: (batch, n_in) or (batch, ..., n_in).
+
+    Params:
+        w: Weights, shape (n_in, width), drawn by `init_w`.
+        b: Biases, shape (width,), drawn by `init_b`; absent if `bias` is False.
+
+    Raises:
+        ShapeError: If the inputs have no feature axis, or another number of features than w.
+        DTypeError: If the inputs' precision is not that of w.
+    """
+    width = integer("Dense", "width", width)
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        if not in_shape or in_shape[-1] < 1:
+            raise ShapeError(f"expected a feature axis of 1 or more, got in_shape={in_shape}")
+        n_in = in_shape[-1]
+        params = {"w": draw(init_w, key.fold("w"), (n_in, width), n_in, width)}
+        if bias:
+            params["b"] = draw(init_b, key.fold("b"), (width,), n_in, width)
+        return (*in_shape[:-1], width), params, EMPTY
+
+    def check(w: Array, x: Any) -> None:
+        check_array(x, 2)
+        if x.shape[-1] != w.shape[0]:
+            raise ShapeError(f"expected last axis {w.shape[0]}, got {x.shape}")
+        check_precision(x, w)
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        w = params["w"]
+        check(w, x)
+        return affine(x, w, params["b"] if bias else None), state
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        w = params["w"]
+        check(w, x)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dw, db, dx = affine_vjp(x, w, dy, bias=bias, need_dx=need_dx)
+            return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
+
+        return affine(x, w, params["b"] if bias else None), state, pullback
+
+    return Layer("dense", init, apply, vjp)

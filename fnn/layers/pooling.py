@@ -1,0 +1,145 @@
+"""Pooling layers over images (batch, channels, *space)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fnn.errors import ShapeError
+from fnn.kernels.pooling import (
+    average_pool,
+    average_pool_vjp,
+    global_average_pool,
+    global_average_pool_vjp,
+    max_pool,
+    max_pool_vjp,
+)
+from fnn.kernels.windows import Windows
+from fnn.keys import Key
+from fnn.layer import Layer, Pullback, Shape, Traits, check_array
+from fnn.layers.convolution import Padding, Sizes, check_padding, check_sizes, lay
+from fnn.recipe import constructor
+from fnn.tree import EMPTY, TreeLike
+
+
+def _laid(space: Shape, window: Any, stride: Any, padding: Any) -> Windows:
+    at = lay(space, window, stride, padding)
+    if any(side >= k for pair, k in zip(at.pads, at.size, strict=True) for side in pair):
+        # Else a window could lie in the padding alone: -inf, or a mean over nothing.
+        raise ShapeError(f"expected less padding than the window {at.size}, got {at.pads}")
+    return at
+
+
+def _pool(who: str, name: str, window: Any, stride: Any, padding: Any, pool: Any) -> Layer:
+    """Make a pooling layer; `pool(x, at)` returns y and dy -> dx."""
+    window = check_sizes(who, "window", window)
+    stride = window if stride is None else check_sizes(who, "stride", stride)
+    padding = check_padding(who, padding)
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        if len(in_shape) < 2:
+            raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
+        at = _laid(in_shape[1:], window, stride, padding)
+        return (in_shape[0], *at.out), EMPTY, EMPTY
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        check_array(x, 3)
+        y, back = pool(x, _laid(x.shape[2:], window, stride, padding))
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            return EMPTY, back(dy) if need_dx else None
+
+        return y, state, pullback
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        y, state, _ = vjp(params, state, x)
+        return y, state
+
+    return Layer(name, init, apply, vjp, traits=Traits(has_kinks=name == "max_pool"))
+
+
+@constructor
+def MaxPool(window: Sizes, *, stride: Sizes | None = None, padding: Padding = "valid") -> Layer:
+    """Take the largest value of every window: y[n, c, i] = max_k x[n, c, at i + k].
+
+    Rows that fill no whole window are left out ("valid"). Padding counts as -inf. Where values
+    tie, the whole derivative goes to the first of them in row-major order.
+
+    Args:
+        window: Size along each spatial axis; one integer applies to every axis.
+        stride: Step between windows, the window's size by default.
+        padding: As for `Conv`, less than the window on each side.
+
+    Raises:
+        OptionError: If an option is out of range or has another number of axes.
+        ShapeError: If the window is larger than the padded image, or the padding than the window.
+    """
+
+    def pool(x: Any, at: Windows) -> Any:
+        y = max_pool(x, at)
+        return y, lambda dy: max_pool_vjp(x, y, dy, at)
+
+    return _pool("MaxPool", "max_pool", window, stride, padding, pool)
+
+
+@constructor
+def AvgPool(
+    window: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Padding = "valid",
+    count_padding: bool = False,
+) -> Layer:
+    """Take the mean of every window: y[n, c, i] = mean_k x[n, c, at i + k].
+
+    Args:
+        window: Size along each spatial axis; one integer applies to every axis.
+        stride: Step between windows, the window's size by default.
+        padding: As for `Conv`, less than the window on each side.
+        count_padding: Whether the padding's zeros count in the mean.
+
+    Raises:
+        OptionError: If an option is out of range or has another number of axes.
+        ShapeError: If the window is larger than the padded image, or the padding than the window.
+    """
+
+    def pool(x: Any, at: Windows) -> Any:
+        y = average_pool(x, at, count_padding=count_padding)
+        return y, lambda dy: average_pool_vjp(x, dy, at, count_padding=count_padding)
+
+    return _pool("AvgPool", "avg_pool", window, stride, padding, pool)
+
+
+@constructor
+def GlobalAvgPool() -> Layer:
+    """Take the mean over all of space: (batch, channels, *space) to (batch, channels).
+
+    Raises:
+        ShapeError: If the examples have no spatial axis.
+    """
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        if len(in_shape) < 2 or 0 in in_shape:
+            raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
+        return in_shape[:1], EMPTY, EMPTY
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        check_array(x, 3)
+        return global_average_pool(x), state
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        y, state = apply(params, state, x)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            return EMPTY, global_average_pool_vjp(x, dy) if need_dx else None
+
+        return y, state, pullback
+
+    return Layer("global_avg_pool", init, apply, vjp)

@@ -1,0 +1,67 @@
+"""Layers that only change an example's shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fnn.errors import OptionError, ShapeError
+from fnn.keys import Key
+from fnn.layer import Layer, Pullback, Shape, check_array
+from fnn.options import integer
+from fnn.recipe import constructor
+from fnn.tree import EMPTY, TreeLike
+
+
+def _reshaped(name: str, out_shape: Any) -> Layer:
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        return out_shape(tuple(in_shape)), EMPTY, EMPTY
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        check_array(x)
+        return x.reshape(x.shape[0], *out_shape(x.shape[1:])), state
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        y, state = apply(params, state, x)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            return EMPTY, dy.reshape(x.shape) if need_dx else None
+
+        return y, state, pullback
+
+    return Layer(name, init, apply, vjp)
+
+
+@constructor
+def Flatten() -> Layer:
+    """Lay every example's numbers in a row, in row-major order: (batch, ...) to (batch, n)."""
+    return _reshaped("flatten", lambda in_shape: (math.prod(in_shape),))
+
+
+@constructor
+def Reshape(shape: Shape) -> Layer:
+    """Give every example `shape`, in row-major order; one axis may be -1 and follows from the rest.
+
+    Raises:
+        OptionError: If an axis is neither -1 nor 1 or more, or two are -1.
+        ShapeError: If the numbers of an example do not fill the shape.
+    """
+    given = shape if isinstance(shape, tuple | list) else (shape,)
+    axes = tuple(integer("Reshape", "shape", n, least=-1) for n in given)
+    if 0 in axes or axes.count(-1) > 1:
+        raise OptionError(
+            f"shape: expected axes of 1 or more, one of them -1, got {shape}", path=("Reshape",)
+        )
+    known = math.prod(n for n in axes if n != -1)
+
+    def out_shape(in_shape: Shape) -> Shape:
+        size = math.prod(in_shape)
+        if size % known or (-1 not in axes and size != known):
+            raise ShapeError(f"expected examples that fill {axes}, got {in_shape} ({size} numbers)")
+        return tuple(size // known if n == -1 else n for n in axes)
+
+    return _reshaped("reshape", out_shape)
