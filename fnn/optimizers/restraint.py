@@ -113,7 +113,8 @@ def freeze(paths: str | Iterable[str]) -> Transform:
         OptionError: If a path is not a non-empty string.
         TreeError: From `init` and `update`, if the tree has no such path; says what there is.
     """
-    kept = [paths] if isinstance(paths, str) else list(paths)
+    one = isinstance(paths, str) or not isinstance(paths, Iterable)
+    kept: list[Any] = [paths] if one else list(paths)
     for path in kept:
         if not isinstance(path, str) or not path:
             message = f"paths: expected names such as 'dense_0/w', got {path!r}"

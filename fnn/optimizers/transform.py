@@ -191,10 +191,9 @@ def joined(fn: Callable[[Array, Array], Array], held: TreeLike, updates: TreeLik
     try:
         return tree.map(checked, held, updates)
     except _MixedError:
-        for (path, h), (_, u) in zip(tree.items(held), tree.items(updates), strict=True):
-            expected, got = np.asarray(h).dtype, np.asarray(u).dtype
-            if expected != got:
-                break
+        pairs = zip(tree.items(held), tree.items(updates), strict=True)
+        dtypes = ((path, np.asarray(h).dtype, np.asarray(u).dtype) for (path, h), (_, u) in pairs)
+        path, expected, got = next(each for each in dtypes if each[1] != each[2])
         raise DTypeError(f"expected {expected}, got {got}", path=(path or "/",)) from None
 
 
