@@ -57,7 +57,7 @@ def _download(pooch: Any, url: str, path: Path, sha256: str) -> None:
         sink = _Sink(file)
         downloader(url, sink, None)
         if sink.sum.hexdigest() != sha256:
-            got = f"{sink.size} bytes of {sink.sum.hexdigest()}, {describe(sink.start)}"
+            got = f"{describe(sink.start)} ({sink.size} bytes, sha256 {sink.sum.hexdigest()})"
             raise DataError(f"expected sha256 {sha256}, got {got}")
 
 
