@@ -153,3 +153,9 @@ def test_whole_and_part_of_a_layer_may_both_be_frozen():
     params = draw(0)
     moved, _ = run(chain(sgd(0.1), freeze(["dense_0", "dense_0/w"])), params, [draw(1)])
     assert same_bits(moved["dense_0"], params["dense_0"])
+
+
+def test_the_norm_of_float32_gradients_is_summed_in_float64():
+    grads = np.random.default_rng(0).normal(size=100_000).astype("float32")
+    exact = math.sqrt(math.fsum(float(g) ** 2 for g in grads))
+    assert global_norm(grads) == pytest.approx(exact, rel=1e-13)

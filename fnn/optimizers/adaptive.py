@@ -1,4 +1,8 @@
-"""Transforms that divide every gradient by the size of its own history."""
+"""Transforms that divide every gradient by the size of its own history.
+
+A square beyond what the dtype holds (of 1.8e19 in float32) leaves that entry's history at inf, and
+the entry standing still, as in other libraries; `clip_by_global_norm` before it keeps that away.
+"""
 
 from __future__ import annotations
 
