@@ -1,129 +1,157 @@
-"""Pictures as arrays, from one file and from a folder with one subfolder per class."""
+"""Pictures: one PNG each, the same bytes every time, whatever the data look like."""
 
-from __future__ import annotations
-
-import re
+import io
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from fnn.datasets import (
-    image_folder,
-    read_image,
+from fnn import pictures
+from fnn.errors import DataError, ShapeError
+
+imread = pytest.importorskip("matplotlib.image").imread
+
+IMAGES = np.random.Generator(np.random.Philox(0)).random((30, 8, 8))
+WEIGHTS = np.random.Generator(np.random.Philox(1)).normal(size=6400)
+LABELS = np.arange(30) % 10
+
+PICTURES = {
+    "curves": lambda path: pictures.curves(
+        path,
+        {"train": [2.0, 1.0, 0.5], "test": [2.1, 1.2]},
+        title="Loss",
+        ylabel="loss",
+        from_zero=True,
+    ),
+    "one point": lambda path: pictures.curves(path, {"loss": [0.3]}, title="t", ylabel="y"),
+    "gaps": lambda path: pictures.curves(
+        path, {"_hidden": [1.0, np.nan, np.inf, 2.0], "none": []}, title="t", ylabel="y"
+    ),
+    "many points": lambda path: pictures.curves(
+        path, {"loss": 1 / np.arange(1, 10_001)}, title="t", ylabel="y", xlabel="step"
+    ),
+    "many series": lambda path: pictures.curves(
+        path, {f"seed {i}": [i, 1.0] for i in range(14)}, title="t", ylabel="y"
+    ),
+    "grid": lambda path: pictures.image_grid(
+        path,
+        IMAGES[:7, None],
+        [str(i) for i in range(7)],
+        columns=3,
+        title="Classes",
+        colors=["red"] * 7,
+    ),
+    "flat grid": lambda path: pictures.image_grid(path, IMAGES.reshape(30, 64), ["a"] * 30, columns=8),
+    "a blank image": lambda path: pictures.image_grid(path, np.zeros((1, 4, 6)), ["blank"], columns=1),
+    "nothing but nan": lambda path: pictures.image_grid(
+        path, np.full((1, 2, 2), np.nan), ["a"], columns=1
+    ),
+    "right and wrong": lambda path: pictures.right_and_wrong(
+        path, IMAGES, np.where(LABELS == 3, 5, LABELS), LABELS, names=[*"abcdefgh", "$i$", "$\\j"]
+    ),
+    "none wrong": lambda path: pictures.right_and_wrong(path, IMAGES, LABELS, LABELS),
+    "none right": lambda path: pictures.right_and_wrong(path, IMAGES[:1], LABELS[:1] + 1, LABELS[:1]),
+    "at most two": lambda path: pictures.right_and_wrong(path, IMAGES, LABELS, LABELS, most=2),
+    "convolution": lambda path: pictures.filters(path, WEIGHTS[:100].reshape(4, 1, 5, 5)),
+    "three channels": lambda path: pictures.filters(path, WEIGHTS[:135].reshape(5, 3, 3, 3)),
+    "dense": lambda path: pictures.filters(path, WEIGHTS[:6400].reshape(64, 100)),
+    "zero weights": lambda path: pictures.filters(path, np.zeros((1, 1, 3, 3))),
+    "confusion": lambda path: pictures.confusion(path, np.diag(np.arange(10))),
+    "named confusion": lambda path: pictures.confusion(path, np.ones((2, 2), int), ["cat", "elephant"]),
+    "wide confusion": lambda path: pictures.confusion(path, np.eye(100)),
+    "empty confusion": lambda path: pictures.confusion(path, np.zeros((3, 3), int)),
+    "probabilities": lambda path: pictures.probabilities(path, IMAGES[0], np.full(10, 0.1)),
+    "many classes": lambda path: pictures.probabilities(
+        path, IMAGES[0].ravel(), np.eye(100)[7], [f"class {i}" for i in range(100)]
+    ),
+    "one channel": lambda path: pictures.probabilities(path, IMAGES[:1], np.array([1.0])),
+}
+
+
+@pytest.mark.parametrize("what", PICTURES)
+def test_every_picture_is_a_png_with_something_in_it_and_has_equal_bytes_again(tmp_path, what):
+    draw = PICTURES[what]
+    path = draw(tmp_path / "new folder" / "a.png")
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert b"Software" not in content
+    pixels = imread(io.BytesIO(content))
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 2
+    assert draw(tmp_path / "b.png").read_bytes() == content
+
+
+def test_a_single_point_is_drawn_in_the_colour_of_its_series(tmp_path):
+    path = pictures.curves(tmp_path / "a.png", {"loss": [0.3]}, title="", ylabel="")
+    pixels = imread(path)[..., :3]
+    blue = np.array([0x00, 0x72, 0xB2]) / 255
+    assert np.sum(np.all(np.abs(pixels - blue) < 0.02, axis=-1)) > 20
+
+
+def test_images_are_drawn_upright_and_dark_where_high(tmp_path):
+    image = np.zeros((1, 2, 2))
+    image[0, 0, 0] = 1
+    path = pictures.image_grid(tmp_path / "a.png", image, [""], columns=1)
+    pixels = imread(path)[..., :3].mean(axis=-1)
+    dark = np.argwhere(pixels < 0.1).mean(axis=0)
+    assert np.all(dark < np.array(pixels.shape) / 2)
+
+
+def test_drawing_changes_no_setting_and_needs_no_pyplot(tmp_path):
+    code = (
+        "import matplotlib, sys, fnn.pictures as p; before = matplotlib.rcParams.copy();"
+        f"p.curves({str(tmp_path / 'a.png')!r}, {{'a': [1, 2]}}, title='', ylabel='');"
+        "assert dict.__eq__(matplotlib.rcParams, before); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_this_module_imports_no_matplotlib():
+    code = "import sys, fnn.pictures; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "fnn\[plot\]"'):
+        pictures.require()
+    with pytest.raises(ImportError, match=r"fnn\[plot\]"):
+        pictures.curves(tmp_path / "a.png", {"a": [1]}, title="", ylabel="")
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda p: pictures.curves(p, {}, title="", ylabel=""), DataError, "one series"),
+        (lambda p: pictures.curves(p, {"a": []}, title="", ylabel=""), DataError, "one series"),
+        (lambda p: pictures.image_grid(p, IMAGES, ["a"], columns=2), ShapeError, "a title per image"),
+        (lambda p: pictures.image_grid(p, IMAGES[:0], [], columns=2), ShapeError, "a title per image"),
+        (
+            lambda p: pictures.image_grid(p, np.ones((2, 3)), ["", ""], columns=1),
+            ShapeError,
+            "flat squares",
+        ),
+        (
+            lambda p: pictures.image_grid(p, np.ones((2, 3, 4, 4)), [], columns=1),
+            ShapeError,
+            "flat squares",
+        ),
+        (
+            lambda p: pictures.right_and_wrong(p, IMAGES, LABELS[:3], LABELS),
+            ShapeError,
+            "class per image",
+        ),
+        (lambda p: pictures.right_and_wrong(p, IMAGES[:0], [], []), ShapeError, "class per image"),
+        (lambda p: pictures.filters(p, np.ones((5, 4))), ShapeError, "square, width"),
+        (lambda p: pictures.filters(p, np.ones((0, 1, 3, 3))), ShapeError, "square, width"),
+        (lambda p: pictures.confusion(p, np.ones((2, 3))), ShapeError, "square"),
+        (lambda p: pictures.confusion(p, np.ones((2, 2)), ["a"]), ShapeError, "name per class"),
+        (lambda p: pictures.probabilities(p, IMAGES[:2], np.ones(2)), ShapeError, "one image"),
+        (lambda p: pictures.probabilities(p, IMAGES[0], np.ones((2, 2))), ShapeError, "a vector"),
+        (lambda p: pictures.probabilities(p, IMAGES[0], [0.5, np.nan]), DataError, r"\[0, 1\]"),
+    ],
 )
-from fnn.errors import DataError, OptionError
-
-
-@pytest.fixture
-def image():
-    return pytest.importorskip("PIL.Image", reason="pictures need Pillow (extra `data`)")
-
-
-def paint(image, path, values, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.fromarray(np.asarray(values, np.uint8)).save(path, **options)
-
-
-def test_a_picture_is_read_as_channels_height_width_from_0_to_1(tmp_path, image):
-    values = np.zeros((3, 5, 3), np.uint8)
-    values[1, 4] = [255, 51, 0]
-    paint(image, tmp_path / "a.png", values)
-    color = read_image(tmp_path / "a.png", size=(3, 5), gray=False)
-    assert color.dtype == np.float32
-    assert not color.flags.writeable
-    np.testing.assert_array_equal(color, values.transpose(2, 0, 1) / np.float32(255))
-    assert read_image(str(tmp_path / "a.png"), size=(3, 5)).shape == (1, 3, 5)
-    assert read_image(tmp_path / "a.png").shape == (1, 28, 28)
-    assert read_image(tmp_path / "a.png", size=9, gray=False).shape == (3, 9, 9)
-
-
-def test_what_is_transparent_is_white(tmp_path, image):
-    values = np.zeros((2, 2, 4), np.uint8)
-    values[0, 0, 3] = 255
-    paint(image, tmp_path / "a.png", values)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", size=2)[0], [[0, 1], [1, 1]])
-    image.open(tmp_path / "a.png").convert("P").save(tmp_path / "p.png", transparency=bytes([0] * 256))
-    np.testing.assert_array_equal(read_image(tmp_path / "p.png", size=2)[0], np.ones((2, 2)))
-
-
-def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, image):
-    image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)).save(tmp_path / "a.png")
-    grays = read_image(tmp_path / "a.png", size=2)[0]
-    np.testing.assert_array_equal(grays, np.array([[0, 100], [200, 255]], np.float32) / np.float32(255))
-
-
-def test_a_folder_of_pictures_is_read_by_sorted_class_and_name(tmp_path, image):
-    for name, value in {"b/2": 102, "b/1": 51, "a/9": 255, "c/x": 0}.items():
-        paint(image, tmp_path / f"{name}.png", np.full((4, 4), value))
-    for hidden in (".DS_Store", "a/.hidden", "labels.txt"):
-        (tmp_path / hidden).write_text("no picture")
-    (tmp_path / ".git").mkdir()
-    dataset, names = image_folder(tmp_path, size=(2, 3))
-    assert names == ("a", "b", "c")
-    assert repr(dataset) == "Dataset(x: float32[4, 1, 2, 3], y: int64[4])"
-    np.testing.assert_array_equal(dataset.y, [0, 1, 1, 2])
-    np.testing.assert_allclose(dataset.x[:, 0, 0, 0], [1, 0.2, 0.4, 0], rtol=1e-6)
-    flat, _ = image_folder(str(tmp_path), size=5, gray=False, flat=True)
-    assert flat.x.shape == (4, 75)
-
-
-def test_a_folder_without_classes_or_pictures_is_refused(tmp_path, image):
-    with pytest.raises(
-        DataError, match="nowhere: expected a folder with one subfolder per class, got none"
-    ):
-        image_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="expected one subfolder per class, got none"):
-        image_folder(tmp_path)
-    (tmp_path / "cats").mkdir()
-    (tmp_path / "cats" / ".hidden").touch()
-    with pytest.raises(DataError, match="cats: expected at least one picture, got none"):
-        image_folder(tmp_path)
-
-
-def test_what_is_no_picture_is_refused_by_name(tmp_path, image):
-    (tmp_path / "cats").mkdir()
-    (tmp_path / "cats" / "notes.txt").write_text("meow")
-    with pytest.raises(DataError, match=r"notes.txt: expected a picture that can be read"):
-        image_folder(tmp_path)
-    with pytest.raises(DataError, match="cats: expected a picture, got something that is not a file"):
-        read_image(tmp_path / "cats")
-    with pytest.raises(DataError, match=r"no.png: expected a picture, got nothing"):
-        read_image(tmp_path / "no.png")
-    image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "f.tiff")
-    with pytest.raises(DataError, match=r"f.tiff: .* floating-point pixels"):
-        read_image(tmp_path / "f.tiff")
-    for size in (0, (28,), (28, 28.0), (1, 2, 3)):
-        with pytest.raises(OptionError, match="read_image: size: expected"):
-            read_image(tmp_path / "f.tiff", size=size)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.bmp", "a.tiff"])
-def test_a_truncated_picture_is_refused_or_read_without_a_warning(tmp_path, image, name):
-    values = np.random.Generator(np.random.Philox(key=3)).integers(0, 256, (12, 12))
-    paint(image, tmp_path / name, values)
-    whole = (tmp_path / name).read_bytes()
-    refused = 0
-    for length in range(0, len(whole), 5):
-        (tmp_path / name).write_bytes(whole[:length])
-        try:
-            read_image(tmp_path / name)
-        except DataError as error:
-            refused += f"{name}: expected a picture" in str(error)
-    assert refused > 5
-
-
-@pytest.mark.parametrize("factor", [1.5, 3])
-def test_a_decompression_bomb_is_refused(tmp_path, image, monkeypatch, factor):
-    # Pillow warns above its limit and refuses above twice its limit.
-    paint(image, tmp_path / "bomb.png", np.zeros((20, 20)))
-    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", int(400 / factor))
-    with pytest.raises(DataError, match=r"bomb.png: expected a picture that can be read, .* pixels"):
-        read_image(tmp_path / "bomb.png")
-
-
-def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    for read in (read_image, image_folder):
-        with pytest.raises(ImportError, match=re.escape('pip install "fnn[data]"')):
-            read(tmp_path)
+def test_what_cannot_be_drawn_is_a_typed_error_and_no_file(tmp_path, draw, error, message):
+    with pytest.raises(error, match=message):
+        draw(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
