@@ -77,7 +77,7 @@ def test_every_picture_is_a_png_with_something_in_it_and_has_equal_bytes_again(t
     assert content.startswith(b"\x89PNG")
     assert b"Software" not in content
     pixels = imread(io.BytesIO(content))
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 2
+    assert len(np.unique(pixels[..., 0])) > 2
     assert draw(tmp_path / "b.png").read_bytes() == content
 
 
