@@ -290,6 +290,10 @@ def test_one_hot_is_immutable_also_after_pickling():
         ([3, 5, 4], "OneHot.encode: expected one of [1, 3, 5], got labels[2] = 4"),
         ([9], "expected one of [1, 3, 5], got labels[0] = 9"),
         (["1"], "expected one of [1, 3, 5], got labels[0] = '1'"),
+        (
+            np.array(["1970-01-02"], "M8[D]"),
+            "expected one of [1, 3, 5], got labels[0] = datetime.date(1970",
+        ),
         ([3, 1.5], "expected one of [1, 3, 5], got labels[1] = 1.5"),
         ([3, np.nan], "OneHot.encode: labels[1] is nan"),
     ],
