@@ -29,6 +29,11 @@ class Bar(Generic[T]):
             if meter is not None:
                 meter.close()
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether somebody sees the bar now, so that running numbers are worth computing."""
+        return self._meter is not None
+
     def show(self, **numbers: float) -> None:
         """Set the running numbers beside the bar; without a bar nothing happens."""
         if self._meter is not None:

@@ -94,6 +94,13 @@ def test_equal_trees_give_equal_bytes_whatever_the_order_of_their_keys(tmp_path)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+def test_a_file_tells_neither_when_nor_on_which_system_it_was_written(tmp_path):
+    save_tree(tmp_path / "t.npz", TREE)
+    with zipfile.ZipFile(tmp_path / "t.npz") as archive:
+        about = {(member.create_system, member.date_time) for member in archive.infolist()}
+    assert about == {(3, (1980, 1, 1, 0, 0, 0))}
+
+
 def test_numpy_reads_what_was_saved(tmp_path):
     save_tree(tmp_path / "t.npz", TREE)
     with np.load(tmp_path / "t.npz") as members:
@@ -184,6 +191,14 @@ def test_hostile_archives_are_refused_though_their_digest_is_right(tmp_path, wha
         content = archive(*members)
     (tmp_path / "t.npz").write_bytes(seal(content))
     with pytest.raises(DataError, match=message):
+        load_tree(tmp_path / "t.npz")
+
+
+def test_a_member_that_calls_itself_compressed_is_refused(tmp_path):
+    content = bytearray(archive(("w.npy", ONE)))
+    content[8] = zipfile.ZIP_DEFLATED
+    (tmp_path / "t.npz").write_bytes(seal(bytes(content)))
+    with pytest.raises(DataError, match="expected a stored member"):
         load_tree(tmp_path / "t.npz")
 
 
