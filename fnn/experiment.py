@@ -13,166 +13,39 @@ if __name__ == "__main__":
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
-import math
-import numbers
 import platform
-import re
 import sys
 import time
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, NoReturn
 
 import attrs
 import numpy as np
 
-from fnn.checkpoint import PathLike, replacing
+from fnn import tree
+from fnn.checkpoint import PathLike, replacing, save_tree
+from fnn.config import C, config_from, option, parse, plain
 from fnn.errors import DataError, FnnError, OptionError
+from fnn.layer import Layer
+from fnn.loop import Fit, History
+from fnn.training import TrainState
 
-C = TypeVar("C")
+__all__ = [
+    "Run",
+    "config_from",
+    "execute",
+    "main",
+    "option",
+    "read_run",
+]
+
 _FORMAT = 1
-_SPELLING = {
-    int: "INT",
-    float: "FLOAT",
-    str: "TEXT",
-    Path: "PATH",
-    bool: "true|false",
-    type(None): "none",
-}
-
-# --- configs ----------------------------------------------------------------------------------
-
-
-def option(default: Any, help: str, *, least: float | None = None, below: float | None = None) -> Any:
-    """Declare a field of a config: its default, what it means, and its range [least, below).
-
-    The range holds for numbers and for every entry of a tuple; None passes. `attrs.NOTHING` as the
-    default makes the flag required.
-
-    Raises:
-        OptionError: When a config is made with a value out of range; names the field.
-    """
-
-    def check(_: Any, field: Any, value: Any) -> None:
-        for entry in value if isinstance(value, tuple) else (value,):
-            if entry is None:
-                continue
-            # Asked this way round, NaN is outside too.
-            inside = (least is None or entry >= least) and (below is None or entry < below)
-            if not inside:
-                low, high = "(-inf" if least is None else f"[{least}", "inf" if below is None else below
-                raise OptionError(f"{field.name}: expected a value in {low}, {high}), got {value!r}")
-
-    return attrs.field(default=default, validator=check, metadata={"help": help})
-
-
-def config_from(config_class: type[C], values: Mapping[str, Any]) -> C:
-    """Make a config of plain values, as `run.json` holds them; absent ones take their defaults.
-
-    Raises:
-        OptionError: If a name is unknown, or a value ill-typed or out of range; names it.
-    """
-    hints = typing.get_type_hints(config_class)
-    fields = [field.name for field in attrs.fields(config_class)]  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise OptionError(f"{config_class.__name__}: unknown {unknown}, expected among {fields}")
-    read = {}
-    for name, value in values.items():
-        try:
-            read[name] = _read(hints[name], value)
-        except ValueError as error:
-            raise OptionError(f"{name}: {error}") from None
-    return config_class(**read)
-
-
-def _spell(hint: Any) -> str:
-    """Return how a value of type `hint` is written on the command line."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return "|".join(_spell(member) for member in args)
-    if origin is Literal:
-        return "|".join(map(str, args))
-    if origin is tuple:
-        return ",".join("..." if member is ... else _spell(member) for member in args)
-    if hint not in _SPELLING:
-        raise TypeError(f"a config's field cannot be {hint}; use int, float, str, bool, Path or so")
-    return _SPELLING[hint]
-
-
-def _read(hint: Any, value: Any, *, text: bool = False) -> Any:
-    """Return `value`, a plain one or the text of a flag, as what `hint` says, or raise ValueError."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        # None first: "none" is a text as well.
-        for member in sorted(args, key=lambda member: member is not type(None)):
-            try:
-                return _read(member, value, text=text)
-            except ValueError:
-                continue
-    elif origin is Literal:
-        for choice in args:
-            if value == str(choice) if text else value == choice and type(value) is type(choice):
-                return choice
-    elif origin is tuple:
-        parts = (value.split(",") if value else []) if text else value
-        if isinstance(parts, list | tuple):
-            if args[-1] is ...:
-                args = (args[0],) * len(parts)
-            if len(args) == len(parts):
-                return tuple(_read(a, part, text=text) for a, part in zip(args, parts, strict=True))
-    elif hint is type(None) or hint is bool:
-        words: dict[Any, Any] = {"none": None} if hint is type(None) else {"true": True, "false": False}
-        if text and value.lower() in words:
-            return words[value.lower()]
-        if any(value is word for word in words.values()):
-            return value
-    elif hint in (str, Path) and isinstance(value, str | hint):
-        return hint(value)
-    elif (
-        hint in (int, float) and (text or isinstance(value, int | hint)) and not isinstance(value, bool)
-    ):
-        try:
-            number = hint(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    raise ValueError(f"expected {_spell(hint)}, got {value!r}")
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON holds it: NaN and infinities become "nan", "inf" and "-inf".
-
-    Raises:
-        OptionError: If it is neither a number, text, None, a path nor made of those.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if attrs.has(type(value)):
-        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value) if math.isfinite(value) else str(float(value))
-    raise OptionError(f"expected numbers, text or paths, got {type(value).__name__}")
-
-
-# --- run folders ------------------------------------------------------------------------------
+MODEL = "model.npz"
+"""The file of a run's folder that holds its trained network."""
 
 
 @attrs.frozen
@@ -196,6 +69,36 @@ class Run:
         line = json.dumps(plain(numbers), allow_nan=False)
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as metrics:
             metrics.write(line + "\n")
+
+    def epoch(self, now: TrainState, history: History) -> None:
+        """Record an epoch and say it in a line: a callback for `fnn.fit`."""
+        last = dict(history[-1])
+        self.record(**last)
+        epoch = last.pop("epoch")
+        del last["step"]
+        words = (f"{name.replace('_', ' ')} {value:.4f}" for name, value in last.items())
+        self.say(f"epoch {epoch:3d}  " + "  ".join(words))
+
+    def settle(self, fit: Fit) -> Fit:
+        """Return `fit`, saying so if Ctrl-C ended it.
+
+        Raises:
+            KeyboardInterrupt: If it ended before one epoch was over, so that there is nothing to show.
+        """
+        if fit.interrupted and not fit.history:
+            raise KeyboardInterrupt
+        if fit.interrupted:
+            self.say(f"stopped after {len(fit.history)} epochs; what follows is from there")
+        return fit
+
+    def keep(self, net: Layer, now: TrainState) -> dict[str, Any]:
+        """Save what was trained, for `predict.py`; return the digest of its parameters."""
+        save_tree(self.path(MODEL), {"params": now.params, "state": now.state})
+        return {
+            "network": repr(net),
+            "parameters": tree.size(now.params),
+            "digest": tree.digest(now.params),
+        }
 
     def path(self, name: str) -> Path:
         """Return where the file `name` of this run goes; folders on the way are made.
@@ -291,76 +194,6 @@ def read_run(folder: PathLike) -> dict[str, Any]:
     if not isinstance(about.get("config"), dict):
         raise DataError(f"{path}: expected a config, got {about.get('config')!r:.80}")
     return about
-
-
-# --- the command line -------------------------------------------------------------------------
-
-
-def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> C:
-    """Return the config that the flags in `argv` ask for.
-
-    Raises:
-        SystemExit: After `--help`, and with code 2 and one line if a flag is unknown or a value
-            ill-typed or out of range.
-    """
-    parser = argparse.ArgumentParser(
-        prog,
-        usage="%(prog)s [options]",
-        description=description.strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        # Only what was given: defaults are the config's own.
-        argument_default=argparse.SUPPRESS,
-    )
-    hints = typing.get_type_hints(config_class)
-    for field in attrs.fields(config_class):  # type: ignore[arg-type]
-        _add_flag(parser, field, hints[field.name])
-    given = parser.parse_args(_normal(argv))
-    try:
-        return config_class(**vars(given))
-    except OptionError as error:
-        parser.error(str(error))
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(_show, value))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _add_flag(parser: argparse.ArgumentParser, field: Any, hint: Any) -> None:
-    def read(text: str) -> Any:
-        try:
-            return _read(hint, text, text=True)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-    help = field.metadata.get("help", "")
-    if default is not attrs.NOTHING:
-        help += f" (default: {_show(default)})"
-    # argparse reads % as the start of a format.
-    words: dict[str, Any] = {"help": help.strip().replace("%", "%%"), "dest": field.name}
-    words["required"] = default is attrs.NOTHING
-    if hint is bool:
-        words["action"] = argparse.BooleanOptionalAction
-    else:
-        words.update(type=read, metavar=_spell(hint))
-    parser.add_argument("--" + field.name.replace("_", "-"), **words)
-
-
-def _normal(argv: Sequence[str]) -> list[str]:
-    """Spell flags with dashes, and tie negative values to their flags: argparse takes -1e-3 for one."""
-    tokens: list[str] = []
-    for token in argv:
-        if tokens and re.fullmatch(r"--[^=]+", tokens[-1]) and re.match(r"-(\d|\.\d|inf|nan)", token):
-            tokens[-1] += "=" + token
-        elif token.startswith("--"):
-            flag, *value = token.split("=", 1)
-            tokens.append("=".join([flag.replace("_", "-"), *value]))
-        else:
-            tokens.append(token)
-    return tokens
 
 
 def main(

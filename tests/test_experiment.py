@@ -15,7 +15,8 @@ import pytest
 
 from fnn import progress
 from fnn.errors import DataError, OptionError
-from fnn.experiment import Run, config_from, execute, main, option, plain, read_run
+from fnn.config import plain
+from fnn.experiment import Run, config_from, execute, main, option, read_run
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from fnn.datasets.bundled import digits, parity
 from fnn.datasets.dataset import Batches, Dataset, batches
+from fnn.datasets.handwriting import handwriting
 from fnn.datasets.idx import read_idx, write_idx
 from fnn.datasets.image_files import image_folder, read_image
 from fnn.datasets.mnist_files import find_mnist, mnist
@@ -14,6 +15,7 @@ __all__ = [
     "batches",
     "digits",
     "find_mnist",
+    "handwriting",
     "image_folder",
     "mnist",
     "parity",

@@ -49,7 +49,7 @@ def read_image(path: PathLike, *, size: Any = (28, 28), gray: bool = True) -> Ar
 
     Args:
         path: A file in any format that Pillow reads; of an animation the first picture.
-        size: (height, width), or one integer for both.
+        size: (height, width), one integer for both, or None for the picture's own.
         gray: One channel, else three (red, green, blue).
 
     Raises:
@@ -59,7 +59,7 @@ def read_image(path: PathLike, *, size: Any = (28, 28), gray: bool = True) -> Ar
     """
     import warnings
 
-    height, width = sizes("read_image", "size", size, 2)
+    wanted = None if size is None else sizes("read_image", "size", size, 2)
     pillow = _pillow()
     name = os.fspath(path)
     if not os.path.isfile(name):
@@ -73,13 +73,14 @@ def read_image(path: PathLike, *, size: Any = (28, 28), gray: bool = True) -> Ar
             with pillow[0].open(name) as picture:
                 picture.load()
                 small = _eight_bits(pillow, picture).convert("L" if gray else "RGB")
-            small = small.resize((width, height), pillow[0].Resampling.BILINEAR)
+            if wanted is not None:
+                small = small.resize(wanted[::-1], pillow[0].Resampling.BILINEAR)
     except Exception as error:
         # A damaged file can surface in a decoder as almost any error (struct, zlib, Index, Syntax).
         raise DataError(
             f"{name}: expected a picture that can be read, got {str(error) or repr(error)}"
         ) from None
-    values = np.asarray(small).astype(np.float32).reshape(height, width, -1)
+    values = np.asarray(small).astype(np.float32).reshape(small.height, small.width, -1)
     array = np.ascontiguousarray(values.transpose(2, 0, 1)) / np.float32(255)
     array.setflags(write=False)
     return array

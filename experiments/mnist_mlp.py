@@ -1,0 +1,101 @@
+"""Multilayer perceptron with batch normalisation on MNIST.
+
+For every pair of widths a dense layer and a batch normalisation, ReLU between them, softmax at the
+end; cross-entropy summed over the batch, momentum.
+
+    python experiments/mnist_mlp.py
+
+RESULT_LINE
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+import fnn
+from fnn import pictures
+from fnn.experiment import Run, main, option
+
+
+@attrs.frozen
+class Config:
+    """What can be set from the command line."""
+
+    widths: tuple[int, ...] = option((784, 512, 10), "inputs, hidden units, classes", least=1)
+    epochs: int = option(20, "passes over the training set", least=1)
+    batch_size: int = option(1000, "examples per step; a smaller last batch is left out", least=1)
+    learning_rate: float = option(1e-3, "for the loss summed over the batch", least=0)
+    decay: float = option(0.9, "how much of the velocity is kept at every step", least=0, below=1)
+    init: Literal["glorot_uniform", "normal"] = option("glorot_uniform", "how weights are drawn")
+    raw: bool = option(False, "leave the pixels as they are stored, not scaled to [0, 1]")
+    first: int | None = option(None, "how many training examples to take; all by default", least=2)
+    seed: int = option(0, "where all randomness comes from")
+    data: Path | None = option(None, "folder with the four files of MNIST")
+    out: Path = option(Path("out/mnist_mlp"), "folder for the pictures and the report")
+
+
+def network(config: Config) -> fnn.Layer:
+    """Return Dense, BatchNorm for every pair of widths, ReLU between, Softmax after the last."""
+    init = fnn.INITIALIZERS[config.init]
+    layers: list[fnn.Layer] = []
+    for _, width in pairwise(config.widths):
+        layers += [fnn.Dense(width, init_w=init), fnn.BatchNorm(), fnn.Relu()]
+    return fnn.serial(*layers[:-1], fnn.Softmax())
+
+
+def train(config: Config, run: Run) -> dict[str, Any]:
+    """Train, draw the curves and twenty predictions, and return what was reached."""
+    train_set, test_set, source = fnn.handwriting(
+        config.data, scaled=not config.raw, first=(config.first, None)
+    )
+    run.say(source)
+    net = network(config)
+    fit = fnn.fit(
+        net,
+        fnn.summed(fnn.cross_entropy),
+        fnn.momentum(config.learning_rate, config.decay),
+        train_set,
+        epochs=config.epochs,
+        batch_size=min(config.batch_size, len(train_set)),
+        drop_last=True,
+        key=fnn.Key.of(config.seed),
+        validation=test_set,
+        metrics=fnn.accuracy,
+        monitor="validation_accuracy",
+        mode="max",
+        callbacks=[run.epoch],
+    )
+    reached = run.settle(fit)
+    history = reached.history
+    pictures.curves(
+        run.path("accuracy.png"),
+        {"training": history["accuracy"], "test": history["validation_accuracy"]},
+        title="Accuracy",
+        ylabel="accuracy",
+    )
+    per_example = [loss / config.batch_size for loss in history["loss"]]
+    pictures.curves(
+        run.path("loss.png"), {"training": per_example}, title="Loss", ylabel="cross-entropy / nats"
+    )
+    shown = test_set.take(20)
+    predicted = fnn.predict(net, reached.last, shown.x).argmax(axis=1)
+    pictures.image_grid(
+        run.path("predictions.png"),
+        shown.x,
+        [str(label) for label in predicted],
+        columns=5,
+        title="Predicted classes of twenty test images",
+    )
+    return {
+        "test_accuracy": history["validation_accuracy"][-1],
+        "best_test_accuracy": max(history["validation_accuracy"]),
+        **run.keep(net, reached.last, train_set.x.shape[1:]),
+    }
+
+
+if __name__ == "__main__":
+    main(train, Config)

@@ -1,0 +1,87 @@
+"""Parity of n bits by a small sigmoid network; n = 2 is exclusive or.
+
+All 2ⁿ binary vectors at once, half the summed squared error. Activation, loss and optimizer are
+looked up by name, and the registries take one's own.
+
+    python experiments/parity.py --n 5
+
+RESULT_LINE
+The classical settings: --optimizer sgd --epochs 20000.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+import fnn
+from fnn import pictures
+from fnn.experiment import Run, main, option
+
+
+@attrs.frozen
+class Config:
+    """What can be set from the command line."""
+
+    n: int = option(5, "number of bits", least=1, below=13)
+    widths: tuple[int, ...] = option((20, 10, 5, 1), "units of every layer", least=1)
+    activation: str = option("sigmoid", f"one of {', '.join(fnn.ACTIVATIONS)}")
+    loss: str = option("half_squared_error", f"one of {', '.join(fnn.LOSSES)}")
+    optimizer: str = option("adam", f"one of {', '.join(fnn.OPTIMIZERS)}")
+    learning_rate: float = option(0.01, "step size of the optimizer", least=0)
+    limit: float = option(4.0, "weights and biases are drawn from [-limit, limit)", least=0)
+    epochs: int = option(3000, "steps on all vectors", least=1)
+    say_every: int = option(500, "epochs between two lines on the screen", least=1)
+    seed: int = option(0, "where all randomness comes from")
+    out: Path = option(Path("out/parity"), "folder for the picture and the log")
+
+
+def network(config: Config) -> fnn.Layer:
+    """Return dense layers of the widths, each with its activation."""
+    draw, activation = fnn.uniform(-config.limit, config.limit), fnn.ACTIVATIONS[config.activation]
+    layers: list[fnn.Layer] = []
+    for width in config.widths:
+        layers += [fnn.Dense(width, init_w=draw, init_b=draw), activation()]
+    return fnn.serial(*layers)
+
+
+def train(config: Config, run: Run) -> dict[str, Any]:
+    """Train on all vectors, say which are right, draw the loss, and return what was reached."""
+    bits = fnn.parity(config.n)
+    x, target = bits.x, bits.y[:, None]
+    net = network(config)
+    optimizer = fnn.OPTIMIZERS[config.optimizer](config.learning_rate)
+    now = fnn.init_train_state(net, optimizer, (config.n,), fnn.Key.of(config.seed))
+    step = fnn.jit(fnn.train_step(net, fnn.LOSSES[config.loss], optimizer))
+    losses: list[float] = []
+    for epoch in range(1, config.epochs + 1):
+        now, logs = step(now, (x, target))
+        losses.append(float(logs["loss"]))
+        if epoch % config.say_every == 0 or epoch in (1, config.epochs):
+            run.record(epoch=epoch, loss=logs["loss"])
+            run.say(f"epoch {epoch:6d}  loss {logs['loss']:.6f}")
+    scores = fnn.predict(net, now, x)
+    predicted = (scores > 0.5).astype(int)
+    for vector, true, guess in zip(x.astype(int), target, predicted, strict=True):
+        verdict = "right" if true == guess else "WRONG"
+        run.say(f"{' '.join(map(str, vector))}  parity {true[0]}  predicted {guess[0]}  {verdict}")
+    pictures.curves(
+        run.path("loss.png"),
+        {"training": losses},
+        title=f"Parity of {config.n} bits",
+        ylabel=config.loss.replace("_", " "),
+        from_zero=True,
+    )
+    return {
+        "accuracy": fnn.binary_accuracy(scores, target),
+        "loss": losses[-1],
+        "wrong": int(np.sum(predicted != target)),
+        **run.keep(net, now, (config.n,)),
+    }
+
+
+if __name__ == "__main__":
+    main(train, Config)
