@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NoReturn, TypeAlias, overload
 
 import attrs
+import numpy as np
 
 from fnn.datasets import Dataset, batches
-from fnn.errors import DataError, OptionError
+from fnn.errors import DataError, DivergedError, OptionError
 from fnn.keys import Key
 from fnn.layer import Layer
 from fnn.optimizers import Transform
@@ -27,7 +28,25 @@ from fnn.training import (
 )
 
 Mode: TypeAlias = Literal["min", "max"]
-Record: TypeAlias = Mapping[str, Any]
+
+
+def _refuse(self: object, *_: object, **__: object) -> NoReturn:
+    raise TypeError("a record is immutable: dict(record) is a copy of your own")
+
+
+class Record(dict[str, Any]):
+    """What an epoch came to, by name; an immutable dict."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Record, (dict(self),)
+
+
+def _records(given: Iterable[Mapping[str, Any]]) -> tuple[Record, ...]:
+    return tuple(record if type(record) is Record else Record(record) for record in given)
 
 
 @attrs.frozen(repr=False)
@@ -35,10 +54,14 @@ class History(Sequence[Any]):
     """What every epoch came to: `history[-1]` is the last record, `history["loss"]` a column.
 
     A record holds "epoch" (from 1), "step" (taken so far), "loss" and the metrics over the epoch's
-    batches, and, with a validation set, "validation_loss" and its metrics.
+    batches, and, with a validation set, "validation_loss" and "validation_" before its metrics.
+    Histories are immutable, picklable, and equal if their records are.
+
+    Raises:
+        OptionError: If there is no column of the name asked for.
     """
 
-    records: tuple[Record, ...] = ()
+    records: tuple[Record, ...] = attrs.field(default=(), converter=_records)
 
     @overload
     def __getitem__(self, at: int) -> Record: ...
@@ -53,6 +76,13 @@ class History(Sequence[Any]):
                 raise OptionError(f"History: expected one of {sorted(self.records[0])}, got {at!r}")
             return [record[at] for record in self.records]
         return History(self.records[at]) if isinstance(at, slice) else self.records[at]
+
+    @classmethod
+    def of(cls, records: tuple[Record, ...]) -> History:
+        """Wrap records that are Records already, without looking at each."""
+        history = cls.__new__(cls)
+        object.__setattr__(history, "records", records)
+        return history
 
     def __len__(self) -> int:
         return len(self.records)
@@ -92,36 +122,68 @@ def _better(value: float, than: float, mode: Mode, by: float = 0.0) -> bool:
     return value < than - by if mode == "min" else value > than + by
 
 
+@attrs.frozen
+class EarlyStopping:
+    """The callback made by `early_stopping`."""
+
+    patience: int
+    monitor: str
+    mode: Mode
+    min_delta: float
+    # What was seen already, so that long runs do not read their history anew at every epoch:
+    # (records, best value, its epoch). The answer never depends on it.
+    _memo: list[tuple[tuple[Record, ...], float, int]] = attrs.field(
+        factory=list, init=False, eq=False, repr=False
+    )
+
+    def __call__(self, now: TrainState, history: History) -> bool:
+        """Return whether `monitor` has not improved for `patience` epochs."""
+        column, records = history[self.monitor], history.records
+        seen, best, at = self._memo[0] if self._memo else ((), math.nan, -1)
+        if records[: len(seen)] != seen:
+            seen, best, at = (), math.nan, -1
+        for i in range(len(seen), len(records)):
+            if _better(column[i], best, self.mode, self.min_delta if at >= 0 else 0.0):
+                best, at = column[i], i
+        self._memo[:] = [(records, best, at)]
+        return len(records) - 1 - max(at, 0) >= self.patience
+
+
 def early_stopping(
-    patience: int, *, monitor: str = "validation_loss", mode: Mode = "min", min_delta: float = 0.0
-) -> Callback:
+    patience: int,
+    *,
+    monitor: str = "validation_loss",
+    mode: Mode | None = None,
+    min_delta: float = 0.0,
+) -> EarlyStopping:
     """Return a callback that stops when `monitor` has not improved for `patience` epochs.
 
-    It is a pure function of the history, so that a resumed run stops where the original did.
+    It is a pure function of the history, so that a resumed run stops where the original did. NaN is
+    worse than every number.
 
     Args:
         patience: Epochs to wait after the best one, 1 or more.
         monitor: Column of the history to watch.
-        mode: Whether smaller or larger is better.
-        min_delta: By how much a value must be better to count.
+        mode: Whether smaller ("min") or larger ("max") is better; needed unless it is a loss.
+        min_delta: By how much a value must be better to count, 0 or more.
+
+    Raises:
+        OptionError: If an argument is out of its range.
     """
-    patience = integer("early_stopping", "patience", patience)
-    min_delta = real("early_stopping", "min_delta", min_delta, least=0)
-    _check_mode("early_stopping", mode)
-
-    def stop(now: TrainState, history: History) -> bool:
-        best, at = math.nan, -1
-        for i, value in enumerate(history[monitor]):
-            if _better(value, best, mode, min_delta if at >= 0 else 0.0):
-                best, at = value, i
-        return len(history) - 1 - max(at, 0) >= patience
-
-    return stop
+    who = "early_stopping"
+    patience = integer(who, "patience", patience)
+    min_delta = real(who, "min_delta", min_delta, least=0)
+    return EarlyStopping(patience, monitor, _mode(who, mode, monitor), min_delta)
 
 
-def _check_mode(who: str, mode: Any) -> None:
+def _mode(who: str, mode: Any, monitor: str) -> Mode:
+    # "min" for an accuracy would quietly keep the worst epoch.
+    if mode is None and monitor in ("loss", "validation_loss"):
+        return "min"
     if mode not in ("min", "max"):
-        raise OptionError(f"mode: expected 'min' or 'max', got {mode!r}", path=(who,))
+        for_what = f" for {monitor!r}" if mode is None else ""
+        raise OptionError(f"mode: expected 'min' or 'max'{for_what}, got {mode!r}", path=(who,))
+    return mode
 
 
 class _Means:
@@ -140,14 +202,47 @@ class _Means:
         return {name: value / self.count for name, value in self.sums.items()}
 
 
-def _monitored(monitor: str | None, metrics: Mapping[str, Any], validation: Any) -> str:
-    names = ["loss", *metrics]
-    names += [f"validation_{name}" for name in names] if validation is not None else []
-    if monitor is None:
-        return "loss" if validation is None else "validation_loss"
-    if monitor not in names:
-        raise OptionError(f"monitor: expected one of {names}, got {monitor!r}", path=("fit",))
-    return monitor
+def _check_callbacks(callbacks: Any, columns: list[str]) -> tuple[Callback, ...]:
+    listed = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in listed:
+        if not callable(callback):
+            raise OptionError(f"callbacks: expected functions, got {callback!r}", path=("fit",))
+        if isinstance(callback, EarlyStopping) and callback.monitor not in columns:
+            message = f"callbacks: expected a monitor of {columns}, got {callback.monitor!r}"
+            raise OptionError(message, path=("fit",))
+    return listed
+
+
+def _check_set(name: str, dataset: Any) -> None:
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"{name}: expected a Dataset, got {type(dataset).__name__}", path=("fit",))
+
+
+@np.errstate(all="ignore")
+def _rehearse(
+    net: Layer,
+    loss: Loss,
+    now: TrainState,
+    train: Dataset,
+    validation: Dataset | None,
+    size: int,
+    drop_last: bool,
+) -> None:
+    """Raise before the first step what a later batch, target or validation would raise.
+
+    Costs one forward pass over a batch, and the loss of every target beside one and the same output.
+    """
+    # The smallest batch of the epoch: batch norm, for one, refuses a last batch of one example.
+    n = size if drop_last else len(train) % size or size
+    key = now.key.fold("step", now.step)
+    outputs = [(train, net.vjp(now.params, now.state, train.x[:n], train=True, key=key)[0])]
+    if validation is not None:
+        outputs.append((validation, net.apply(now.params, now.state, validation.x[:1])[0]))
+    for data, pred in outputs:
+        if isinstance(pred, np.ndarray):
+            for start in range(0, len(data), size):
+                target = data.y[start : start + size]
+                loss(np.repeat(pred[:1], len(target), axis=0), target)
 
 
 def fit(
@@ -161,9 +256,9 @@ def fit(
     key: Key,
     validation: Dataset | None = None,
     metrics: Metrics = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Iterable[Callback] = (),
     monitor: str | None = None,
-    mode: Mode = "min",
+    mode: Mode | None = None,
     drop_last: bool = False,
     progress: bool = True,
 ) -> Fit:
@@ -171,7 +266,8 @@ def fit(
 
     Everything random follows from `key`: the weights from `key.fold("init")`, the order of epoch i
     (from 0) from `key.fold("epoch", i)`, masks from the key and the step. Ctrl-C ends it cleanly
-    with what was reached.
+    with what was reached; no finished epoch is lost. What does not fit together raises before the
+    first step.
 
     Args:
         net: The network.
@@ -182,30 +278,47 @@ def fit(
         batch_size: Examples per step; the last batch of an epoch may be smaller.
         key: Root of all randomness.
         validation: Examples to evaluate on after every epoch.
-        metrics: `metric(pred, target)`, by name or by themselves. On the training set they are means
-            over the epoch's batches as training saw them; on the validation set they are exact.
+        metrics: `metric(pred, target)`, by name or by themselves. On the training set they and the
+            loss are means over the epoch's batches as training saw them, weighted by their sizes;
+            on the validation set they are exact.
         callbacks: Called as `callback(now, history)` after every epoch; a true value stops it.
         monitor: Column of the history that says which epoch was best: "validation_loss" by default,
             "loss" without a validation set.
-        mode: Whether smaller or larger is better.
+        mode: Whether smaller ("min") or larger ("max") is better; needed unless a loss is monitored.
         drop_last: Leave out a last batch that is smaller.
         progress: Show a bar per epoch where tqdm is installed and stderr is a terminal.
 
     Raises:
-        DivergedError: If the loss of a step is not finite.
+        DivergedError: If a step's loss, or what comes after it, is not finite. It brings a note with
+            the epoch; a callback that saves what it sees has every epoch before.
+        OptionError: If an argument is out of its range.
         DataError, ShapeError, DTypeError: If data, network and loss do not fit together.
     """
     epochs = integer("fit", "epochs", epochs, least=0)
-    table = metric_table(metrics)
-    monitor = _monitored(monitor, table, validation)
-    _check_mode("fit", mode)
-    if not isinstance(train, Dataset):
-        raise DataError(f"fit: expected a Dataset to train on, got {type(train).__name__}")
-    now = init_train_state(net, optimizer, train.x.shape[1:], key)
+    _check_set("train", train)
+    names = ["loss"]
+    if validation is not None:
+        _check_set("validation", validation)
+        names += ["validation_loss"]
+    table = metric_table(metrics, reserved=["epoch", "step", "loss", "validation_loss"])
+    names += [*table, *(f"validation_{name}" for name in table if validation is not None)]
+    if len(set(names)) < len(names):
+        raise OptionError(f"metrics: expected distinct columns, got {names}", path=("fit",))
+    monitor = names[validation is not None] if monitor is None else monitor
+    if monitor not in names:
+        raise OptionError(f"monitor: expected one of {names}, got {monitor!r}", path=("fit",))
+    mode = _mode("fit", mode, monitor)
+    listeners = _check_callbacks(callbacks, names)
+    # These check their arguments before there is anything to lose.
+    batches(train, batch_size, drop_last=drop_last)
     step = jit(train_step(net, loss, optimizer, metrics=table))
+    now = init_train_state(net, optimizer, train.x.shape[1:], key)
     records: list[Record] = []
-    best, best_value, interrupted = None, math.nan, False
+    # How many records there are and which state is best change at once: Ctrl-C may come anywhere.
+    reached: tuple[int, TrainState | None, float] = 0, None, math.nan
+    interrupted = False
     try:
+        _rehearse(net, loss, now, train, validation, batch_size, drop_last)
         for epoch in range(epochs):
             order = batches(train, batch_size, key=key.fold("epoch", epoch), drop_last=drop_last)
             shown = bar(order, len(order), f"epoch {epoch + 1}/{epochs}") if progress else order
@@ -219,15 +332,21 @@ def fit(
             if validation is not None:
                 measured = evaluate(net, now, validation, {"loss": loss, **table})
                 record |= {f"validation_{name}": value for name, value in measured.items()}
-            records.append(record)
+            records.append(Record(record))
+            _, best, best_value = reached
             if best is None or _better(record[monitor], best_value, mode):
                 best, best_value = now, record[monitor]
-            if callbacks:
-                history = History(tuple(records))
+            reached = len(records), best, best_value
+            if listeners:
+                history = History.of(tuple(records))
                 # Every one is called, also after one that stops.
-                answers = [callback(now, history) for callback in callbacks]
+                answers = [callback(now, history) for callback in listeners]
                 if any(answers):
                     break
     except KeyboardInterrupt:
         interrupted = True
-    return Fit(best or now, now, History(tuple(records)), interrupted)
+    except DivergedError as error:
+        error.add_note(f"in epoch {len(records) + 1} of {epochs}")
+        raise
+    count, best, _ = reached
+    return Fit(now if best is None else best, now, History.of(tuple(records[:count])), interrupted)
