@@ -7,26 +7,56 @@ Leaves pair by key, and paired leaves must have equal shapes: nothing broadcasts
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, Self, TypeAlias
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, final
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from fnn.errors import DTypeError, ShapeError, TreeError
+from fnn.errors import DTypeError, FnnError, ShapeError, TreeError
+
+if TYPE_CHECKING:  # Importing it takes a hundredth of the time that NumPy takes.
+    from numpy.typing import DTypeLike
 
 Array: TypeAlias = np.ndarray
 TreeLike: TypeAlias = "Array | Mapping[str, TreeLike]"
 
 
+# --- leaves ---------------------------------------------------------------------------------
+
+
 def _references(array: Array) -> int:
-    return sys.getrefcount(array)
+    return getrefcount(array)
 
 
 # What the interpreter counts, inside a function, for an argument that nothing else holds.
 _UNSHARED = _references(np.empty(0))
+
+
+def _seal(array: Any) -> Array:
+    """Return a read-only array; one that nothing but this call holds is not copied for it."""
+    if (
+        type(array) is np.ndarray
+        and array.base is None
+        and getrefcount(array) <= _UNSHARED
+        and array.dtype.kind in "fciub"
+    ):
+        array.setflags(write=False)
+        return array
+    return _freeze_leaf(array)
+
+
+def _freeze_leaf(leaf: Any) -> Array:
+    """Return `leaf` if it is an immutable array, else a read-only copy."""
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "fciub":
+        raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
+    if hasattr(type(leaf), "mask"):  # As an array it would lose its mask without a word.
+        raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__}; fill it first")
+    if not _is_immutable(array):
+        array = array.copy(order="K")
+        array.setflags(write=False)
+    return array
 
 
 def _is_immutable(array: Array) -> bool:
@@ -38,34 +68,20 @@ def _is_immutable(array: Array) -> bool:
     return base is None or isinstance(base, bytes)
 
 
-def _freeze_leaf(leaf: Any) -> Array:
-    """Return `leaf` if it is an immutable array, else a read-only copy."""
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "fciub":
-        raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
-    if not _is_immutable(array):
-        array = array.copy(order="K")
-        array.setflags(write=False)
-    return array
-
-
-def _seal(array: Any) -> Array:
-    """Like `_freeze_leaf`, without the copy where the array is fresh: where only we hold it."""
-    if type(array) is np.ndarray and array.base is None and sys.getrefcount(array) <= _UNSHARED:
-        array.setflags(write=False)
-        return array
-    return _freeze_leaf(array)
+# --- trees ----------------------------------------------------------------------------------
 
 
 def _refuse(self: object, *_: object, **__: object) -> NoReturn:
     raise TypeError("a Tree is immutable: build a new one, e.g. tree | {...} or fnn.tree.update")
 
 
+@final
 class Tree(dict[str, Any]):
     """An immutable nested dict whose leaves are read-only arrays.
 
-    `Tree(mapping)` copies every array that its owner could still write to. `|` gives a Tree, and
-    `==` compares structures and values exactly, with plain dicts too.
+    `Tree(mapping)` copies every array that its owner could still write to; one that its owner has
+    made read-only, with all that it is a view of, is taken at its word. `|` gives a Tree; `==`
+    compares keys, shapes and values, with plain dicts too, whatever the order of keys.
 
     Raises:
         TreeError: If a key is not a non-empty string without "/".
@@ -75,39 +91,38 @@ class Tree(dict[str, Any]):
 
     __slots__ = ()
 
-    def __init__(self, mapping: Mapping[str, TreeLike] = {}, /) -> None:
+    # Filled here and not in __init__, which anybody could call a second time.
+    def __new__(cls, mapping: Mapping[str, TreeLike] = {}, /) -> Tree:
         """Freeze `mapping` all the way down."""
-        super().__init__()
+        if not isinstance(mapping, Mapping):
+            raise TreeError(f"expected a dict of arrays, got {type(mapping).__name__}")
+        frozen: dict[str, Any] = {}
         for name, value in mapping.items():
-            if not isinstance(name, str) or not name or "/" in name:
-                raise TreeError(f"expected keys that are strings without '/', got {name!r}")
+            _check_name(name)
             try:
-                dict.__setitem__(self, name, freeze(value))
-            except (DTypeError, TreeError) as error:
+                frozen[name] = freeze(value)
+            except FnnError as error:
                 raise error.inside(name, "") from None
+        return _wrap(frozen)
+
+    def __init__(self, mapping: Mapping[str, TreeLike] = {}, /) -> None: ...
 
     @classmethod
-    def own(cls, mapping: Mapping[str, Any]) -> Self:
+    def own(cls, mapping: Mapping[str, Any]) -> Tree:
         """Wrap arrays and Trees that the caller made and gives away; nothing is copied or checked."""
-        tree = cls.__new__(cls)
-        dict.update(tree, mapping)
         for value in mapping.values():
-            if type(value) is not cls:
+            if type(value) is not Tree:
                 value.setflags(write=False)
-        return tree
+        return _wrap(mapping)
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
     def __or__(self, other: Any) -> Tree:  # type: ignore[override]
-        if not isinstance(other, Mapping):
-            return NotImplemented
-        return Tree({**self, **other})
+        return Tree({**self, **other}) if isinstance(other, Mapping) else NotImplemented
 
     def __ror__(self, other: Any) -> Tree:  # type: ignore[override]
-        if not isinstance(other, Mapping):
-            return NotImplemented
-        return Tree({**other, **self})
+        return Tree({**other, **self}) if isinstance(other, Mapping) else NotImplemented
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -116,7 +131,7 @@ class Tree(dict[str, Any]):
             return False
         return all(
             value == other[name]
-            if isinstance(value, Mapping)
+            if type(value) is Tree
             else not isinstance(other[name], Mapping) and np.array_equal(value, other[name])
             for name, value in self.items()
         )
@@ -142,16 +157,25 @@ class Tree(dict[str, Any]):
     @classmethod
     def fromkeys(cls, keys: Iterable[str], value: Any = None, /) -> Tree:  # type: ignore[override]
         """Return a tree with `value` at every key."""
-        return cls(dict.fromkeys(keys, value))
+        return Tree(dict.fromkeys(keys, value))
 
     def __repr__(self) -> str:
         entries = (
-            f"{name}: {value!r}"
-            if isinstance(value, Mapping)
-            else f"{name}: {value.dtype}{list(value.shape)}"
+            f"{name}: {value!r}" if type(value) is Tree else f"{name}: {value.dtype}{list(value.shape)}"
             for name, value in self.items()
         )
         return f"Tree({', '.join(entries)})"
+
+
+def _wrap(frozen: Mapping[str, Any]) -> Tree:
+    tree = dict.__new__(Tree)
+    dict.update(tree, frozen)
+    return tree
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or "/" in name:
+        raise TreeError(f"expected keys that are strings without '/', got {name!r}")
 
 
 EMPTY = Tree()
@@ -164,50 +188,84 @@ def freeze(tree: TreeLike) -> Any:
     return Tree(tree) if isinstance(tree, Mapping) else _freeze_leaf(tree)
 
 
+# --- tools ----------------------------------------------------------------------------------
+
+
 def map(fn: Callable[..., Any], tree: TreeLike, *rest: TreeLike) -> Any:
     """Apply `fn` leaf by leaf to trees of one structure; leaves pair by key.
+
+    What `fn` returns is copied, unless it is new or immutable.
 
     Raises:
         TreeError: If the structures differ; names the first path that does.
         ShapeError: If two paired leaves differ in shape.
     """
-    return _map(fn, tree, rest, ())
+    try:
+        return _map(fn, tree, rest)
+    except FnnError as error:
+        error.path = error.path or ("/",)
+        raise
 
 
-def _map(fn: Callable[..., Any], tree: Any, rest: tuple[Any, ...], path: tuple[str, ...]) -> Any:
-    if not isinstance(tree, Mapping):
-        shape = np.shape(tree)
+def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any]) -> Any:
+    # This runs for every leaf at every step of training: what is usual is asked first, and no path
+    # is built unless an error wants one.
+    if type(tree) is np.ndarray:
+        shape = tree.shape
         for other in rest:
-            if isinstance(other, Mapping):
-                raise TreeError(f"expected a leaf, got {sorted(other)}", path=path or ("/",))
-            if np.shape(other) != shape:
-                raise ShapeError(f"expected {shape}, got {np.shape(other)}", path=path or ("/",))
+            if type(other) is not np.ndarray or other.shape != shape:
+                _check_pair(tree, other)
         return _seal(fn(tree, *rest))
+    if type(tree) is not Tree and not isinstance(tree, Mapping):
+        return _map(fn, np.asarray(tree), rest)
     for other in rest:
-        if not isinstance(other, Mapping):
-            raise TreeError(f"expected {sorted(tree)}, got a leaf", path=path or ("/",))
+        if type(other) is not Tree and not isinstance(other, Mapping):
+            raise TreeError(f"expected {_names(tree)}, got a leaf")
         if other.keys() != tree.keys():
-            raise TreeError(f"expected {sorted(tree)}, got {sorted(other)}", path=path or ("/",))
-    return Tree.own(
-        {
-            name: _map(fn, value, tuple([other[name] for other in rest]), (*path, name))
-            for name, value in tree.items()
-        }
-    )
+            raise TreeError(f"expected {_names(tree)}, got {_names(other)}")
+    made: dict[str, Any] = {}
+    name = ""
+    try:
+        for name, value in tree.items():
+            made[name] = _map(fn, value, rest and [other[name] for other in rest])
+    except FnnError as error:
+        raise error.inside(str(name), "") from error.__cause__
+    if type(tree) is not Tree:
+        for name in made:
+            _check_name(name)
+    return _wrap(made)
+
+
+def _check_pair(leaf: Array, other: Any) -> None:
+    if isinstance(other, Mapping):
+        raise TreeError(f"expected a leaf, got {_names(other)}")
+    if np.shape(other) != leaf.shape:
+        raise ShapeError(f"expected {leaf.shape}, got {np.shape(other)}")
+
+
+def _names(tree: Mapping[str, Any]) -> list[str]:
+    return sorted(tree, key=str)
 
 
 def items(tree: TreeLike, path: str = "") -> Iterator[tuple[str, Array]]:
     """Yield (path, leaf) for every leaf, sorted by key at every level."""
     if not isinstance(tree, Mapping):
-        yield path, tree
+        yield path, np.asarray(tree)
         return
-    for name in sorted(tree):
+    for name in _names(tree):
+        _check_name(name)
         yield from items(tree[name], f"{path}/{name}" if path else name)
 
 
 def leaves(tree: TreeLike) -> list[Array]:
     """Return the leaves in the order of `items`."""
-    return [leaf for _, leaf in items(tree)]
+    if not isinstance(tree, Mapping):
+        return [np.asarray(tree)]
+    found: list[Array] = []
+    for name in _names(tree):
+        value = tree[name]
+        found += (value,) if type(value) is np.ndarray else leaves(value)
+    return found
 
 
 def get(tree: TreeLike, path: str) -> Any:
@@ -219,7 +277,7 @@ def get(tree: TreeLike, path: str) -> Any:
     node: Any = tree
     for name in path.split("/") if path else ():
         if not isinstance(node, Mapping) or name not in node:
-            there = sorted(node) if isinstance(node, Mapping) else "a leaf"
+            there = _names(node) if isinstance(node, Mapping) else "a leaf"
             raise TreeError(f"expected the path {path!r}, got {there} before {name!r}")
         node = node[name]
     return node
@@ -231,10 +289,10 @@ def update(tree: Mapping[str, TreeLike], changes: Mapping[str, TreeLike]) -> Tre
     Raises:
         TreeError: If the tree has no such path.
     """
-    new: Any = Tree(tree)
+    new = Tree(tree)
     for path, value in changes.items():
         get(new, path)
-        new = _replace(new, path.split("/"), freeze(value))
+        new = _replace(new, path.split("/"), value)
     return new
 
 
@@ -251,54 +309,74 @@ def filter(tree: Mapping[str, TreeLike], keep: Callable[[str, Array], bool]) -> 
 def _filter(tree: Tree, keep: Callable[[str, Array], bool], prefix: str) -> Tree:
     kept: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping):
-            branch = _filter(value, keep, f"{prefix}{name}/")  # type: ignore[arg-type]
+        if type(value) is Tree:
+            branch = _filter(value, keep, f"{prefix}{name}/")
             kept |= {name: branch} if branch else {}
         elif keep(prefix + name, value):
             kept[name] = value
-    return Tree.own(kept)
+    return _wrap(kept)
 
 
 def ravel(tree: TreeLike) -> tuple[Array, Callable[[Array], Any]]:
-    """Return all leaves as one vector, in the order of `items`, and the way back.
+    """Return all leaves as one read-only vector, in the order of `items`, and the way back.
+
+    The vector of an empty tree is float32.
 
     Raises:
         DTypeError: If the leaves have more than one dtype.
         ShapeError: From the way back, if the vector's length is another.
     """
-    pairs = list(items(tree))
-    dtypes = sorted({str(leaf.dtype) for _, leaf in pairs})
-    if len(dtypes) > 1:
+    parts = leaves(tree)
+    if len({part.dtype for part in parts}) > 1:
+        dtypes = sorted({str(part.dtype) for part in parts})
         raise DTypeError(f"ravel: expected leaves of one dtype, got {dtypes}")
-    vector = np.concatenate([leaf.ravel() for _, leaf in pairs]) if pairs else np.zeros(0, "float32")
-    total, cuts = 0, {}
-    for path, leaf in pairs:
-        cuts[path] = slice(total, total + leaf.size)
-        total += leaf.size
-
-    def plan(node: TreeLike, path: str) -> Any:
-        if not isinstance(node, Mapping):
-            return cuts[path], node.shape
-        return {name: plan(value, f"{path}/{name}" if path else name) for name, value in node.items()}
-
-    whole = plan(tree, "")
-
-    def cut(vector: Array, node: Any) -> Any:
-        if isinstance(node, tuple):
-            return vector[node[0]].reshape(node[1])
-        return Tree.own({name: cut(vector, value) for name, value in node.items()})
+    vector = np.concatenate(parts, axis=None) if parts else np.empty(0, "float32")
+    vector.setflags(write=False)
+    whole, total = _plan(tree, 0)
 
     def unravel(vector: Array) -> Any:
-        if vector.shape != (total,):
-            raise ShapeError(f"unravel: expected {(total,)}, got {vector.shape}")
-        return cut(_freeze_leaf(vector), whole)
+        if np.shape(vector) != (total,):
+            raise ShapeError(f"unravel: expected {(total,)}, got {np.shape(vector)}")
+        return _cut(_freeze_leaf(vector), whole)
 
     return vector, unravel
 
 
+def _plan(tree: Any, start: int) -> tuple[Any, int]:
+    """Return (slice, shape) of every leaf in the vector, in a dict like `tree`, and the end."""
+    if not isinstance(tree, Mapping):
+        shape = np.shape(tree)
+        end = start + np.size(tree)
+        return (slice(start, end), shape), end
+    plan = dict.fromkeys(tree)  # The order of keys comes back as it was.
+    for name in _names(tree):
+        _check_name(name)
+        plan[name], start = _plan(tree[name], start)
+    return plan, start
+
+
+def _cut(vector: Array, plan: Any) -> Any:
+    if isinstance(plan, tuple):
+        return vector[plan[0]].reshape(plan[1])
+    return _wrap({name: _cut(vector, part) for name, part in plan.items()})
+
+
 def cast(tree: TreeLike, dtype: DTypeLike) -> Any:
-    """Return the tree with every floating or complex leaf in `dtype`; integer leaves stay."""
-    return map(lambda leaf: leaf.astype(dtype) if leaf.dtype.kind in "fc" else leaf, tree)
+    """Return the tree with every floating or complex leaf in `dtype`; integer leaves stay.
+
+    Raises:
+        DTypeError: If `dtype` is neither floating nor complex, or real where a leaf is complex.
+    """
+    target = np.dtype(dtype)
+
+    def convert(leaf: Array) -> Array:
+        if leaf.dtype.kind not in "fc":
+            return leaf
+        if target.kind not in "fc" or (leaf.dtype.kind == "c" and target.kind == "f"):
+            raise DTypeError(f"expected a dtype that holds {leaf.dtype}, got {target}")
+        return leaf.astype(target, copy=False)
+
+    return map(convert, tree)
 
 
 def size(tree: TreeLike) -> int:
@@ -307,10 +385,15 @@ def size(tree: TreeLike) -> int:
 
 
 def digest(tree: TreeLike) -> str:
-    """Return the sha256 over sorted path, dtype, shape and bytes of every leaf, in hex."""
-    total = hashlib.sha256()
+    """Return the sha256 over sorted path, dtype, shape and bytes of every leaf, in hex.
+
+    It does not depend on the order of keys, the layout in memory or the machine's byte order.
+    """
+    from hashlib import sha256  # Here: it takes a twentieth of the time that importing NumPy takes.
+
+    total = sha256()
     for path, leaf in items(tree):
-        head = f"{len(path)}:{path}|{leaf.dtype.newbyteorder('<').str}|{leaf.shape}|"
-        total.update(head.encode())
-        total.update(np.ascontiguousarray(leaf, leaf.dtype.newbyteorder("<")).tobytes())
+        dtype = leaf.dtype.newbyteorder("<")
+        total.update(f"{len(path)}:{path}|{dtype.str}|{leaf.shape}|".encode())
+        total.update(np.ascontiguousarray(leaf, dtype).data)
     return total.hexdigest()
