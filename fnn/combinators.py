@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from fnn.errors import FnnError, OptionError, ShapeError, TreeError
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits, bare, placed_error
+from fnn.layer import Layer, Pullback, Shape, Traits, bare, check_name, placed_error
 from fnn.layers.activation import Identity
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Tree, TreeLike, freeze
@@ -23,8 +24,7 @@ def named(name: str, layer: Layer) -> Layer:
     Raises:
         OptionError: If the name is empty or contains "/".
     """
-    if not isinstance(name, str) or not name or "/" in name:
-        raise OptionError(f"name: expected a string without '/', got {name!r}", path=("named",))
+    check_name("named", name)
     _check_layers("named", (layer,))
     return attrs.evolve(layer, name=name, is_named=True)
 
@@ -58,6 +58,10 @@ def _children(who: str, layers: tuple[Layer, ...]) -> tuple[tuple[str, Layer], .
 
 def _check_names(names: frozenset[str], params: Any, state: Any) -> None:
     for what, tree in (("params", params), ("state", state)):
+        if not isinstance(tree, dict) and not isinstance(
+            tree, Mapping
+        ):  # The first is the faster test.
+            raise TreeError(f"expected {what} of {sorted(names)}, got {type(tree).__name__}")
         if not tree.keys() <= names:
             unknown = sorted(tree.keys() - names)
             raise TreeError(f"expected {what} of {sorted(names)}, got {unknown} beside them")
@@ -110,14 +114,14 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
     ) -> tuple[Any, TreeLike, Pullback]:
         _check_names(names, params, state)
         moved: dict[str, Any] = {}
-        pullbacks: list[tuple[str, Pullback]] = []
+        pullbacks: list[tuple[str, str, Pullback]] = []
         name = where = ""
         try:
-            for name, where, _, child, stochastic in parts:  # noqa: B007 - the error's place
+            for name, where, _, child, stochastic in parts:
                 own_key = key.fold(name) if stochastic and key is not None else None
                 own = state.get(name, EMPTY)
                 x, new, back = child(params.get(name, EMPTY), own, x, train=train, key=own_key)
-                pullbacks.append((name, back))
+                pullbacks.append((name, where, back))
                 if new is not own:
                     moved[name] = freeze(new)
         except (FnnError, KeyError) as error:
@@ -127,15 +131,19 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
             dparams: dict[str, Any] = {}
             # Nobody needs a derivative before the first layer that has parameters.
             wanted = len(params)
-            for name, back in reversed(pullbacks):
-                if name in params:
-                    wanted -= 1
-                    own, dy = back(dy, need_dx=need_dx or wanted > 0)
-                    dparams[name] = freeze(own)
-                elif need_dx or wanted > 0:
-                    _, dy = back(dy)
-                else:
-                    break
+            name = where = ""
+            try:
+                for name, where, back in reversed(pullbacks):  # noqa: B007 - the error's place
+                    if name in params:
+                        wanted -= 1
+                        own, dy = back(dy, need_dx=need_dx or wanted > 0)
+                        dparams[name] = freeze(own)
+                    elif need_dx or wanted > 0:
+                        _, dy = back(dy)
+                    else:
+                        break
+            except (FnnError, KeyError) as error:
+                raise placed_error(error, name, where) from error.__cause__
             return Tree.own({name: dparams[name] for name in params}), dy if need_dx else None
 
         return x, _moved(state, moved), pullback

@@ -15,16 +15,18 @@ written to, equal arguments give equal bits, and a pullback is linear and may be
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from operator import index
 from typing import Any, Protocol, TypeAlias
 
 import attrs
 import numpy as np
 
-from fnn.errors import DTypeError, FnnError, OptionError, ShapeError, TreeError
+from fnn.errors import FnnError, OptionError, ShapeError, TreeError
+from fnn.kernels.checks import check_array, check_like, check_precision
 from fnn.keys import Key
 from fnn.recipe import Recipe, constructor
-from fnn.tree import EMPTY, Array, Tree, TreeLike
+from fnn.tree import EMPTY, Tree, TreeLike, freeze
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -88,6 +90,12 @@ class Traits:
         )
 
 
+def check_name(who: str, name: Any) -> None:
+    """Refuse a name that could not stand in a path."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise OptionError(f"name: expected a string without '/', got {name!r}", path=(who,))
+
+
 def bare(fn: Any) -> Any:
     """Return a layer's function as it was written, without the place added to its errors."""
     return getattr(fn, "bare", fn)
@@ -103,43 +111,85 @@ def placed_error(error: FnnError | KeyError, name: str, where: str) -> FnnError:
     return placed
 
 
-def _placed(part: str, fn: Any, name: str, where: str) -> Any:
-    """Add the layer's name and place to errors of its function, and check what goes in and out.
-
-    An init's trees are frozen; a pullback refuses cotangents of another shape, which would broadcast.
-    """
+def _placed_init(fn: Any, name: str, where: str) -> Any:
+    """Check what goes in, freeze the trees that come out, add the layer's place to errors."""
     inner = bare(fn)
 
     @functools.wraps(inner, updated=())
-    def placed(*args: Any, **kwargs: Any) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         try:
-            out = inner(*args, **kwargs)
-            if part == "init":
-                out_shape, params, state = out
-                return tuple(out_shape), Tree(params), Tree(state)
-            if part == "vjp":
-                y, state, pullback = out
-                return y, state, _placed_pullback(pullback, y, name, where)
+            if not isinstance(key, Key):
+                raise OptionError(f"expected a Key, got {key!r}; write Key.of(seed)")
+            out_shape, params, state = inner(key, _checked_shape(in_shape))
+            return tuple(out_shape), Tree(params), Tree(state)
         except (FnnError, KeyError) as error:
             raise placed_error(error, name, where) from error.__cause__
-        return out
 
-    placed.bare = inner  # type: ignore[attr-defined]
-    return placed
+    init.bare = inner  # type: ignore[attr-defined]
+    return init
 
 
-def _placed_pullback(pullback: Pullback, y: Any, name: str, where: str) -> Pullback:
-    def placed(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+def _checked_shape(in_shape: Any) -> Any:
+    """Return a shape, or a tuple of them, as tuples of integers."""
+    try:
+        shape = tuple(_checked_shape(n) if isinstance(n, tuple | list) else index(n) for n in in_shape)
+    except TypeError:
+        message = f"expected in_shape to be a tuple of integers such as (784,), got {in_shape!r}"
+        raise ShapeError(message) from None
+    if any(isinstance(n, int) and n < 0 for n in shape):
+        raise ShapeError(f"expected sizes of 0 or more, got in_shape={in_shape}")
+    return shape
+
+
+def _placed_apply(fn: Any, name: str, where: str) -> Any:
+    inner = bare(fn)
+
+    @functools.wraps(inner, updated=())
+    def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         try:
-            if isinstance(y, np.ndarray):
-                check_array(dy)
-                if dy.shape != y.shape:
-                    raise ShapeError(f"expected a cotangent {y.shape} as y, got {dy.shape}")
-            return pullback(dy, need_dx=need_dx)
-        except FnnError as error:
+            _check_call(params, state, key)
+            return inner(params, state, x, train=train, key=key)
+        except (FnnError, KeyError) as error:
             raise placed_error(error, name, where) from error.__cause__
 
-    return placed
+    apply.bare = inner  # type: ignore[attr-defined]
+    return apply
+
+
+def _placed_vjp(fn: Any, name: str, where: str) -> Any:
+    inner = bare(fn)
+
+    @functools.wraps(inner, updated=())
+    def vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
+        try:
+            _check_call(params, state, key)
+            y, new_state, back = inner(params, state, x, train=train, key=key)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, name, where) from error.__cause__
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            try:
+                if isinstance(y, np.ndarray):
+                    check_array(dy)
+                    check_like("dy", dy, y)
+                return back(dy, need_dx=need_dx)
+            except (FnnError, KeyError) as error:
+                raise placed_error(error, name, where) from error.__cause__
+
+        return y, new_state, pullback
+
+    vjp.bare = inner  # type: ignore[attr-defined]
+    return vjp
+
+
+def _check_call(params: Any, state: Any, key: Any) -> None:
+    for tree in (params, state):
+        # The first is the faster test.
+        if not isinstance(tree, dict) and not isinstance(tree, Mapping):
+            got = type(tree).__name__
+            raise TreeError(f"expected params and state as init returns them, got {got}")
+    if key is not None and not isinstance(key, Key):
+        raise OptionError(f"expected a Key, got {key!r}; write Key.of(seed)")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -161,9 +211,12 @@ class Layer:
     is_named: bool = attrs.field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        for part in ("init", "apply", "vjp"):
-            placed = _placed(part, getattr(self, part), self.name, self.where)
-            object.__setattr__(self, part, placed)
+        check_name("Layer", self.name)
+        for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
+            fn = getattr(self, part)
+            if not callable(fn):
+                raise OptionError(f"{part}: expected a function, got {fn!r}", path=("Layer",))
+            object.__setattr__(self, part, placed(fn, self.name, self.where))
 
     def _made_by(self) -> Recipe:
         triple = (bare(self.init), bare(self.apply), bare(self.vjp))
@@ -191,30 +244,7 @@ def _rebuild(recipe: Recipe, where: str) -> Layer:
     return attrs.evolve(recipe.build(), where=where)
 
 
-# --- what layers check --------------------------------------------------------------------
-
-_REAL = {np.dtype(c): np.dtype(r) for c, r in (("F", "f"), ("D", "d"), ("f", "f"), ("d", "d"))}
-
-
-def check_array(x: Any, n_axes: int = 1) -> None:
-    """Refuse what is not a float or complex array with at least `n_axes` axes, the batch's included.
-
-    Raises:
-        DTypeError, ShapeError: Saying what came.
-    """
-    if not isinstance(x, np.ndarray):
-        raise DTypeError(f"expected an array, got {type(x).__name__}")
-    if x.dtype not in _REAL:
-        raise DTypeError(f"expected float32, float64 or their complex counterparts, got {x.dtype}")
-    if x.ndim < n_axes:
-        raise ShapeError(f"expected {n_axes} or more axes, the batch first, got {x.shape}")
-
-
-def check_precision(x: Array, weights: Array) -> None:
-    """Refuse an input whose precision is not that of the layer's weights."""
-    expected = _REAL.get(weights.dtype)
-    if _REAL[x.dtype] != expected:
-        raise DTypeError(f"expected {expected} as the parameters, got {x.dtype}; cast one of them")
+# --- layers of one's own --------------------------------------------------------------------
 
 
 def need_key(key: Key | None) -> Key:
@@ -222,9 +252,6 @@ def need_key(key: Key | None) -> Key:
     if key is None:
         raise OptionError("expected a key when train=True, got None; pass e.g. key=Key.of(0)")
     return key
-
-
-# --- layers of one's own --------------------------------------------------------------------
 
 
 def stateless_init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
@@ -250,21 +277,30 @@ def elementwise(
         has_kinks: Whether f' jumps somewhere.
         complex_safe: Whether f continues analytically to complex arrays.
     """
+    check_name("elementwise", name)
+    for what, fn in (("f", f), ("f_vjp", f_vjp)):
+        if not callable(fn):
+            raise OptionError(f"{what}: expected a function, got {fn!r}", path=("elementwise",))
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         check_array(x)
-        return f(x), state
+        y = f(x)
+        check_like("f(x)", y, x)
+        return y, state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        check_array(x)
-        y = f(x)
+        y, state = apply(params, state, x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            return EMPTY, f_vjp(x, y, dy) if need_dx else None
+            if not need_dx:
+                return EMPTY, None
+            dx = f_vjp(x, y, dy)
+            check_like("f_vjp(x, y, dy)", dx, dy)
+            return EMPTY, dx
 
         return y, state, pullback
 
@@ -289,6 +325,7 @@ def make_layer(
             (dparams, dx).
         traits: What the laws should know; by default it is smooth and treats examples alone.
     """
+    check_name("make_layer", name)
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -297,12 +334,20 @@ def make_layer(
         if traits.stochastic and train:
             need_key(key)
         y, new_state, back = fwd(params, state, x, train, key)
+        if isinstance(y, np.ndarray):
+            check_array(y)
+            check_precision(y, x, "x")
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dparams, dx = back(dy)
-            return Tree(dparams), dx if need_dx else None
+            if dparams.keys() != params.keys():
+                raise TreeError(f"expected dparams {sorted(params)}, got {sorted(dparams)}")
+            if not need_dx:
+                return freeze(dparams), None
+            check_like("dx", dx, x)
+            return freeze(dparams), dx
 
-        return y, Tree(new_state), pullback
+        return y, freeze(new_state), pullback
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None

@@ -52,9 +52,13 @@ def relu_vjp(x: Array, y: Array, dy: Array) -> Array:
 
 def leaky_relu(x: Array, slope: float) -> Array:
     """Return x where x > 0, else slope x."""
+    if 0 <= slope <= 1 and not np.iscomplexobj(x):
+        return np.maximum(x, slope * x)  # The same numbers, many times faster than `where`.
     return np.where(x.real > 0, x, slope * x)
 
 
 def leaky_relu_vjp(x: Array, dy: Array, slope: float) -> Array:
     """Return dx = dy where x > 0, else slope dy (at x = 0 too)."""
+    if 0 <= slope <= 1:
+        return np.maximum(x.real > 0, slope, dtype=dy.real.dtype) * dy
     return np.where(x.real > 0, dy, slope * dy)

@@ -14,6 +14,7 @@ import math
 import attrs
 import numpy as np
 
+from fnn.kernels.affine import onto
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
 
@@ -79,9 +80,7 @@ def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -
     for chunk in _chunks(at, z.shape[0], batch, z.itemsize):
         np.matmul(kernels, _unfold(z, chunk, groups), out=y[:, :, chunk.columns])
     if b is not None:
-        bias = b.reshape(groups, -1, 1)
-        # Not in place where b alone carries a complex perturbation.
-        y = np.add(y, bias, out=y if y.dtype == np.result_type(y, b) else None)
+        y = onto(np.add, y, b.reshape(groups, -1, 1))
     return batch_first(y.reshape(w.shape[0], *at.out, batch))
 
 
@@ -95,11 +94,11 @@ def convolution_vjp(
     z = pad(batch_last(x), at, 0)
     kernels, batch = _kernels(w, groups), z.shape[-1]
     g = batch_last(dy).reshape(*kernels.shape[:2], -1)
-    dw = np.zeros(kernels.shape, np.result_type(x, dy))
+    dw = np.zeros(w.shape, np.result_type(x, dy))
     dz = np.zeros((z.shape[0], *at.padded, batch), np.result_type(w, dy)) if need_dx else None
     for chunk in _chunks(at, z.shape[0], batch, z.itemsize):
         part = g[:, :, chunk.columns]
-        dw += part @ _unfold(z, chunk, groups).transpose(0, 2, 1)
+        _kernels(dw, groups)[...] += part @ _unfold(z, chunk, groups).transpose(0, 2, 1)
         if dz is not None:
             columns = kernels.transpose(0, 2, 1) @ part
             columns = columns.reshape(z.shape[0], *at.size, *chunk.at.out, batch)
@@ -108,4 +107,4 @@ def convolution_vjp(
                 into[chunk.at.slices(offset)] += columns[(slice(None), *offset)]
     db = g.reshape(w.shape[0], -1) @ np.ones(g.shape[-1], g.dtype) if bias else None
     dx = None if dz is None else batch_first(dz[at.interior()])
-    return dw.reshape(w.shape), db, dx
+    return dw, db, dx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -14,13 +15,15 @@ def max_pool(x: Array, at: Windows) -> Array:
     """Return the largest value of every window; padding counts as -inf."""
     z = pad(batch_last(x), at, -np.inf)
     first, *others = (z[at.slices(offset)] for offset in at.offsets())
-    y = first.copy()
-    for values in others:
-        if np.iscomplexobj(z):
+    if np.iscomplexobj(z):
+        y = first.copy()
+        for values in others:
             # By the real part alone, and the first of equals, so that perturbations decide nothing.
             np.copyto(y, values, where=values.real > y.real)
-        else:
-            np.maximum(y, values, out=y)
+        return batch_first(y)
+    y = np.maximum(first, others[0]) if others else first.copy()
+    for values in others[1:]:
+        np.maximum(y, values, out=y)
     return batch_first(y)
 
 
@@ -29,12 +32,16 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
     z, best, g = pad(batch_last(x), at, -np.inf), batch_last(y), batch_last(dy)
     dz = np.zeros(z.shape, g.dtype)
     free = np.ones(best.shape, bool)
+    apart = all(s >= k for s, k in zip(at.stride, at.size, strict=True))
     for offset in at.offsets():
         cut = at.slices(offset)
         hit = z[cut] == best
         hit &= free
         free ^= hit
-        dz[cut] += g * hit
+        if apart:
+            np.multiply(g, hit, out=dz[cut])
+        else:
+            dz[cut] += g * hit
     return batch_first(dz[at.interior()])
 
 
@@ -45,28 +52,31 @@ def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
     y = first.copy()
     for values in others:
         y += values
-    return batch_first(y * _inverse_counts(at, y, count_padding=count_padding))
+    y *= _inverse_counts(at, y.real.dtype, count_padding)
+    return batch_first(y)
 
 
 def average_pool_vjp(x: Array, dy: Array, at: Windows, *, count_padding: bool) -> Array:
     """Return dx: every window's dy / count, added where windows overlap."""
     g = batch_last(dy)
-    g = g * _inverse_counts(at, g, count_padding=count_padding)
+    g = g * _inverse_counts(at, g.real.dtype, count_padding)
     dz = np.zeros((x.shape[1], *at.padded, x.shape[0]), g.dtype)
     for offset in at.offsets():
         dz[at.slices(offset)] += g
     return batch_first(dz[at.interior()])
 
 
-def _inverse_counts(at: Windows, like: Array, *, count_padding: bool) -> Array:
-    dtype = like.real.dtype
+@functools.lru_cache(maxsize=64)
+def _inverse_counts(at: Windows, dtype: np.dtype, count_padding: bool) -> Array:
     if count_padding or at.padded == at.space:
         return np.array(1 / math.prod(at.size), dtype)
     inside = pad(np.ones((1, *at.space, 1)), at, 0)
     counts = np.zeros((1, *at.out, 1))
     for offset in at.offsets():
         counts += inside[at.slices(offset)]
-    return (1 / counts).astype(dtype)
+    inverse = (1 / counts).astype(dtype)
+    inverse.setflags(write=False)
+    return inverse
 
 
 def global_average_pool(x: Array) -> Array:

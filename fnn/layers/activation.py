@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fnn.errors import ShapeError
 from fnn.kernels import activation, softmax
+from fnn.kernels.checks import check_array
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, check_array, elementwise, stateless_init
+from fnn.layer import Layer, Pullback, Shape, elementwise
 from fnn.options import real
 from fnn.recipe import constructor
 from fnn.registry import Registry
@@ -51,10 +53,17 @@ def Tanh() -> Layer:
 
 
 def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, Any], Any]) -> Layer:
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        if not in_shape or in_shape[-1] < 1:
+            raise ShapeError(f"expected a last axis of 1 or more, got in_shape={in_shape}")
+        return in_shape, EMPTY, EMPTY
+
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         check_array(x, 2)
+        if not x.shape[-1]:
+            raise ShapeError(f"expected a last axis of 1 or more, got {x.shape}")
         return f(x), state
 
     def vjp(
@@ -67,7 +76,7 @@ def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, An
 
         return y, state, pullback
 
-    return Layer(name, stateless_init, apply, vjp)
+    return Layer(name, init, apply, vjp)
 
 
 @constructor

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 from fnn.errors import OptionError, ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
+from fnn.kernels.checks import check_array, check_entry, check_precision, entries
 from fnn.kernels.convolution import convolution, convolution_vjp
 from fnn.kernels.windows import Windows, windows
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, check_array, check_precision
+from fnn.layer import Layer, Pullback, Shape
 from fnn.options import integer, sizes
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike
@@ -94,6 +95,7 @@ def Conv(
         ShapeError: If the window is larger than the padded image, or the input's channels are
             not those of w.
         DTypeError: If the inputs' precision is not that of w.
+        TreeError: If params have other entries.
     """
     channels, groups = integer("Conv", "channels", channels), integer("Conv", "groups", groups)
     window, stride = check_sizes("Conv", "window", window), check_sizes("Conv", "stride", stride)
@@ -117,31 +119,40 @@ def Conv(
             params["b"] = draw(init_b, key.fold("b"), (channels,), *fans)
         return (channels, *at.out), params, EMPTY
 
-    def check(w: Array, x: Any) -> Windows:
+    names = ("w", "b") if bias else ("w",)
+
+    def checked(params: Any, x: Any) -> tuple[Array, Array | None, Windows]:
+        """Return w, b (None without bias) and where the windows lie."""
         check_array(x, 3)
+        w, *rest = entries("params", params, names)
+        if w.ndim < 3:
+            raise ShapeError(f"expected w of shape (channels, n_in, *window), got {w.shape}")
         if x.ndim != w.ndim or x.shape[1] != w.shape[1] * groups:
             expected = f"(batch, {w.shape[1] * groups}, {', '.join(['n'] * (w.ndim - 2))})"
             raise ShapeError(f"expected images {expected}, got {x.shape}")
         check_precision(x, w)
-        return lay(x.shape[2:], window, stride, padding, dilation)
+        at = lay(x.shape[2:], window, stride, padding, dilation)
+        check_entry("w", w, (channels, w.shape[1], *at.size), x)
+        if not rest:
+            return w, None, at
+        check_entry("b", rest[0], (channels,), w)
+        return w, rest[0], at
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        w = params["w"]
-        at = check(w, x)
-        return convolution(x, w, params["b"] if bias else None, at, groups), state
+        w, b, at = checked(params, x)
+        return convolution(x, w, b, at, groups), state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        w = params["w"]
-        at = check(w, x)
+        w, b, at = checked(params, x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dw, db, dx = convolution_vjp(x, w, dy, at, groups, bias=bias, need_dx=need_dx)
             return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
 
-        return convolution(x, w, params["b"] if bias else None, at, groups), state, pullback
+        return convolution(x, w, b, at, groups), state, pullback
 
     return Layer("conv", init, apply, vjp)

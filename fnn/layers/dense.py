@@ -7,8 +7,9 @@ from typing import Any
 from fnn.errors import ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.affine import affine, affine_vjp
+from fnn.kernels.checks import check_array, check_entry, check_precision, entries
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, check_array, check_precision
+from fnn.layer import Layer, Pullback, Shape
 from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike
@@ -33,6 +34,7 @@ def Dense(
     Raises:
         ShapeError: If the inputs have no feature axis, or another number of features than w.
         DTypeError: If the inputs' precision is not that of w.
+        TreeError: If params have other entries.
     """
     width = integer("Dense", "width", width)
 
@@ -45,29 +47,37 @@ def Dense(
             params["b"] = draw(init_b, key.fold("b"), (width,), n_in, width)
         return (*in_shape[:-1], width), params, EMPTY
 
-    def check(w: Array, x: Any) -> None:
+    names = ("w", "b") if bias else ("w",)
+
+    def checked(params: Any, x: Any) -> tuple[Array, Array | None]:
+        """Return w and b, b None without bias."""
         check_array(x, 2)
-        if x.shape[-1] != w.shape[0]:
+        w, *rest = entries("params", params, names)
+        if w.shape != (x.shape[-1], width):
+            if w.ndim != 2 or w.shape[1] != width:
+                raise ShapeError(f"expected w of shape (n_in, {width}), got {w.shape}")
             raise ShapeError(f"expected last axis {w.shape[0]}, got {x.shape}")
         check_precision(x, w)
+        if not rest:
+            return w, None
+        check_entry("b", rest[0], (width,), w)
+        return w, rest[0]
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        w = params["w"]
-        check(w, x)
-        return affine(x, w, params["b"] if bias else None), state
+        w, b = checked(params, x)
+        return affine(x, w, b), state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        w = params["w"]
-        check(w, x)
+        w, b = checked(params, x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dw, db, dx = affine_vjp(x, w, dy, bias=bias, need_dx=need_dx)
             return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
 
-        return affine(x, w, params["b"] if bias else None), state, pullback
+        return affine(x, w, b), state, pullback
 
     return Layer("dense", init, apply, vjp)

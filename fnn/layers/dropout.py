@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fnn.kernels.checks import check_array
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Traits, check_array, need_key, stateless_init
+from fnn.layer import Layer, Pullback, Traits, need_key, stateless_init
 from fnn.options import real
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -36,8 +37,10 @@ def Dropout(rate: float) -> Layer:
         generator = need_key(key).generator()
         if rate == 0:
             return None
+        # Drawn by logical position, then laid out as x is, so that all that follows runs along memory.
         kept = generator.random(x.shape, "float32") >= np.float32(rate)
-        return np.multiply(kept, 1 / (1 - rate), dtype=x.real.dtype)
+        dtype = x.real.dtype
+        return np.multiply(kept, 1 / (1 - rate), out=np.empty_like(x, dtype), dtype=dtype)
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.normalization import batch_standardize_vjp, moments
+from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.kernels.normalization import (
+    batch_norm_vjp,
+    moments,
+    scale_and_shift,
+    scale_and_shift_vjp,
+)
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits, check_array, check_precision
+from fnn.layer import Layer, Pullback, Shape, Traits
 from fnn.options import integer, real
 from fnn.recipe import constructor
 from fnn.tree import Array, Tree, TreeLike
@@ -38,13 +44,17 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
     Raises:
         ShapeError: If `axis` is not there or has another size, or in training with fewer than 2
             values per feature.
+        DTypeError: If the inputs' precision is not that of params and state.
+        TreeError: If params or state have other entries.
 
     References: Ioffe & Szegedy (2015), "Batch normalization", algorithms 1 and 2.
     """
     axis = integer("BatchNorm", "axis", axis, least=-32)
     if axis == 0:
         raise OptionError("axis: expected a feature axis, got 0, the batch's", path=("BatchNorm",))
-    momentum = real("BatchNorm", "momentum", momentum, least=0, below=float(np.nextafter(1, 2)))
+    momentum = real("BatchNorm", "momentum", momentum)
+    if not 0 <= momentum <= 1:
+        raise OptionError(f"momentum: expected a number in [0, 1], got {momentum}", path=("BatchNorm",))
     eps = real("BatchNorm", "eps", eps, least=0)
 
     def feature_axis(n_axes: int) -> int:
@@ -55,6 +65,8 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         n = in_shape[feature_axis(len(in_shape) + 1) - 1]
+        if n < 1:
+            raise ShapeError(f"expected 1 or more features, got in_shape={in_shape}")
         zeros, ones = np.zeros(n, "float32"), np.ones(n, "float32")
         return in_shape, {"scale": ones, "shift": zeros}, {"mean": zeros, "var": ones}
 
@@ -66,60 +78,56 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         shape = (*x.shape[at:], *x.shape[:at])
         return z.reshape(shape).transpose(*range(x.ndim - at, x.ndim), *range(x.ndim - at))
 
-    def standardize(params: Any, state: Any, x: Any, train: bool) -> Any:
-        """Return z, 1 / std and the new state."""
+    def centered(params: Any, state: Any, x: Any, train: bool) -> Any:
+        """Return x minus the mean and 1 / std, by feature, and the new state."""
         check_array(x, 2)
         at = feature_axis(x.ndim)
-        scale = params["scale"]
+        scale, shift = entries("params", params, ("scale", "shift"))
+        mean, var = entries("state", state, ("mean", "var"))
         if x.shape[at] != scale.size:
             raise ShapeError(f"expected axis {at} of size {scale.size}, got {x.shape}")
         check_precision(x, scale)
-        check_precision(x, state["mean"])
+        for name, leaf in (("scale", scale), ("shift", shift), ("mean", mean), ("var", var)):
+            check_entry(name, leaf, (x.shape[at],), x)
         rows = by_feature(x, at)
         if not train:
-            inv_std = 1 / np.sqrt(state["var"] + eps)
-            return (rows - state["mean"][:, None]) * inv_std[:, None], inv_std, state
+            return rows - mean[:, None], 1 / np.sqrt(var + eps), state
         count = rows.shape[1]
         if count < 2:
             raise ShapeError(f"expected 2 or more values per feature in training, got {x.shape}")
-        mean, var, centered = moments(rows)
+        batch_mean, batch_var, rest = moments(rows)
         keep, unbias = 1 - momentum, count / (count - 1)
         moved = {
-            "mean": momentum * state["mean"] + keep * mean,
-            "var": momentum * state["var"] + keep * unbias * var,
+            "mean": momentum * mean + keep * batch_mean,
+            "var": momentum * var + keep * unbias * batch_var,
         }
-        inv_std = 1 / np.sqrt(var + eps)
-        return centered * inv_std[:, None], inv_std, Tree.own(moved)
-
-    def scaled(params: Any, z: Array, x: Array) -> Array:
-        y = z * params["scale"][:, None]
-        shift = params["shift"][:, None]
-        # Not in place where the shift alone carries a complex perturbation.
-        y = np.add(y, shift, out=y if y.dtype == np.result_type(y, shift) else None)
-        return restore(y, x, feature_axis(x.ndim))
+        return rest, 1 / np.sqrt(batch_var + eps), Tree.own(moved)
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        z, _, new_state = standardize(params, state, x, train)
-        return scaled(params, z, x), new_state
+        rest, inv_std, new_state = centered(params, state, x, train)
+        y = scale_and_shift(rest, params["scale"] * inv_std, params["shift"])
+        return restore(y, x, feature_axis(x.ndim)), new_state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        z, inv_std, new_state = standardize(params, state, x, train)
+        rest, inv_std, new_state = centered(params, state, x, train)
+        at, factor = feature_axis(x.ndim), params["scale"] * inv_std
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            at = feature_axis(x.ndim)
             rows = by_feature(dy, at)
-            ones = np.ones(rows.shape[1], rows.dtype)
-            dparams = Tree.own({"scale": (rows * z) @ ones, "shift": rows @ ones})
+            dfactor, dshift = scale_and_shift_vjp(rows, rest)
+            dparams = Tree.own({"scale": dfactor * inv_std, "shift": dshift})
             if not need_dx:
                 return dparams, None
-            dz = rows * params["scale"][:, None]
-            dx = batch_standardize_vjp(dz, z, inv_std) if train else dz * inv_std[:, None]
+            if train:
+                dx = batch_norm_vjp(rows, rest, factor, inv_std, dfactor, dshift)
+            else:
+                dx = rows * factor[:, None]
             return dparams, restore(dx, x, at)
 
-        return scaled(params, z, x), new_state, pullback
+        return restore(scale_and_shift(rest, factor, params["shift"]), x, at), new_state, pullback
 
     return Layer("batch_norm", init, apply, vjp, traits=Traits(mixes_batch=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fnn.errors import ShapeError
+from fnn.kernels.checks import check_array
 from fnn.kernels.pooling import (
     average_pool,
     average_pool_vjp,
@@ -15,7 +16,7 @@ from fnn.kernels.pooling import (
 )
 from fnn.kernels.windows import Windows
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits, check_array
+from fnn.layer import Layer, Pullback, Shape, Traits
 from fnn.layers.convolution import Padding, Sizes, check_padding, check_sizes, lay
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
@@ -130,6 +131,8 @@ def GlobalAvgPool() -> Layer:
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         check_array(x, 3)
+        if 0 in x.shape[2:]:
+            raise ShapeError(f"expected images of 1 or more values, got {x.shape}")
         return global_average_pool(x), state
 
     def vjp(

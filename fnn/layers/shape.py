@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from fnn.errors import OptionError, ShapeError
+from fnn.kernels.checks import check_array
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, check_array
+from fnn.layer import Layer, Pullback, Shape
 from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
