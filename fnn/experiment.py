@@ -30,7 +30,7 @@ from fnn import tree
 from fnn.checkpoint import PathLike, replacing, save_tree
 from fnn.config import C, config_from, option, parse, plain
 from fnn.errors import DataError, FnnError, OptionError
-from fnn.layer import Layer
+from fnn.layer import Layer, Shape
 from fnn.loop import Fit, History
 from fnn.training import TrainState
 
@@ -91,14 +91,18 @@ class Run:
             self.say(f"stopped after {len(fit.history)} epochs; what follows is from there")
         return fit
 
-    def keep(self, net: Layer, now: TrainState) -> dict[str, Any]:
-        """Save what was trained, for `predict.py`; return the digest of its parameters."""
-        save_tree(self.path(MODEL), {"params": now.params, "state": now.state})
-        return {
-            "network": repr(net),
-            "parameters": tree.size(now.params),
-            "digest": tree.digest(now.params),
-        }
+    def keep(self, net: Layer, now: TrainState, in_shape: Shape) -> dict[str, Any]:
+        """Save what was trained, to be loaded again; return the network and its parameters' digest.
+
+        Args:
+            net: The network.
+            now: The state to save: its parameters and what it carries.
+            in_shape: Shape of one example.
+        """
+        model: dict[str, Any] = {"params": now.params, "state": now.state, "in_shape": np.array(in_shape)}
+        save_tree(self.path(MODEL), model)
+        size, digest = tree.size(now.params), tree.digest(now.params)
+        return {"network": repr(net), "parameters": size, "digest": digest}
 
     def path(self, name: str) -> Path:
         """Return where the file `name` of this run goes; folders on the way are made.
