@@ -25,7 +25,7 @@ from fnn.experiment import Run, main, option
 class Config:
     """What can be set from the command line."""
 
-    epochs: int = option(30, "passes over the training set", least=1)
+    epochs: int | None = option(None, "passes; 30, or 60 over fewer than 5,000 images", least=1)
     batch_size: int = option(100, "examples per step", least=1)
     learning_rate: float = option(0.1, "step size of gradient descent", least=0)
     train_images: int = option(10_000, "how many training images to take, at most", least=1)
@@ -69,7 +69,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         fnn.softmax_cross_entropy,
         fnn.sgd(config.learning_rate),
         train_set,
-        epochs=config.epochs,
+        epochs=config.epochs or (30 if len(train_set) >= 5000 else 60),
         batch_size=config.batch_size,
         key=fnn.Key.of(config.seed),
         validation=test_set,

@@ -27,7 +27,11 @@ class Config:
 
     widths: tuple[int, ...] = option((784, 512, 10), "inputs, hidden units, classes", least=1)
     epochs: int = option(20, "passes over the training set", least=1)
-    batch_size: int = option(1000, "examples per step; a smaller last batch is left out", least=1)
+    batch_size: int | None = option(
+        None,
+        "examples per step; 1000, or 100 of fewer than 5,000; a smaller last batch is left out",
+        least=2,
+    )
     learning_rate: float = option(1e-3, "for the loss summed over the batch", least=0)
     decay: float = option(0.9, "how much of the velocity is kept at every step", least=0, below=1)
     init: Literal["glorot_uniform", "normal"] = option("glorot_uniform", "how weights are drawn")
@@ -54,13 +58,14 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     )
     run.say(source)
     net = network(config)
+    batch_size = config.batch_size or (1000 if len(train_set) >= 5000 else 100)
     fit = fnn.fit(
         net,
         fnn.summed(fnn.cross_entropy),
         fnn.momentum(config.learning_rate, config.decay),
         train_set,
         epochs=config.epochs,
-        batch_size=min(config.batch_size, len(train_set)),
+        batch_size=batch_size,
         drop_last=True,
         key=fnn.Key.of(config.seed),
         validation=test_set,
@@ -77,7 +82,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         title="Accuracy",
         ylabel="accuracy",
     )
-    per_example = [loss / config.batch_size for loss in history["loss"]]
+    per_example = [loss / batch_size for loss in history["loss"]]
     pictures.curves(
         run.path("loss.png"), {"training": per_example}, title="Loss", ylabel="cross-entropy / nats"
     )

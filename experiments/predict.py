@@ -40,11 +40,14 @@ def read(path: Path) -> np.ndarray:
     """Return (28, 28) with ink 1 on ground 0, the ink in a box of 20 about its centre of mass."""
     image = fnn.read_image(path, size=None)[0]
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    if np.median(border) > 0.5:
-        image = 1 - image
+    ground = np.median(border)
+    if ground > 0.5:
+        image, ground = 1 - image, 1 - ground
+    # Paper is never quite white: without this a grey box would stand around the ink.
+    image = np.clip((image - ground) / max(image.max() - ground, 1e-3), 0, 1)
     if image.shape == (SIDE, SIDE):
         return image
-    ink = image > 0.3 * image.max()
+    ink = image > 0.3
     if not ink.any() or ink.all():
         raise fnn.DataError(f"{path}: expected ink on a plain ground, found none")
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
