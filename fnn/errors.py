@@ -7,7 +7,7 @@ not care which. An error raised inside a network gathers the path of the layer o
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 
 class FnnError(Exception):
@@ -26,9 +26,19 @@ class FnnError(Exception):
         self.where = self.where or where
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By attributes: the constructors of some errors ask for more than the message.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         place = "/".join(self.path) + (f" ({self.where})" if self.where else "")
         return f"{place}: {self.message}" if place else self.message
+
+
+def _rebuild(kind: type[FnnError], args: tuple[Any, ...], attributes: dict[str, Any]) -> FnnError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ShapeError(FnnError, ValueError):

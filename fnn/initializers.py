@@ -16,9 +16,10 @@ from typing import Any, TypeAlias
 import attrs
 import numpy as np
 
-from fnn.errors import OptionError, ShapeError
+from fnn.errors import DTypeError, OptionError, ShapeError
 from fnn.keys import Key
 from fnn.options import real
+from fnn.recipe import Recipe, constructor
 from fnn.registry import Registry
 from fnn.tree import Array
 
@@ -30,21 +31,36 @@ def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -
     """Call `init` with as many arguments as it takes; return float32 of exactly `shape`.
 
     Raises:
-        ShapeError: If what comes has another shape.
-        OptionError: If what comes is not finite.
+        OptionError: If `init` is no function, or what comes is not finite.
+        DTypeError: If what comes is not real numbers.
+        ShapeError: If it has another shape.
     """
-    arguments: tuple[Any, ...] = (key, shape, fan_in, fan_out)
-    parameters = inspect.signature(init).parameters.values()
-    if not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        arguments = arguments[: sum(parameter.kind in positional for parameter in parameters)]
-    values = np.asarray(init(*arguments))
-    if values.shape != shape:
-        raise ShapeError(f"expected {init!r} to return shape {shape}, got {values.shape}")
-    values = values.astype("float32")
+    if not callable(init):
+        hint = f"; write INITIALIZERS[{init!r}]" if isinstance(init, str) else ""
+        raise OptionError(f"expected an initializer (key, shape, ...), got {init!r}{hint}")
+    arguments = (key, shape, fan_in, fan_out)[: _count_arguments(init)]
+    with np.errstate(over="ignore"):  # Overflow shows in the values, which are checked.
+        values = np.asarray(init(*arguments))
+        if values.dtype.kind not in "fiub":
+            raise DTypeError(f"expected {_name(init)} to return real numbers, got {values.dtype}")
+        if values.shape != shape:
+            raise ShapeError(f"expected {_name(init)} to return shape {shape}, got {values.shape}")
+        values = values.astype("float32")
     if not np.isfinite(values).all():
-        raise OptionError(f"expected {init!r} to return finite float32 values")
+        raise OptionError(f"expected {_name(init)} to return finite float32 values")
     return values
+
+
+def _name(init: Initializer) -> str:
+    return getattr(init, "__name__", None) or repr(init)
+
+
+def _count_arguments(init: Initializer) -> int:
+    kinds = [parameter.kind for parameter in inspect.signature(init).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return 4
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(kind in positional for kind in kinds)
 
 
 def _fans(shape: Shape, fan_in: int | None, fan_out: int | None) -> tuple[float, float]:
@@ -79,52 +95,51 @@ def ones(key: Key, shape: Shape) -> Array:
     return np.ones(shape, "float32")
 
 
-def _finite(who: Any, attribute: Any, value: Any) -> None:
-    real(type(who).__name__, attribute.name, value)
+@attrs.frozen(eq=False, repr=False)
+class Drawn:
+    """An initializer with numbers of its own; it prints, compares and pickles by its recipe."""
+
+    draw: Callable[[Key, Shape], Array]
+    recipe: Recipe | None = None
+    where: str = ""
+
+    def __call__(self, key: Key, shape: Shape) -> Array:
+        """Return the drawn array."""
+        return self.draw(key, shape)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Drawn) and self.recipe == other.recipe
+
+    def __hash__(self) -> int:
+        return hash(self.recipe)
+
+    def __repr__(self) -> str:
+        return repr(self.recipe)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recipe.build, (self.recipe,)
 
 
-# Lower-case classes: they are used as functions are, and equal arguments make equal initialisers.
-
-
-@attrs.frozen
-class constant:  # noqa: N801
+@constructor
+def constant(value: float) -> Drawn:
     """Fill with `value`."""
-
-    value: float = attrs.field(validator=_finite)
-
-    def __call__(self, key: Key, shape: Shape) -> Array:
-        """Return the filled array."""
-        return np.full(shape, self.value, "float32")
+    value = real("constant", "value", value)
+    return Drawn(lambda key, shape: np.full(shape, value, "float32"))
 
 
-@attrs.frozen
-class normal:  # noqa: N801
+@constructor
+def normal(std: float = 1.0, mean: float = 0.0) -> Drawn:
     """Draw from N(mean, std²), untruncated."""
-
-    std: float = attrs.field(default=1.0, validator=_finite)
-    mean: float = attrs.field(default=0.0, validator=_finite)
-
-    def __attrs_post_init__(self) -> None:
-        real("normal", "std", self.std, least=0)
-
-    def __call__(self, key: Key, shape: Shape) -> Array:
-        """Return the drawn array."""
-        return _normal(key, shape, self.std, self.mean)
+    std, mean = real("normal", "std", std, least=0), real("normal", "mean", mean)
+    return Drawn(lambda key, shape: _normal(key, shape, std, mean))
 
 
-@attrs.frozen
-class uniform:  # noqa: N801
-    """Draw uniformly from [low, high)."""
-
-    low: float = attrs.field(default=-1.0, validator=_finite)
-    high: float = attrs.field(default=1.0, validator=_finite)
-
-    def __attrs_post_init__(self) -> None:
-        real("uniform", "high", self.high, least=self.low)
-
-    def __call__(self, key: Key, shape: Shape) -> Array:
-        """Return the drawn array."""
-        return _uniform(key, shape, self.low, self.high)
+@constructor
+def uniform(low: float = -1.0, high: float = 1.0) -> Drawn:
+    """Draw uniformly between `low` and `high`."""
+    low = real("uniform", "low", low)
+    high = real("uniform", "high", high, least=low)
+    return Drawn(lambda key, shape: _uniform(key, shape, low, high))
 
 
 def glorot_normal(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from operator import index
 from typing import SupportsIndex
 
@@ -13,9 +12,12 @@ from fnn.errors import OptionError
 
 
 def _digest(key: bytes, tag: str, text: str) -> bytes:
+    # Imported here, for it takes a twentieth of the time that importing NumPy takes.
+    from hashlib import blake2b
+
     # Tagged and length-prefixed, so that ("a", "b"), ("ab",) and (1,), ("1",) are different paths.
     data = f"{tag}:{len(text)}:{text}".encode()
-    return hashlib.blake2b(data, digest_size=16, key=key).digest()
+    return blake2b(data, digest_size=16, key=key).digest()
 
 
 @attrs.frozen(repr=False)

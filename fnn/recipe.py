@@ -19,16 +19,31 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b)
-    if isinstance(a, tuple | list) and type(a) is type(b):
+    if type(a) is type(b) is tuple:
         return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
+    if type(a) is type(b) is dict:
         return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
     return bool(type(a) is type(b) and a == b)
 
 
+def _kept(value: Any) -> Any:
+    """Return an argument as a value that nobody can change: lists become tuples, arrays copies."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.setflags(write=False)
+        return value
+    if type(value) in (tuple, list):
+        return tuple(map(_kept, value))
+    return {name: _kept(each) for name, each in value.items()} if type(value) is dict else value
+
+
 def _show(value: Any) -> str:
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return f"({', '.join(map(_show, value))}{',' if len(value) == 1 else ''})"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{name!r}: {_show(each)}' for name, each in value.items())}}}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     return getattr(value, "__name__", None) or repr(value)
@@ -38,8 +53,9 @@ def _show(value: Any) -> str:
 class Recipe:
     """A call, kept as a value: `recipe.build()` makes its result anew.
 
-    Options that equal their defaults are left out, and what has no default is given by position, so
-    that `Dense(10)` and `Dense(width=10, bias=True)` have one recipe.
+    Options that equal their defaults are left out, what has no default is given by position, lists
+    are tuples and NumPy's numbers Python's, so that `Dense(10)` and `Dense(width=np.int64(10),
+    bias=True)` have one recipe. Numbers of different types are different: 1 is not True.
     """
 
     call: Callable[..., Any]
@@ -56,7 +72,7 @@ class Recipe:
         for name, parameter in signature.parameters.items():
             if name not in bound:
                 continue
-            value = bound[name]
+            value = _kept(bound[name])
             if parameter.kind is parameter.VAR_POSITIONAL:
                 short.extend(value)
             elif parameter.kind is parameter.VAR_KEYWORD:
