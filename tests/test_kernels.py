@@ -1,0 +1,310 @@
+"""Kernels against closed forms and against NumPy written by loops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fnn.kernels import activation, affine, convolution, normalization, pooling, softmax
+from fnn.kernels.windows import batch_first, batch_last, windows
+
+# --- windows: oracles by loops ---------------------------------------------------------------
+
+
+def starts(at):
+    """Yield (place in the output, index of every value of its window in the unpadded image)."""
+    for place in itertools.product(*map(range, at.out)):
+        inside = []
+        for offset in itertools.product(*map(range, at.size)):
+            index = tuple(
+                p * s + o * d - pads[0]
+                for p, s, o, d, pads in zip(place, at.stride, offset, at.dilation, at.pads, strict=True)
+            )
+            if all(0 <= i < n for i, n in zip(index, at.space, strict=True)):
+                inside.append((offset, index))
+        yield place, inside
+
+
+def loop_convolution(x, w, b, at, groups):
+    y = np.zeros((x.shape[0], w.shape[0], *at.out))
+    per_group = w.shape[0] // groups
+    for n, o in np.ndindex(*y.shape[:2]):
+        for place, inside in starts(at):
+            total = b[o]
+            for c in range(w.shape[1]):
+                source = o // per_group * w.shape[1] + c
+                total += sum(w[(o, c, *offset)] * x[(n, source, *index)] for offset, index in inside)
+            y[(n, o, *place)] = total
+    return y
+
+
+def loop_max_pool(x, dy, at):
+    y, dx = np.zeros((*x.shape[:2], *at.out)), np.zeros(x.shape)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for place, inside in starts(at):
+            best = None
+            for _, index in inside:
+                if best is None or x[(n, c, *index)] > x[(n, c, *best)]:
+                    best = index
+            y[(n, c, *place)] = x[(n, c, *best)]
+            dx[(n, c, *best)] += dy[(n, c, *place)]
+    return y, dx
+
+
+def loop_average_pool(x, dy, at, count_padding):
+    y, dx = np.zeros((*x.shape[:2], *at.out)), np.zeros(x.shape)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for place, inside in starts(at):
+            count = math.prod(at.size) if count_padding else len(inside)
+            for _, index in inside:
+                y[(n, c, *place)] += x[(n, c, *index)] / count
+                dx[(n, c, *index)] += dy[(n, c, *place)] / count
+    return y, dx
+
+
+@st.composite
+def geometries(draw, *, pooling=False):
+    """Draw windows over images of one to three axes that fit at least once."""
+    axes = draw(st.sampled_from([1, 1, 2, 2, 3]))
+    most = {1: 7, 2: 5, 3: 3}[axes]
+    space = tuple(draw(st.integers(1, most)) for _ in range(axes))
+    size = tuple(draw(st.integers(1, 3)) for _ in range(axes))
+    dilation = (1,) * axes if pooling else tuple(draw(st.integers(1, 2)) for _ in range(axes))
+    stride = tuple(draw(st.integers(1, 4)) for _ in range(axes))
+    pairs = []
+    for n, k, d in zip(space, size, dilation, strict=True):
+        limit = k - 1 if pooling else 2
+        before, after = draw(st.integers(0, limit)), draw(st.integers(0, limit))
+        short = (k - 1) * d + 1 - n - before - after
+        pairs.append((before, after + max(short, 0)))
+    padding = draw(st.sampled_from(["same", tuple(pairs)]))
+    if pooling and any(side >= k for pair, k in zip(pairs, size, strict=True) for side in pair):
+        padding = "same"
+    return windows(space, size, stride, padding, dilation)
+
+
+@settings(max_examples=80, deadline=None)
+@given(geometries(), st.integers(1, 3), st.sampled_from([1, 2]), st.integers(0, 2**32 - 1))
+def test_convolution_and_its_derivatives_equal_the_loops(at, batch, groups, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(batch, 2 * groups, *at.space))
+    w, b = rng.normal(size=(groups * 2, 2, *at.size)), rng.normal(size=groups * 2)
+    y = convolution.convolution(x, w, b, at, groups)
+    np.testing.assert_allclose(y, loop_convolution(x, w, b, at, groups), rtol=1e-12, atol=1e-12)
+    dy = rng.normal(size=y.shape)
+    dw, db, dx = convolution.convolution_vjp(x, w, dy, at, groups, bias=True, need_dx=True)
+    np.testing.assert_allclose(db, dy.sum(axis=(0, *range(2, dy.ndim))), rtol=1e-12, atol=1e-12)
+    # Linear in x and in w: the products of the derivatives with both give one number.
+    want = (dy * (y - b.reshape(-1, *(1,) * len(at.out)))).sum()
+    assert (dw * w).sum() == pytest.approx(want, rel=1e-10, abs=1e-10)
+    assert (dx * x).sum() == pytest.approx(want, rel=1e-10, abs=1e-10)
+    for bump, got in ((rng.normal(size=x.shape), dx), (rng.normal(size=w.shape), dw)):
+        moved = (bump, w) if got is dx else (x, bump)
+        direction = loop_convolution(*moved, 0 * b, at, groups)
+        assert (got * bump).sum() == pytest.approx((dy * direction).sum(), rel=1e-10, abs=1e-10)
+
+
+@settings(max_examples=80, deadline=None)
+@given(geometries(pooling=True), st.integers(0, 2**32 - 1), st.sampled_from([2, 10, 1000]))
+def test_max_pooling_gives_all_to_the_first_maximum_of_every_window(at, seed, levels):
+    rng = np.random.default_rng(seed)
+    x = -rng.integers(0, levels, size=(2, 2, *at.space)).astype("float64")
+    y = pooling.max_pool(x, at)
+    dy = rng.normal(size=y.shape)
+    want_y, want_dx = loop_max_pool(x, dy, at)
+    np.testing.assert_array_equal(y, want_y)
+    np.testing.assert_allclose(pooling.max_pool_vjp(x, y, dy, at), want_dx, rtol=1e-14, atol=1e-14)
+    perturbed = x + 1e-30j * rng.normal(size=x.shape)
+    assert (pooling.max_pool(perturbed, at).real == y).all()
+
+
+@settings(max_examples=80, deadline=None)
+@given(geometries(pooling=True), st.integers(0, 2**32 - 1), st.booleans())
+def test_average_pooling_equals_the_loops_with_and_without_the_padding(at, seed, count_padding):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, 3, *at.space))
+    y = pooling.average_pool(x, at, count_padding=count_padding)
+    dy = rng.normal(size=y.shape)
+    want_y, want_dx = loop_average_pool(x, dy, at, count_padding)
+    np.testing.assert_allclose(y, want_y, rtol=1e-13, atol=1e-14)
+    dx = pooling.average_pool_vjp(x, dy, at, count_padding=count_padding)
+    np.testing.assert_allclose(dx, want_dx, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_equal_values_give_everything_to_the_first_place_of_each_window(stride):
+    at = windows((5, 4), (2, 2), (stride, stride), "valid", (1, 1))
+    for level in (-3.0, 0.0, -0.0, 2.0):
+        x = np.full((1, 1, 5, 4), level)
+        y = pooling.max_pool(x, at)
+        dx = pooling.max_pool_vjp(x, y, np.ones_like(y), at)
+        want = np.zeros_like(x)
+        want[0, 0, : at.out[0] * stride : stride, : at.out[1] * stride : stride] = 1
+        np.testing.assert_array_equal(dx, want)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
+def test_same_gives_ceil_of_size_over_stride_and_the_odd_row_at_the_end(n, k, stride, dilation):
+    at = windows((n,), (k,), (stride,), "same", (dilation,))
+    before, after = at.pads[0]
+    assert at.out == (-(-n // stride),)
+    assert after - before in (0, 1)
+    total = before + after
+    assert total == max((at.out[0] - 1) * stride + (k - 1) * dilation + 1 - n, 0)
+
+
+@pytest.mark.parametrize("limit", [1, 100, 1000])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, groups):
+    rng = np.random.default_rng(0)
+    at = windows((9, 7), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
+    x, w, b = rng.normal(size=(3, 4, 9, 7)), rng.normal(size=(6, 4 // groups, 3, 2)), rng.normal(size=6)
+    dy = rng.normal(size=(3, 6, *at.out))
+
+    def run():
+        y = convolution.convolution(x, w, b, at, groups)
+        return y, *convolution.convolution_vjp(x, w, dy, at, groups, bias=True, need_dx=True)
+
+    whole = run()
+    convolution._chunks.cache_clear()
+    monkeypatch.setattr(convolution, "COLUMN_BYTES", limit)
+    try:
+        assert len(convolution._chunks(at, 4, 3, 8)) > 1
+        for got, want in zip(run(), whole, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
+    finally:
+        convolution._chunks.cache_clear()
+
+
+def test_chunks_cover_every_row_once():
+    convolution._chunks.cache_clear()
+    at = windows((200, 50), (5, 5), (2, 1), "same", (1, 1))
+    chunks = convolution._chunks(at, 16, 32, 4)
+    assert len(chunks) > 1
+    assert chunks[0].columns.start == 0
+    assert chunks[-1].columns.stop == math.prod(at.out) * 32
+    for one, two in itertools.pairwise(chunks):
+        assert one.columns.stop == two.columns.start
+        assert two.start == one.start + one.at.out[0] * at.stride[0]
+
+
+def test_the_batch_innermost_format_goes_there_and_back_without_a_copy():
+    x = np.arange(48.0).reshape(2, 3, 2, 4)
+    z = batch_last(x)
+    assert z.shape == (3, 2, 4, 2)
+    assert z.flags.c_contiguous
+    back = batch_first(z)
+    assert (back == x).all()
+    assert np.shares_memory(back, z)
+    assert np.shares_memory(batch_last(back), z)
+
+
+# --- normalisation ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n", [2, 100, 300_000])
+def test_moments_in_float32_are_those_of_float64_at_a_mean_of_ten_thousand(n, order):
+    rng = np.random.default_rng(0)
+    x = np.asarray(rng.normal(1e4, 1, size=(3, n)), "float32", order=order)
+    exact = x.astype("float64")
+    mean, var, centered = normalization.moments(x)
+    assert mean.dtype == var.dtype == centered.dtype == np.float32
+    np.testing.assert_allclose(mean, exact.mean(axis=1), rtol=1e-7)
+    np.testing.assert_allclose(var, exact.var(axis=1), rtol=1e-5)
+    want = exact - exact.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(centered, want, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(centered.mean(axis=1, dtype="float64"), 0, atol=1e-4)
+
+
+# --- activations -----------------------------------------------------------------------------
+
+FAR = np.array(
+    [-3e38, -1e30, -1e4, -100, -30, -1e-30, -0.0, 0.0, 1e-30, 0.5, 30, 100, 1e30, 3e38], "float32"
+)
+
+
+def test_activations_are_finite_and_silent_at_any_finite_number():
+    ones = np.ones_like(FAR)
+    with np.errstate(all="raise", under="ignore"):
+        for f, f_vjp in (
+            (activation.sigmoid, activation.sigmoid_vjp),
+            (activation.tanh, activation.tanh_vjp),
+            (activation.relu, activation.relu_vjp),
+            (
+                lambda x: activation.leaky_relu(x, 0.01),
+                lambda x, y, dy: activation.leaky_relu_vjp(x, dy, 0.01),
+            ),
+        ):
+            y = f(FAR)
+            dx = f_vjp(FAR, y, ones)
+            assert y.dtype == dx.dtype == np.float32
+            assert np.isfinite(y).all()
+            assert np.isfinite(dx).all()
+
+
+def test_the_sigmoid_keeps_its_relative_precision_far_below_zero():
+    x = np.linspace(-80, 10, 50, dtype="float32")
+    exact = 1 / (1 + np.exp(-x.astype("float64")))
+    np.testing.assert_allclose(activation.sigmoid(x), exact, rtol=3e-7)
+
+
+@pytest.mark.parametrize("slope", [-2.0, 0.0, 0.01, 0.3, 1.0, 1.5])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_leaky_relu_is_the_branch_bit_for_bit_at_any_slope(slope, dtype):
+    x = np.random.default_rng(0).normal(size=1000).astype(dtype)
+    x[:2] = 0
+    dy = np.random.default_rng(1).normal(size=1000).astype(dtype)
+    scalar = x.dtype.type(slope)
+    np.testing.assert_array_equal(activation.leaky_relu(x, slope), np.where(x.real > 0, x, scalar * x))
+    want = np.where(x.real > 0, dy, scalar * dy)
+    np.testing.assert_array_equal(activation.leaky_relu_vjp(x, dy, slope), want)
+
+
+def test_kinks_have_the_left_derivative():
+    x = np.array([0.0, -0.0])
+    assert not activation.relu_vjp(x, x, np.ones(2)).any()
+    assert (activation.leaky_relu_vjp(x, np.ones(2), 0.25) == 0.25).all()
+    assert np.isnan(activation.relu(np.array([np.nan])))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 6), st.floats(-1e4, 1e4), st.integers(0, 2**32 - 1))
+def test_softmax_sums_to_one_shifts_freely_and_exponentiates_its_logarithm(n, shift, seed):
+    x = np.random.default_rng(seed).normal(scale=5, size=(3, n))
+    y = softmax.softmax(x)
+    np.testing.assert_allclose(y.sum(axis=-1), 1, rtol=1e-14)
+    np.testing.assert_allclose(softmax.softmax(x + shift), y, rtol=1e-9)
+    np.testing.assert_allclose(np.exp(softmax.log_softmax(x)), y, rtol=1e-12)
+
+
+def test_softmax_is_finite_at_scores_of_1e30():
+    x = np.array([[1e30, -1e30, 0.0], [-1e30, -1e30, -1e30]], "float32")
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_allclose(softmax.softmax(x), [[1, 0, 0], [1 / 3] * 3], rtol=1e-6)
+        assert np.isfinite(softmax.log_softmax(x)).all()
+
+
+# --- affine ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 5000])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_column_sums_are_sums_in_their_dtype(n, dtype):
+    rows = np.random.default_rng(0).normal(size=(n, 3)).astype(dtype)
+    sums = affine.column_sums(rows)
+    assert sums.dtype == rows.dtype
+    np.testing.assert_allclose(sums, rows.sum(axis=0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_innermost_input_gets_its_derivative_in_that_format():
+    x = np.asfortranarray(np.ones((5, 4)))
+    w, dy = np.ones((4, 3)), np.ones((5, 3))
+    assert affine.affine_vjp(x, w, dy, bias=True, need_dx=True)[2].flags.f_contiguous
+    assert affine.affine_vjp(x.copy("C"), w, dy, bias=True, need_dx=True)[2].flags.c_contiguous
