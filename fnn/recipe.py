@@ -67,20 +67,21 @@ class Recipe:
         """Return the recipe of `call(*args, **kwargs)` in its shortest form."""
         signature = inspect.signature(call)
         bound = signature.bind(*args, **kwargs).arguments
+        parameters = [signature.parameters[name] for name in bound]
+        # Before further arguments of a *star none may be left out: the others would move up.
+        is_full = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         short: list[Any] = []
         named: dict[str, Any] = {}
-        for name, parameter in signature.parameters.items():
-            if name not in bound:
-                continue
-            value = _kept(bound[name])
+        for parameter in parameters:
+            name, value = parameter.name, _kept(bound[parameter.name])
+            is_optional = parameter.default is not parameter.empty
             if parameter.kind is parameter.VAR_POSITIONAL:
                 short.extend(value)
             elif parameter.kind is parameter.VAR_KEYWORD:
                 named.update(value)
-            elif parameter.default is not parameter.empty and _same(value, parameter.default):
-                continue
-            elif parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
-                named[name] = value
+            elif parameter.kind is parameter.KEYWORD_ONLY or (is_optional and not is_full):
+                if not (is_optional and _same(value, parameter.default)):
+                    named[name] = value
             else:
                 short.append(value)
         return cls(call, tuple(short), named)
