@@ -138,13 +138,14 @@ class EarlyStopping:
 
     def __call__(self, now: TrainState, history: History) -> bool:
         """Return whether `monitor` has not improved for `patience` epochs."""
-        column, records = history[self.monitor], history.records
+        records, name = history.records, self.monitor
+        history[:1][name]  # Refuses a column that is not there.
         seen, best, at = self._memo[0] if self._memo else ((), math.nan, -1)
         if records[: len(seen)] != seen:
             seen, best, at = (), math.nan, -1
         for i in range(len(seen), len(records)):
-            if _better(column[i], best, self.mode, self.min_delta if at >= 0 else 0.0):
-                best, at = column[i], i
+            if _better(records[i][name], best, self.mode, self.min_delta if at >= 0 else 0.0):
+                best, at = records[i][name], i
         self._memo[:] = [(records, best, at)]
         return len(records) - 1 - max(at, 0) >= self.patience
 

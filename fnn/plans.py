@@ -88,8 +88,12 @@ class _Plan:
             if template.shape != vector.shape or template.dtype != vector.dtype:
                 raise _MisfitError
             return vector
-        # A number of its own, such as a counter, is the same in both.
-        if template.shape != memory.shape or template.dtype != memory.dtype:
+        # A number of its own, such as a counter, is the same in both; a vector is no tree of ours.
+        if (
+            memory.shape == (self.size,)
+            or template.shape != memory.shape
+            or template.dtype != memory.dtype
+        ):
             raise _MisfitError
         return memory
 
