@@ -52,7 +52,8 @@ def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -
 
 
 def _name(init: Initializer) -> str:
-    return getattr(init, "__name__", None) or repr(init)
+    # No repr of what is a user's: it may hold an address, which would differ from run to run.
+    return repr(init) if isinstance(init, Drawn) else getattr(init, "__name__", type(init).__name__)
 
 
 def _count_arguments(init: Initializer) -> int:
