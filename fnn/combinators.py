@@ -25,15 +25,15 @@ def named(name: str, layer: Layer) -> Layer:
         OptionError: If the name is empty or contains "/".
     """
     check_name("named", name)
-    _check_layers("named", (layer,))
+    _check_layer("named", "layer", layer)
     return attrs.evolve(layer, name=name, is_named=True)
 
 
-def _check_layers(who: str, layers: tuple[Any, ...]) -> None:
-    for i, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            hint = f"; call it: {layer.__name__}(...)" if callable(layer) else ""
-            raise OptionError(f"argument {i}: expected a Layer, got {layer!r}{hint}", path=(who,))
+def _check_layer(who: str, what: str, layer: Any) -> None:
+    if not isinstance(layer, Layer):
+        name = getattr(layer, "__name__", "") if callable(layer) else ""
+        got = f"{name}; call it: {name}(...)" if name else repr(layer)
+        raise OptionError(f"{what}: expected a Layer, got {got}", path=(who,))
 
 
 def _children(who: str, layers: tuple[Layer, ...]) -> tuple[tuple[str, Layer], ...]:
@@ -42,7 +42,8 @@ def _children(who: str, layers: tuple[Layer, ...]) -> tuple[tuple[str, Layer], .
     A child draws from the key folded with its name, so that adding a layer of another kind changes
     no weight and no mask elsewhere.
     """
-    _check_layers(who, layers)
+    for i, layer in enumerate(layers):
+        _check_layer(who, f"argument {i}", layer)
     counts: dict[str, int] = {}
     children: dict[str, Layer] = {}
     for layer in layers:
@@ -183,7 +184,8 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
 
     References: He et al. (2016), "Deep residual learning", eq. 1 and 2.
     """
-    _check_layers("residual", () if shortcut is None else (shortcut,))
+    if shortcut is not None:
+        _check_layer("residual", "shortcut", shortcut)
     body = _children("residual", layers)
     side = (("shortcut", Identity() if shortcut is None else shortcut),)
     if any(name == "shortcut" for name, _ in body):

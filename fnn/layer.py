@@ -96,6 +96,12 @@ def check_name(who: str, name: Any) -> None:
         raise OptionError(f"name: expected a string without '/', got {name!r}", path=(who,))
 
 
+def _check_functions(who: str, **functions: Any) -> None:
+    for name, fn in functions.items():
+        if not callable(fn):
+            raise OptionError(f"{name}: expected a function, got {fn!r}", path=(who,))
+
+
 def bare(fn: Any) -> Any:
     """Return a layer's function as it was written, without the place added to its errors."""
     return getattr(fn, "bare", fn)
@@ -212,11 +218,9 @@ class Layer:
 
     def __attrs_post_init__(self) -> None:
         check_name("Layer", self.name)
+        _check_functions("Layer", init=self.init, apply=self.apply, vjp=self.vjp)
         for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
-            fn = getattr(self, part)
-            if not callable(fn):
-                raise OptionError(f"{part}: expected a function, got {fn!r}", path=("Layer",))
-            object.__setattr__(self, part, placed(fn, self.name, self.where))
+            object.__setattr__(self, part, placed(getattr(self, part), self.name, self.where))
 
     def _made_by(self) -> Recipe:
         triple = (bare(self.init), bare(self.apply), bare(self.vjp))
@@ -278,9 +282,7 @@ def elementwise(
         complex_safe: Whether f continues analytically to complex arrays.
     """
     check_name("elementwise", name)
-    for what, fn in (("f", f), ("f_vjp", f_vjp)):
-        if not callable(fn):
-            raise OptionError(f"{what}: expected a function, got {fn!r}", path=("elementwise",))
+    _check_functions("elementwise", f=f, f_vjp=f_vjp)
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -326,6 +328,7 @@ def make_layer(
         traits: What the laws should know; by default it is smooth and treats examples alone.
     """
     check_name("make_layer", name)
+    _check_functions("make_layer", init=init, fwd=fwd)
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
