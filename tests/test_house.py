@@ -1,0 +1,309 @@
+"""The house: imports go strictly down the ranks, files are of a size to read, importing is cheap."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fnn
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fnn"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# --- ranks
+
+RANKS = [
+    {"errors", "recipe"},
+    {"tree", "keys", "options", "registry"},
+    {"kernels"},
+    {"layer", "initializers"},
+    {"layers"},
+    {"combinators"},
+    {"losses", "optimizers", "datasets"},
+    {"metrics"},
+    {"training", "checkpoint", "progress"},
+    {"plans", "derivatives"},
+    {"loop", "config"},
+    {"experiment", "pictures", "testing"},
+]
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source, module):
+    """Yield (line, module) for every module of fnn that the source imports, wherever it does so."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # Seen from a module, not from a package's __init__.
+                base = ".".join([*module.split(".")[: -node.level], *filter(None, [node.module])])
+            # `from fnn import tree` imports fnn.tree; a name of fnn's own would be its __init__.
+            names = [f"fnn.{alias.name}" for alias in node.names] if base == "fnn" else [base]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "fnn":
+                yield node.lineno, name
+
+
+def violations(source, module):
+    """Return what in the source of a module breaks the rule of the ranks."""
+    family = module.split(".")[1]
+    if family not in RANK:
+        return [f"{module}: give {family!r} a rank"]
+    found = []
+    for line, name in imported(source, module):
+        other = name.split(".")[1] if "." in name else "__init__"
+        if other == family:
+            continue
+        if RANK.get(other, 99) >= RANK[family]:
+            found.append(f"{module}:{line} imports {name}, which is not below it")
+    return found
+
+
+RANKED = [
+    path
+    for path in FILES
+    if path.relative_to(PACKAGE).as_posix() not in ("__init__.py", "datasets/__main__.py")
+]
+
+
+@pytest.mark.parametrize("path", RANKED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_go_strictly_down_the_ranks(path):
+    module = module_of(path) + (".__init__" if path.name == "__init__.py" else "")
+    assert violations(path.read_text("utf-8"), module) == []
+
+
+def test_recipes_and_errors_import_nothing_of_ours():
+    for name in ("errors", "recipe"):
+        assert not list(imported((PACKAGE / f"{name}.py").read_text("utf-8"), f"fnn.{name}"))
+
+
+def test_every_rank_is_of_something_that_is_there():
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert there - {"__init__"} <= RANK.keys()
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("fnn.kernels.affine", "from fnn.layer import Layer"),
+        ("fnn.kernels.affine", "import fnn.layer"),
+        ("fnn.kernels.affine", "import numpy, fnn.layers.dense as d"),
+        ("fnn.kernels.affine", "from fnn import layer"),
+        ("fnn.kernels.affine", "from fnn import Layer"),
+        ("fnn.kernels.affine", "import fnn"),
+        ("fnn.kernels.affine", "from .. import layer"),
+        ("fnn.kernels.affine", "from ..layers.dense import Dense"),
+        ("fnn.kernels.affine", "def f():\n    from fnn.training import scan"),
+        ("fnn.kernels.affine", "if TYPE_CHECKING:\n    from fnn.layer import Layer"),
+        ("fnn.kernels.affine", "try:\n    import fnn.loop\nexcept ImportError: pass"),
+        ("fnn.tree", "from fnn.keys import Key"),
+        ("fnn.layer", "from fnn.initializers import draw"),
+        ("fnn.losses.sums", "from fnn.optimizers.compose import chain"),
+        ("fnn.losses.__init__", "from fnn.metrics import accuracy"),
+        ("fnn.layers.__init__", "from ..combinators import serial"),
+        ("fnn.training", "from fnn.brand_new import x"),
+        ("fnn.brand_new", "import numpy"),
+    ],
+)
+def test_the_rule_of_the_ranks_sees_every_way_up(module, source):
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        (
+            "fnn.layers.dense",
+            "from fnn.kernels.affine import affine\nfrom fnn.errors import ShapeError",
+        ),
+        ("fnn.layers.dense", "from fnn.layers.convolution import lay\nfrom .shape import Flatten"),
+        ("fnn.layers.dense", "from fnn import tree\nfrom .. import errors"),
+        ("fnn.layers.__init__", "from .dense import Dense\nfrom fnn.layers import shape"),
+        ("fnn.training", "import numpy as np\nimport fnnx"),
+    ],
+)
+def test_the_rule_of_the_ranks_allows_what_is_below_and_beside_in_the_package(module, source):
+    assert violations(source, module) == []
+
+
+# --- files
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_has_a_size_to_read_and_says_what_it_is_for(path):
+    text = path.read_text("utf-8")
+    lines = len(text.splitlines())
+    assert lines <= 400
+    if not path.name.startswith("__") and path.parent.name != "kernels":
+        assert lines >= 30
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_no_name_says_that_nobody_knew_where_to_put_it():
+    banned = {"utils", "util", "common", "helpers", "misc", "_src", "base", "core"}
+    names = {part.removesuffix(".py") for path in FILES for part in path.relative_to(PACKAGE).parts}
+    assert not names & banned
+
+
+FORBIDDEN = [
+    (
+        re.compile(r"\bimport (pickle|marshal|shelve|random)\b|\bfrom (pickle|random) import"),
+        "unpickling, random",
+    ),
+    (re.compile(r"np\.random\.(?!Generator|Philox)"), "NumPy's global random state"),
+    (re.compile(r"(?<![.\w])(print|eval|exec)\("), "print, eval"),
+    (re.compile(r"allow_pickle=True"), "pickles in files"),
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_is_printed_unpickled_or_drawn_from_global_state(path):
+    if path.name == "__main__.py":
+        pytest.skip("a command, which prints")
+    code = path.read_text("utf-8")
+    assert [what for pattern, what in FORBIDDEN if pattern.search(code)] == []
+
+
+def tracked():
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("not a git checkout")
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_top_level_holds_what_it_may_and_nothing_else():
+    allowed = {"pyproject.toml", "README.md", "LICENSE", "fnn", "experiments", "tests", "data"}
+    top = {name.split("/")[0] for name in tracked()}
+    assert {name for name in top if not name.startswith(".")} <= allowed
+
+
+def test_no_tracked_file_names_a_package_registry():
+    # Put together here, so that this file does not name one either.
+    hosts = ["pypi" + ".org", "python" + "hosted.org", "anaconda" + ".org", "conda" + "-forge.org"]
+    for name in tracked():
+        text = (ROOT / name).read_bytes().decode("utf-8", "ignore").lower()
+        assert [host for host in hosts if host in text] == [], name
+
+
+# --- names
+
+
+def test_the_list_of_public_names_is_sorted_complete_and_without_doubles():
+    order = sorted(fnn.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert fnn.__all__ == order
+    assert len(set(fnn.__all__)) == len(fnn.__all__)
+    bound = {
+        alias.asname or alias.name
+        for node in ast.parse((PACKAGE / "__init__.py").read_text("utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert bound | {"__version__"} == set(fnn.__all__)
+
+
+def documented(name):
+    value = getattr(fnn, name)
+    if isinstance(value, str | fnn.Registry):
+        return True
+    return bool(inspect.getdoc(value)) and inspect.getdoc(value) != inspect.getdoc(type(value))
+
+
+@pytest.mark.parametrize("name", fnn.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    assert documented(name)
+
+
+def test_no_public_name_hides_a_module():
+    """`fnn.freeze` may not be a function where `fnn/freeze.py` is a module, at any level."""
+    for path in FILES:
+        *parents, name = module_of(path).split(".")
+        if not parents or name == "__main__":
+            continue
+        package = importlib.import_module(".".join(parents))
+        module = importlib.import_module(module_of(path))
+        assert getattr(package, name) is module
+        if len(parents) > 1:
+            assert not hasattr(fnn, name) or inspect.ismodule(getattr(fnn, name)), name
+
+
+# --- importing
+
+OPTIONAL = [
+    "matplotlib",
+    "tqdm",
+    "pooch",
+    "PIL",
+    "torch",
+    "jax",
+    "sklearn",
+    "scipy",
+    "pytest",
+    "hypothesis",
+]
+BUDGET = 0.4
+
+
+def run_python(code, folder):
+    # Bytecode is kept beside nobody's files: the first run writes it, the others read it.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPYCACHEPREFIX"] = str(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, cwd=ROOT
+    )
+    return done.stdout
+
+
+def test_importing_the_library_imports_no_optional_package(tmp_path):
+    code = f"import sys, fnn; sys.stdout.write(' '.join(m for m in {OPTIONAL} if m in sys.modules))"
+    assert run_python(code, tmp_path) == ""
+
+
+def test_importing_the_library_adds_at_most_two_fifths_of_numpys_own_time(tmp_path):
+    code = (
+        "import sys; from time import perf_counter as now; a = now(); import numpy; b = now(); "
+        "import fnn; c = now(); sys.stdout.write(f'{b - a} {c - b}')"
+    )
+    run_python(code, tmp_path)
+    ratios = []
+    for _ in range(11):
+        numpy_took, fnn_took = map(float, run_python(code, tmp_path).split())
+        ratios.append(fnn_took / numpy_took)
+    assert statistics.median(ratios) <= BUDGET, sorted(round(ratio, 2) for ratio in ratios)
+
+
+# --- tools
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=["lint", "format", "types"],
+)
+def test_the_tools_have_nothing_to_say(command):
+    tool = Path(sys.executable).with_name(command[0])
+    found = str(tool) if tool.exists() else shutil.which(command[0])
+    if found is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run([found, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
