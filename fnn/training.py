@@ -41,7 +41,7 @@ def _key(value: Any) -> Key:
 
 @attrs.frozen
 class TrainState:
-    """All that a step changes; immutable, picklable, equal where every bit of the numbers is.
+    """All that a step changes; immutable, picklable, and equal if all its numbers are.
 
     Plain dicts are taken for trees, and arrays that their owner could still write to are copied.
     `attrs.evolve(now, params=...)` gives a changed one.

@@ -315,6 +315,14 @@ LATE = fnn.Dataset(np.zeros((40, 4), np.float32), np.array([0] * 39 + [3]))
         ({"mode": "auto"}, OptionError, "expected 'min' or 'max', got 'auto'"),
         ({"metrics": [fnn.accuracy, fnn.accuracy]}, OptionError, "distinct names"),
         ({"metrics": {"epoch": fnn.accuracy}}, OptionError, "got 'epoch'"),
+        (
+            {
+                "metrics": {"a": fnn.accuracy, "validation_a": fnn.accuracy},
+                "validation": examples(),
+            },
+            OptionError,
+            "expected distinct columns",
+        ),
         ({"callbacks": [3]}, OptionError, "callbacks: expected functions, got 3"),
         ({"callbacks": fnn.early_stopping(2)}, OptionError, "got 'validation_loss'"),
         ({"drop_last": True, "batch_size": 51}, DataError, "whole batch with drop_last"),

@@ -178,6 +178,15 @@ def test_an_elementwise_optimizer_may_remember_numbers_of_its_own():
     assert "1 plan" in repr(jitted)
 
 
+def test_a_network_without_parameters_and_one_of_many_are_left_to_the_step():
+    for net in (fnn.serial(fnn.Tanh()), NETWORKS["large"]):
+        step = fnn.train_step(net, fnn.softmax_cross_entropy, fnn.sgd(0.1))
+        jitted, now = fnn.jit(step), start(net, fnn.sgd(0.1))
+        x, y = batch_at(0)
+        assert_same(jitted(now, (x, y)), step(now, (x, y)))
+        assert "no plan" in repr(jitted)
+
+
 def test_any_function_may_be_jitted():
     def step(now, batch):
         return now, {"loss": batch[0]}
@@ -233,6 +242,7 @@ def test_a_state_that_does_not_fit_raises_what_the_step_raises(change):
         lambda dw: {"w": dw[:2]},
         lambda dw: {"v": dw},
         lambda dw: {},
+        lambda dw: {"w": dw, "v": dw},
     ],
 )
 def test_a_gradient_of_another_shape_is_never_paired_by_its_length(wrong):

@@ -138,6 +138,35 @@ def test_a_layer_whose_state_changes_its_nature_is_refused_by_path(after, error,
         fnn.train_step(net, fnn.softmax_cross_entropy, fnn.sgd(0.1))(start(net, fnn.sgd(0.1)), data())
 
 
+def test_a_train_state_freezes_plain_dicts_and_draws_weights_from_the_keys_init():
+    mine = np.zeros(2)
+    now = fnn.TrainState(0, fnn.Key.of(0), {"a": mine}, {"b": mine}, {"c": {"a": mine}})
+    assert [type(each) for each in all_of(now).values()] == [tree.Tree] * 3
+    mine[:] = 1
+    assert not any(leaf.any() for leaf in tree.leaves(all_of(now)))
+    key = fnn.Key.of(5)
+    _, params, state = network().init(key.fold("init"), (4,))
+    now = fnn.init_train_state(network(), fnn.adam(), [4], key)
+    assert (now.params, now.state, now.opt_state) == (params, state, fnn.adam().init(params))
+
+
+def test_nobody_asks_for_the_derivative_in_the_data():
+    asked = []
+
+    def vjp(params, state, x, *, train=False, key=None):
+        def pullback(dy, *, need_dx=True):
+            asked.append(need_dx)
+            return {}, None
+
+        return x, state, pullback
+
+    net = fnn.Layer("spy", lambda key, shape: (shape, {}, {}), vjp, vjp)
+    batch = (np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+    fnn.train_step(net, fnn.squared_error, fnn.sgd(0.1))(start(net, fnn.sgd(0.1), shape=(3,)), batch)
+    fnn.value_and_grad(net, fnn.squared_error)({}, {}, batch)
+    assert asked == [False, False]
+
+
 # --- scan ---------------------------------------------------------------------------------------
 
 
@@ -283,6 +312,27 @@ def test_a_huge_learning_rate_diverges_at_once_or_one_step_later_without_a_warni
         fnn.scan(step, start(net, optimizer), [data()] * 3)
     assert caught.value.step < 3
     assert caught.value.learning_rate == 3e38
+
+
+def test_parameters_whose_squares_overflow_are_finite_all_the_same():
+    net, optimizer = fnn.serial(fnn.Dense(3, init_w=fnn.constant(1e30))), fnn.sgd(1e-3)
+    now, _ = fnn.train_step(net, fnn.softmax_cross_entropy, optimizer)(start(net, optimizer), data())
+    assert now.step == 1
+
+
+def test_an_optimizer_that_divides_by_zero_is_reported_without_a_warning():
+    def update(updates, opt_state, params, step):
+        return tree.map(lambda g: 1 / (0 * g), updates), opt_state
+
+    net = fnn.serial(fnn.Dense(3))
+    optimizer = fnn.Transform("bad", lambda params: {}, update, elementwise=True)
+    error = diverges(start(net, optimizer), data(), net, optimizer)
+    assert error.leaf == "params/dense_0/b"
+    assert error.learning_rate is None
+    with pytest.raises(DivergedError):
+        fnn.jit(fnn.train_step(net, fnn.softmax_cross_entropy, optimizer))(
+            start(net, optimizer), data()
+        )
 
 
 def test_running_statistics_that_overflow_are_named():
