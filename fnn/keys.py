@@ -20,7 +20,7 @@ def _digest(key: bytes, tag: str, text: str) -> bytes:
     return blake2b(data, digest_size=16, key=key).digest()
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class Key:
     """128 bits that determine every draw made from them.
 
@@ -66,6 +66,13 @@ class Key:
     def generator(self) -> np.random.Generator:
         """Return a fresh generator that depends on this key alone."""
         return np.random.Generator(np.random.Philox(key=int.from_bytes(self.bits, "little")))
+
+    # Written out, for attrs would take longer to make these than the rest of the module takes.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self.bits == other.bits
+
+    def __hash__(self) -> int:
+        return hash(self.bits)
 
     def __repr__(self) -> str:
         return f"Key({self.bits.hex()})"

@@ -130,9 +130,7 @@ class Tree(dict[str, Any]):
         if not isinstance(other, Mapping) or self.keys() != other.keys():
             return False
         return all(
-            value == other[name]
-            if type(value) is Tree
-            else not isinstance(other[name], Mapping) and np.array_equal(value, other[name])
+            value == other[name] if type(value) is Tree else np.array_equal(value, other[name])
             for name, value in self.items()
         )
 

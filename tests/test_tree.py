@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fnn import Tree, tree
-from fnn.errors import DTypeError, ShapeError, TreeError
+from fnn.errors import DivergedError, DTypeError, ShapeError, TreeError
 
 DTYPES = [np.dtype(name) for name in ("float32", "float64", "complex64", "int64", "uint8", "bool")]
 NAMES = st.text("abz_.-0é", min_size=1, max_size=4)
@@ -311,7 +311,13 @@ def test_what_fn_keeps_is_copied_and_stays_writeable():
         kept.append(out[:1])
         return out
 
-    for fn in (into_buffer, remember, view_kept):
+    def view_of_buffer(leaf):
+        return buffer[::-1]
+
+    def part_of_buffer(leaf):
+        return buffer[1:].reshape(1, 2)
+
+    for fn in (into_buffer, remember, view_kept, view_of_buffer, part_of_buffer):
         now = tree.map(fn, {"a": np.ones(3)})
         before = now["a"].copy()
         for array in (buffer, *kept):
@@ -508,6 +514,9 @@ W = np.ones((2, 3))
     [
         ({"a": {"w": W}}, {"a": {"w": W[:1]}}, ShapeError, r"^a/w: expected \(2, 3\), got \(1, 3\)$"),
         ({"a": {"w": W}}, {"a": {"w": W[0]}}, ShapeError, r"^a/w: expected \(2, 3\), got \(3,\)$"),
+        ({"a": {"w": W}}, {"a": {"w": W.T}}, ShapeError, r"^a/w: expected \(2, 3\), got \(3, 2\)$"),
+        ({"a": {"w": W}}, {"a": {"w": W.ravel()}}, ShapeError, r"^a/w: expected \(2, 3\), got \(6,\)$"),
+        ({"a": {"w": W}}, {"a": {"w": [1]}}, ShapeError, r"^a/w: expected \(2, 3\), got \(1,\)$"),
         ({"a": {"w": W}}, {"a": {"w": 1.0}}, ShapeError, r"^a/w: expected \(2, 3\), got \(\)$"),
         ({"a": {"w": W}}, {"a": {"v": W}}, TreeError, r"^a: expected \['w'\], got \['v'\]$"),
         ({"a": {"w": W}}, {"a": {}}, TreeError, r"^a: expected \['w'\], got \[\]$"),
@@ -540,6 +549,20 @@ def test_errors_of_fn_gain_the_path():
 
     with pytest.raises(ShapeError, match=r"^a/b: too small$"):
         tree.map(fn, {"a": {"b": np.ones(1)}})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ShapeError("expected 3").inside("w", "").inside("dense_0", "train.py:3"),
+        TreeError("bare"),
+        DivergedError("nan", step=3, leaf="x", learning_rate=None, grad_norm=np.inf).inside("fit", ""),
+    ],
+)
+def test_errors_survive_pickling_with_all_they_know(error):
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(again), str(again), again.args) == (type(error), str(error), error.args)
+        assert vars(again) == vars(error)
 
 
 # --- update and filter
