@@ -57,7 +57,7 @@ class _Plan:
             if cut is None:
                 self._collect(expected, value, parts)
             elif type(value) is np.ndarray and value.shape == expected and value.dtype == self.dtype:
-                parts.append(value.reshape(-1))
+                parts.append(value if value.ndim == 1 else value.reshape(-1))
             else:
                 raise _MisfitError
 
@@ -67,12 +67,14 @@ class _Plan:
         return self._cut(self._root, vector)
 
     def _cut(self, branch: Any, vector: Array) -> Tree:
-        return Tree.own(
-            {
-                name: self._cut(expected, vector) if cut is None else vector[cut].reshape(expected)
-                for name, expected, cut in branch
-            }
-        )
+        node: dict[str, Any] = {}
+        for name, expected, cut in branch:
+            if cut is None:
+                node[name] = self._cut(expected, vector)
+            else:
+                part = vector[cut]
+                node[name] = part if len(expected) == 1 else part.reshape(expected)
+        return Tree.own(node)
 
     def gather_memory(self, template: Any, memory: Any) -> Any:
         """Return an optimizer's memory of these trees as its memory of their vector, `template`."""
