@@ -178,7 +178,8 @@ def _placed_vjp(fn: Any, name: str, where: str) -> Any:
                 if isinstance(y, np.ndarray):
                     check_array(dy)
                     check_like("dy", dy, y)
-                return back(dy, need_dx=need_dx)
+                dparams, dx = back(dy, need_dx=need_dx)
+                return freeze(dparams), dx
             except (FnnError, KeyError) as error:
                 raise placed_error(error, name, where) from error.__cause__
 

@@ -154,12 +154,7 @@ def test_nesting_changes_names_and_no_value():
 def test_the_first_layers_derivative_in_x_is_not_computed_where_nobody_needs_it():
     asked = []
 
-    def counting(name):
-        def fwd(params, state, x, train, key):
-            return x, state, lambda dy: ({}, dy)
-
-        layer = make_layer(name, lambda key, in_shape: (in_shape, {}, {}), fwd)
-
+    def spy(name, layer):
         def vjp(params, state, x, *, train=False, key=None):
             y, new_state, back = layer.vjp(params, state, x, train=train, key=key)
 
@@ -172,19 +167,19 @@ def test_the_first_layers_derivative_in_x_is_not_computed_where_nobody_needs_it(
         return Layer(name, layer.init, layer.apply, vjp)
 
     net = serial(
-        counting("a"),
-        residual(counting("b")),
-        Dense(2),
-        counting("c"),
-        residual(Dense(2), counting("d")),
+        spy("a", Tanh()),
+        residual(spy("b", Tanh())),
+        spy("c", Dense(2)),
+        spy("d", Tanh()),
+        spy("e", Dense(2)),
     )
     _, params, state = net.init(KEY, (3,))
     _, _, pullback = net.vjp(params, state, rows(4, 3))
     full, _ = pullback(rows(4, 2))
-    assert asked == [("d", True), ("c", True), ("b", True), ("a", True)]
+    assert asked == [("e", True), ("d", True), ("c", True), ("b", True), ("a", True)]
     asked.clear()
     lean, dx = pullback(rows(4, 2), need_dx=False)
-    assert asked == [("d", True), ("c", True)]
+    assert asked == [("e", True), ("d", True), ("c", False)]
     assert dx is None
     assert digest(full) == digest(lean)
 
@@ -196,9 +191,7 @@ def test_state_moves_only_where_it_is_and_keeps_its_structure():
         "batch_norm_0/mean", "batch_norm_0/var", "residual_0/batch_norm_0/mean",
         "residual_0/batch_norm_0/var", "residual_0/shortcut/mean", "residual_0/shortcut/var",
     ]  # fmt: skip
-    before = digest(state)
     y, moved = net.apply(params, state, rows(6, 4), train=True)
-    assert digest(state) == before
     assert type(moved) is Tree
     old, new = dict(tree.items(state)), dict(tree.items(moved))
     assert old.keys() == new.keys()
@@ -242,7 +235,6 @@ def test_both_ways_of_a_residual_give_their_share_of_every_derivative():
     assert [name for name, _ in net.children] == ["dense_0", "shortcut"]
     x, dy = rows(5, 3), rows(5, 2, seed=1)
     dparams, dx = net.vjp(params, {}, x)[2](dy)
-    assert list(dparams) == list(params)
     weights = params["dense_0"]["w"] + params["shortcut"]["w"]
     np.testing.assert_allclose(dx, dy @ weights.T, rtol=1e-5, atol=1e-6)
     for path in ("dense_0", "shortcut"):
@@ -351,7 +343,7 @@ def test_a_triple_of_ones_own_pickles_compares_and_is_named_in_errors():
     net = serial(Dense(3), Shift())
     assert pickle.loads(pickle.dumps(net)) == net
     _, params, state = net.init(KEY, (2,))
-    with pytest.raises(TreeError, match="^serial/shift_0 .* lack the entry 'by'"):
+    with pytest.raises(TreeError, match=r"^serial/shift_0 .* lack the entry 'by'"):
         net.apply({"dense_0": params["dense_0"]}, state, rows(4, 2))
 
 
@@ -380,6 +372,11 @@ def test_functions_of_ones_own_that_change_shape_or_precision_are_refused():
         net = serial(mine(x, dparams, dx))
         with pytest.raises(error, match=r"^serial/mine_0 \(test_combinators.py:\d+\): " + text):
             net.vjp({"mine_0": by}, {}, x)[2](x)
+
+
+def test_a_layer_that_hands_back_an_empty_state_adds_no_entry():
+    own = make_layer("own", shift_init, lambda p, s, x, t, k: (x + p["by"], {}, None))
+    assert serial(own).apply({"own_0": {"by": np.zeros(3, "float32")}}, {}, rows(2, 3))[1] == {}
 
 
 def test_a_stochastic_layer_that_does_not_say_so_gets_no_key_in_a_network():

@@ -119,8 +119,10 @@ def test_max_pooling_gives_all_to_the_first_maximum_of_every_window(at, seed, le
     want_y, want_dx = loop_max_pool(x, dy, at)
     np.testing.assert_array_equal(y, want_y)
     np.testing.assert_allclose(pooling.max_pool_vjp(x, y, dy, at), want_dx, rtol=1e-14, atol=1e-14)
-    perturbed = x + 1e-30j * rng.normal(size=x.shape)
-    assert (pooling.max_pool(perturbed, at).real == y).all()
+    v = rng.normal(size=x.shape)
+    moved = pooling.max_pool(x + 1e-30j * v, at)
+    assert (moved.real == y).all()
+    assert (dy * moved.imag / 1e-30).sum() == pytest.approx((want_dx * v).sum(), rel=1e-10, abs=1e-10)
 
 
 @settings(max_examples=80, deadline=None)
@@ -272,6 +274,7 @@ def test_kinks_have_the_left_derivative():
     assert not activation.relu_vjp(x, x, np.ones(2)).any()
     assert (activation.leaky_relu_vjp(x, np.ones(2), 0.25) == 0.25).all()
     assert np.isnan(activation.relu(np.array([np.nan])))
+    assert not activation.relu(np.array([1e-30j, -1e-30j])).any()
 
 
 @settings(max_examples=50, deadline=None)

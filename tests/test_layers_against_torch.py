@@ -279,3 +279,12 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return x + self.norm(self.conv(x))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_glorot_counts_the_fans_of_one_group_as_they_do(groups):
+    w = Conv(32, 3, groups=groups).init(Key.of(0), (16, 8, 8))[1]["w"]
+    theirs = torch.empty(32 // groups, 16 // groups, 3, 3)
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(theirs)
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    assert 0.99 * limit < np.abs(w).max() <= limit
