@@ -347,9 +347,9 @@ def make_layer(
             if dparams.keys() != params.keys():
                 raise TreeError(f"expected dparams {sorted(params)}, got {sorted(dparams)}")
             if not need_dx:
-                return freeze(dparams), None
+                return dparams, None
             check_like("dx", dx, x)
-            return freeze(dparams), dx
+            return dparams, dx
 
         return y, freeze(new_state), pullback
 
