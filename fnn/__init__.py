@@ -1,260 +1,72 @@
 """A functional, stateless neural-network toolkit on NumPy.
 
 Layers are pure init/apply/vjp triples over immutable trees of parameters; `fnn.layer` states the
-contract. Everything below is also found in the module it comes from.
+contract. Every public name is here and in the room that it comes from; a room is loaded when one of
+its names is first used, so that a script pays for what it needs.
 """
 
-from fnn import tree
-from fnn.combinators import (
-    named,
-    residual,
-    serial,
-)
-from fnn.datasets import (
-    Batches,
-    Dataset,
-    OneHot,
-    batches,
-    digits,
-    find_mnist,
-    handwriting,
-    image_folder,
-    mnist,
-    parity,
-    read_idx,
-    read_image,
-    write_idx,
-)
-from fnn.errors import (
-    DataError,
-    DivergedError,
-    DTypeError,
-    FnnError,
-    OptionError,
-    ShapeError,
-    TreeError,
-)
-from fnn.initializers import (
-    INITIALIZERS,
-    constant,
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-    normal,
-    ones,
-    uniform,
-    zeros,
-)
-from fnn.keys import (
-    Key,
-)
-from fnn.layer import (
-    Layer,
-    Traits,
-    elementwise,
-    make_layer,
-)
-from fnn.layers import (
-    ACTIVATIONS,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Identity,
-    LeakyRelu,
-    LogSoftmax,
-    MaxPool,
-    Relu,
-    Reshape,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
-from fnn.loop import (
-    Fit,
-    History,
-    early_stopping,
-    fit,
-)
-from fnn.losses import (
-    LOSSES,
-    absolute_error,
-    cross_entropy,
-    half_squared_error,
-    make_loss,
-    nll,
-    sigmoid_cross_entropy,
-    softmax_cross_entropy,
-    softmax_cross_entropy_dense,
-    squared_error,
-    summed,
-)
-from fnn.metrics import (
-    METRICS,
-    ClassReport,
-    accuracy,
-    binary_accuracy,
-    categorical_accuracy,
-    classification_report,
-    confusion_matrix,
-    top_k,
-)
-from fnn.optimizers import (
-    OPTIMIZERS,
-    Transform,
-    adagrad,
-    adam,
-    adamw,
-    add_decayed_weights,
-    apply_updates,
-    chain,
-    clip_by_global_norm,
-    freeze,
-    global_norm,
-    momentum,
-    rmsprop,
-    scale_by_adam,
-    scale_by_learning_rate,
-    scale_by_rms,
-    sgd,
-    trace,
-)
-from fnn.plans import (
-    jit,
-)
-from fnn.registry import (
-    Registry,
-)
-from fnn.training import (
-    TrainState,
-    evaluate,
-    init_train_state,
-    predict,
-    scan,
-    train_step,
-    value_and_grad,
-)
-from fnn.tree import (
-    Tree,
-)
+from importlib import import_module as _import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ACTIVATIONS",
-    "INITIALIZERS",
-    "LOSSES",
-    "METRICS",
-    "OPTIMIZERS",
-    "AvgPool",
-    "BatchNorm",
-    "Batches",
-    "ClassReport",
-    "Conv",
-    "DTypeError",
-    "DataError",
-    "Dataset",
-    "Dense",
-    "DivergedError",
-    "Dropout",
-    "Fit",
-    "Flatten",
-    "FnnError",
-    "GlobalAvgPool",
-    "History",
-    "Identity",
-    "Key",
-    "Layer",
-    "LeakyRelu",
-    "LogSoftmax",
-    "MaxPool",
-    "OneHot",
-    "OptionError",
-    "Registry",
-    "Relu",
-    "Reshape",
-    "ShapeError",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-    "TrainState",
-    "Traits",
-    "Transform",
-    "Tree",
-    "TreeError",
-    "__version__",
-    "absolute_error",
-    "accuracy",
-    "adagrad",
-    "adam",
-    "adamw",
-    "add_decayed_weights",
-    "apply_updates",
-    "batches",
-    "binary_accuracy",
-    "categorical_accuracy",
-    "chain",
-    "classification_report",
-    "clip_by_global_norm",
-    "confusion_matrix",
-    "constant",
-    "cross_entropy",
-    "digits",
-    "early_stopping",
-    "elementwise",
-    "evaluate",
-    "find_mnist",
-    "handwriting",
-    "fit",
-    "freeze",
-    "global_norm",
-    "glorot_normal",
-    "glorot_uniform",
-    "half_squared_error",
-    "he_normal",
-    "he_uniform",
-    "image_folder",
-    "init_train_state",
-    "jit",
-    "lecun_normal",
-    "lecun_uniform",
-    "make_layer",
-    "make_loss",
-    "mnist",
-    "momentum",
-    "named",
-    "nll",
-    "normal",
-    "ones",
-    "parity",
-    "predict",
-    "read_idx",
-    "read_image",
-    "residual",
-    "rmsprop",
-    "scale_by_adam",
-    "scale_by_learning_rate",
-    "scale_by_rms",
-    "scan",
-    "serial",
-    "sgd",
-    "sigmoid_cross_entropy",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_dense",
-    "squared_error",
-    "summed",
-    "top_k",
-    "trace",
-    "train_step",
-    "tree",
-    "uniform",
-    "value_and_grad",
-    "write_idx",
-    "zeros",
-]
+_ROOMS = {
+    "combinators": "named residual serial",
+    "datasets": (
+        "Batches Dataset OneHot batches digits find_mnist handwriting image_folder mnist "
+        "parity read_idx read_image write_idx"
+    ),
+    "derivatives": "hvp jacobian jvp per_example_grads",
+    "errors": "DataError DivergedError DTypeError FnnError OptionError ShapeError TreeError",
+    "initializers": (
+        "INITIALIZERS constant glorot_normal glorot_uniform he_normal he_uniform lecun_normal "
+        "lecun_uniform normal ones uniform zeros"
+    ),
+    "keys": "Key",
+    "layer": "Layer Traits elementwise make_layer",
+    "layers": (
+        "ACTIVATIONS AvgPool BatchNorm Conv Dense Dropout Flatten GlobalAvgPool Identity "
+        "LeakyRelu LogSoftmax MaxPool Relu Reshape Sigmoid Softmax Tanh"
+    ),
+    "loop": "Fit History early_stopping fit",
+    "losses": (
+        "LOSSES absolute_error cross_entropy half_squared_error make_loss nll "
+        "sigmoid_cross_entropy softmax_cross_entropy softmax_cross_entropy_dense "
+        "squared_error summed"
+    ),
+    "metrics": (
+        "METRICS ClassReport accuracy binary_accuracy categorical_accuracy "
+        "classification_report confusion_matrix top_k"
+    ),
+    "optimizers": (
+        "OPTIMIZERS Transform adagrad adam adamw add_decayed_weights apply_updates chain "
+        "clip_by_global_norm freeze global_norm momentum rmsprop scale_by_adam "
+        "scale_by_learning_rate scale_by_rms sgd trace"
+    ),
+    "plans": "jit",
+    "registry": "Registry",
+    "training": "TrainState evaluate init_train_state predict scan train_step value_and_grad",
+    "tree": "Tree",
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = sorted([*_HOME, "__version__", "tree"])
+
+
+def __getattr__(name: str) -> object:
+    """Load the room of a public name, or the room of that name."""
+    if name in _HOME:
+        value = getattr(_import_module(f"fnn.{_HOME[name]}"), name)
+        globals()[name] = value  # Asked for once.
+        return value
+    try:
+        if name.startswith("_"):
+            raise ModuleNotFoundError(name=f"fnn.{name}")
+        return _import_module(f"fnn.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"fnn.{name}":
+            raise
+        raise AttributeError(f"module 'fnn' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -209,17 +209,26 @@ def test_no_tracked_file_names_a_package_registry():
 # --- names
 
 
-def test_the_list_of_public_names_is_sorted_complete_and_without_doubles():
-    order = sorted(fnn.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
-    assert fnn.__all__ == order
+def test_the_list_of_public_names_is_sorted_complete_and_the_one_that_type_checkers_see():
+    assert fnn.__all__ == sorted(fnn.__all__)
     assert len(set(fnn.__all__)) == len(fnn.__all__)
-    bound = {
-        alias.asname or alias.name
-        for node in ast.parse((PACKAGE / "__init__.py").read_text("utf-8")).body
-        if isinstance(node, ast.ImportFrom)
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
+    homes = {
+        alias.name: node.module.removeprefix("fnn.")
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module != "fnn"
         for alias in node.names
     }
-    assert bound | {"__version__"} == set(fnn.__all__)
+    assert homes == fnn._HOME
+    listed = next(node.value for node in stub.body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(listed) == fnn.__all__
+
+
+def test_names_that_are_not_there_are_said_to_be_missing():
+    for name in ("Dens", "_tree", "datasets_of_mine"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(fnn, name)
+    assert dir(fnn) == fnn.__all__
 
 
 def documented(name):

@@ -2,11 +2,11 @@
 
 from fnn.datasets.bundled import digits, parity
 from fnn.datasets.dataset import Batches, Dataset, batches
-from fnn.datasets.handwriting import handwriting
 from fnn.datasets.idx import read_idx, write_idx
 from fnn.datasets.image_files import image_folder, read_image
 from fnn.datasets.mnist_files import find_mnist, mnist
 from fnn.datasets.one_hot import OneHot
+from fnn.datasets.stand_in import handwriting
 
 __all__ = [
     "Batches",

@@ -1,16 +1,19 @@
-"""Handwritten digits of 28×28 pixels wherever the code runs: MNIST, or the bundled digits in its place."""
+"""Handwritten digits of 28×28 pixels wherever the code runs: MNIST, or the bundled digits for it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import TypeAlias
 
 from fnn.datasets.bundled import digits
 from fnn.datasets.dataset import Dataset
 from fnn.datasets.mnist_files import find_mnist, mnist
 
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
 
 def handwriting(
-    folder: Path | str | None = None,
+    folder: PathLike | None = None,
     *,
     flat: bool = True,
     scaled: bool = True,

@@ -1,0 +1,32 @@
+"""The README's examples run as they stand, in the order in which they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_run_as_they_are_pasted(capsys):
+    namespace: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    printed = capsys.readouterr().out.splitlines()
+    accuracy, digest = printed[0].split()
+    assert float(accuracy) > 0.95
+    assert re.fullmatch("[0-9a-f]{8}", digest)
+    assert printed[1].startswith("87 ")
+
+
+def test_a_runnable_example_starts_by_the_tenth_line():
+    assert README.splitlines().index("```python") < 10
+
+
+def test_the_commands_are_those_that_ci_runs():
+    command = re.search(r"<!-- tests -->\n```sh\n(.*)\n```\n<!-- end -->", README)
+    assert command is not None
+    assert command[1].startswith("python3 -m venv .venv && ")
+    assert command[1].endswith("pytest -q")
