@@ -15,15 +15,13 @@ def max_pool(x: Array, at: Windows) -> Array:
     """Return the largest value of every window; padding counts as -inf."""
     z = pad(batch_last(x), at, -np.inf)
     first, *others = (z[at.slices(offset)] for offset in at.offsets())
-    if np.iscomplexobj(z):
-        y = first.copy()
-        for values in others:
+    y = first.copy()
+    for values in others:
+        if np.iscomplexobj(z):
             # By the real part alone, and the first of equals, so that perturbations decide nothing.
             np.copyto(y, values, where=values.real > y.real)
-        return batch_first(y)
-    y = np.maximum(first, others[0]) if others else first.copy()
-    for values in others[1:]:
-        np.maximum(y, values, out=y)
+        else:
+            np.maximum(y, values, out=y)
     return batch_first(y)
 
 
