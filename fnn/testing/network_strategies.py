@@ -1,0 +1,194 @@
+"""Hypothesis strategies for networks, and for what a layer is called with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from hypothesis import strategies as st
+
+from fnn import tree
+from fnn.combinators import named, residual, serial
+from fnn.keys import Key
+from fnn.layer import Layer, Shape
+from fnn.layers.convolution import Conv
+from fnn.layers.dense import Dense
+from fnn.layers.shape import Flatten, Reshape
+from fnn.testing.array_strategies import arrays, keys
+from fnn.testing.layer_strategies import layers as every_layer
+from fnn.tree import Array, Tree
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+Alphabet: TypeAlias = Callable[[Shape], st.SearchStrategy[Layer]]
+
+# --- networks -------------------------------------------------------------------------------
+
+_KINDS = st.sampled_from(("layer",) * 5 + ("serial", "residual", "residual", "named"))
+
+
+def networks(
+    in_shape: Shape, depth: int = 6, *, layers: Alphabet = every_layer
+) -> st.SearchStrategy[Layer]:
+    """Return random nested networks for examples of `in_shape`; they shrink to the smallest failing.
+
+    The way through them leads past at most `depth` layers, in serial, residual and named ones nested
+    at most as deep. Where a residual's two ways would end in different shapes, its shortcut projects.
+
+    Args:
+        in_shape: Shape of one example.
+        depth: Longest way from input to output, in layers; shortcuts do not count.
+        layers: From a shape to a strategy for the layers that take it. With one's own among them:
+            `networks((4,), layers=lambda shape: fnn.testing.strategies.layers(shape) |
+            st.just(Swish()))`.
+    """
+    return _chains(tuple(in_shape), depth, layers, min(1, depth)).map(lambda chain: serial(*chain[0]))
+
+
+def _out_shape(layer: Layer, in_shape: Shape) -> Shape:
+    return layer.init(Key.of(0), in_shape)[0]
+
+
+@st.composite
+def _chains(
+    draw: st.DrawFn, shape: Shape, depth: int, alphabet: Alphabet, least: int = 0
+) -> tuple[list[Layer], Shape, int]:
+    """Draw layers one after the other; return them, the shape they end in and how long the way is."""
+    chain: list[Layer] = []
+    length = 0
+    # Drawn first: the shrinker lowers it by one and deletes the choices of any one layer after it.
+    wanted = draw(st.sampled_from((*range(least, depth), *(depth,) * 4)))
+    while length < wanted:
+        layer, shape, cost = draw(_links(shape, wanted - length, alphabet, f"part_{len(chain)}"))
+        chain.append(layer)
+        length += cost
+    return chain, shape, length
+
+
+@st.composite
+def _links(
+    draw: st.DrawFn, shape: Shape, depth: int, alphabet: Alphabet, name: str
+) -> tuple[Layer, Shape, int]:
+    kind = draw(_KINDS) if depth > 1 else "layer"
+    if kind == "layer":
+        layer = draw(alphabet(shape))
+        return layer, _out_shape(layer, shape), 1
+    chain, out, length = draw(_chains(shape, depth - 1, alphabet))
+    if kind == "residual":
+        is_projected = out != shape or draw(st.just(False) | st.just(True))
+        shortcut = draw(_projections(shape, out)) if is_projected else None
+        made = residual(*chain, shortcut=shortcut)
+    else:
+        made = serial(*chain)
+    # Nothing may be free, or a network of empty networks could go on for ever.
+    return named(name, made) if kind == "named" else made, out, max(1, length)
+
+
+@st.composite
+def _projections(draw: st.DrawFn, shape: Shape, out: Shape) -> Layer:
+    """Draw a layer that maps examples of `shape` to those of `out`."""
+    fitting = [serial(Flatten(), Dense(math.prod(out)), Reshape(out))]
+    if shape[:-1] == out[:-1]:
+        fitting.insert(0, Dense(out[-1]))
+    if len(shape) == len(out) > 1:
+        strides = tuple(
+            next((s for s in range(1, n + 1) if -(-n // s) == m), 0)
+            for n, m in zip(shape[1:], out[1:], strict=True)
+        )
+        if all(strides):
+            fitting.insert(0, Conv(out[0], 1, stride=strides))
+    return draw(st.sampled_from(fitting))
+
+
+# --- what a layer is called with ------------------------------------------------------------
+
+
+def _moved(leaf: Array, rng: np.random.Generator, dtype: Any) -> Array:
+    if leaf.dtype.kind not in "fc":
+        return leaf
+    return (leaf + rng.normal(size=leaf.shape) / 2).astype(dtype)
+
+
+def _moved_state(leaf: Array, rng: np.random.Generator, dtype: Any) -> Array:
+    # What starts above zero stays there: a running variance, a count that something is divided by.
+    if leaf.dtype.kind != "f" or not leaf.size or not (leaf > 0).all():
+        return _moved(leaf, rng, dtype)
+    return (leaf * np.exp(rng.normal(size=leaf.shape) / 2)).astype(dtype)
+
+
+@st.composite
+def params_for(
+    draw: st.DrawFn, layer: Layer, in_shape: Shape, dtype: DTypeLike = "float64"
+) -> tuple[Tree, Tree]:
+    """Draw (params, state) of a layer, both off their first values, the floats in `dtype`.
+
+    Biases are not 0 then nor scales 1, which would hide wrong gradients. State that starts above 0
+    stays above 0, like a running variance.
+    """
+    key = draw(keys())
+    _, params, state = layer.init(key, tuple(in_shape))
+    rng = key.fold("moved").generator()
+    return (
+        tree.map(lambda leaf: _moved(leaf, rng, dtype), params),
+        tree.map(lambda leaf: _moved_state(leaf, rng, dtype), state),
+    )
+
+
+def _filled(shape: Any, batch: int, make: Callable[[Shape], Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy for one array, or for a tuple of them where `shape` is one of shapes."""
+    if shape and isinstance(shape[0], tuple | list):
+        return st.tuples(*(_filled(each, batch, make) for each in shape))
+    return make((batch, *shape))
+
+
+@st.composite
+def inputs_for(
+    draw: st.DrawFn,
+    layer: Layer,
+    in_shape: Shape,
+    batch: int | st.SearchStrategy[int] = 3,
+    *,
+    dtype: DTypeLike = "float64",
+    away_from_kinks: bool = True,
+) -> Any:
+    """Draw a batch of inputs; a tuple of arrays if `in_shape` is a tuple of shapes.
+
+    Args:
+        draw: Given by Hypothesis.
+        layer: Only one that has kinks is kept away from them: others may get zeros and ties.
+        in_shape: Shape of one example.
+        batch: How many examples, or a strategy for it. What normalises over the batch needs two.
+        dtype: Real or complex.
+        away_from_kinks: Whether values keep apart and away from 0. Inside a network a value may
+            still come near a kink, but never by construction.
+    """
+    n = batch if isinstance(batch, int) else draw(batch)
+    away = away_from_kinks and layer.traits.has_kinks
+    return draw(_filled(in_shape, n, lambda shape: arrays(shape, dtype, away_from_kinks=away)))
+
+
+@st.composite
+def cotangents_for(
+    draw: st.DrawFn,
+    layer: Layer,
+    in_shape: Shape,
+    batch: int | st.SearchStrategy[int] = 3,
+    dtype: DTypeLike = "float64",
+) -> Any:
+    """Draw a cotangent dy of what the layer makes of a batch, sometimes a single one among zeros."""
+    n = batch if isinstance(batch, int) else draw(batch)
+    return draw(_filled(_out_shape(layer, in_shape), n, lambda shape: _units(shape, dtype)))
+
+
+@st.composite
+def _units(draw: st.DrawFn, shape: Shape, dtype: DTypeLike) -> Array:
+    size = math.prod(shape)
+    if not size or not draw(st.sampled_from([False, False, True])):
+        return draw(arrays(shape, dtype))
+    unit = np.zeros(size, dtype)
+    unit[draw(st.integers(0, size - 1))] = 1
+    unit.setflags(write=False)
+    return unit.reshape(shape)
