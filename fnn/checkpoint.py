@@ -8,7 +8,6 @@ bit is noticed. Equal trees give equal bytes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import os
@@ -18,14 +17,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from fnn.errors import DataError, FnnError, TreeError
+from fnn.files import PathLike, replacing
 from fnn.tree import Array, Tree, TreeLike, freeze
-
-PathLike: TypeAlias = str | os.PathLike[str]
 
 _VERSION = 1
 _MARK = b"fnn-tree %d sha256 "
@@ -44,46 +42,6 @@ _MAX_DEPTH = 64
 _MAX_LEAF = (1 << 31) - (1 << 16)
 # What a nested dict takes at most: a file may not ask for more of them than a few times its size.
 _BRANCH = 512
-
-
-@contextlib.contextmanager
-def replacing(path: PathLike) -> Iterator[IO[bytes]]:
-    """Give a file to write to that takes the place of `path` all at once, on success only.
-
-    Written beside it, synced, renamed, and the folder synced: whatever happens, `path` holds either
-    its old content or all of the new one. Missing folders are made.
-
-    Raises:
-        DataError: If the file system refuses; names the path.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this the rename may be lost with the power. Windows has no such call, and some
-    # network file systems refuse it; neither is a reason to fail a write that has happened.
-    if os.name != "nt":
-        with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
 
 
 def save_tree(path: PathLike, tree: Mapping[str, TreeLike]) -> None:

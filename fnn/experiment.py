@@ -27,9 +27,10 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.checkpoint import PathLike, replacing, save_tree
+from fnn.checkpoint import save_tree
 from fnn.config import C, config_from, option, parse, plain
 from fnn.errors import DataError, FnnError, OptionError
+from fnn.files import PathLike, replacing
 from fnn.layer import Layer, Shape
 from fnn.loop import Fit, History
 from fnn.training import TrainState
@@ -92,14 +93,18 @@ class Run:
         return fit
 
     def keep(self, net: Layer, now: TrainState, in_shape: Shape) -> dict[str, Any]:
-        """Save what was trained, to be loaded again; return the network and its parameters' digest.
+        """Save what was trained, to be loaded again; return the network and its digest.
 
         Args:
             net: The network.
             now: The state to save: its parameters and what it carries.
             in_shape: Shape of one example.
         """
-        model: dict[str, Any] = {"params": now.params, "state": now.state, "in_shape": np.array(in_shape)}
+        model: dict[str, Any] = {
+            "params": now.params,
+            "state": now.state,
+            "in_shape": np.array(in_shape),
+        }
         save_tree(self.path(MODEL), model)
         size, digest = tree.size(now.params), tree.digest(now.params)
         return {"network": repr(net), "parameters": size, "digest": digest}

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fnn.checkpoint import PathLike, replacing
 from fnn.errors import DataError, ShapeError
+from fnn.files import PathLike, replacing
 from fnn.tree import Array
 
 Labels: TypeAlias = "Sequence[str] | None"

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fnn import checkpoint, tree
-from fnn.checkpoint import load_tree, replacing, save_tree
+from fnn.checkpoint import load_tree, save_tree
 from fnn.errors import DataError, TreeError
+from fnn.files import replacing
 
 TREE = {
     "dense_0": {"w": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.zeros(4, np.float32)},

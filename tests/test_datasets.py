@@ -328,7 +328,7 @@ def test_what_the_codec_cannot_learn_or_decode_is_refused():
 
 
 def test_importing_the_datasets_loads_no_optional_package_and_nothing_slow():
-    heavy = "PIL, pooch, requests, sklearn, gzip, tempfile, argparse, urllib.request, pathlib"
+    heavy = "PIL, pooch, requests, sklearn, gzip, tempfile, argparse, urllib.request"
     code = (
         "import sys, numpy, attrs; before = set(sys.modules); import fnn.datasets\n"
         f"sys.stdout.write(repr([m for m in {heavy.split(', ')} if m in set(sys.modules) - before]))"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import math
 import os
@@ -222,10 +223,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     write_idx(tmp_path / "a", SMALL)
 
     def fail(*_):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match="disk full"):
         write_idx(tmp_path / "a", SMALL + 1)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     np.testing.assert_array_equal(read_idx(tmp_path / "a"), SMALL)

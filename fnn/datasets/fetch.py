@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fnn.datasets.idx import PathLike, describe, replacing
+from fnn.datasets.idx import describe
 from fnn.errors import DataError
+from fnn.files import PathLike, replacing
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

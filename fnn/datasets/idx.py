@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
+from fnn.files import PathLike, replacing
 from fnn.options import integer
 from fnn.tree import Array
-
-PathLike: TypeAlias = "str | os.PathLike[str]"
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {np.dtype(name).newbyteorder("="): code for code, name in _DTYPES.items()}
@@ -129,23 +126,6 @@ def _numbers(name: str, file: IO[bytes], declared: int) -> Array:
         raise DataError(f"{name}: expected {declared} bytes of data, got more")
     numbers.setflags(write=False)
     return numbers
-
-
-@contextmanager
-def replacing(path: PathLike) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path` that takes its place at the end, or vanishes on an error."""
-    name = os.fspath(path)
-    temporary = f"{name}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, name)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
 
 
 def write_idx(path: PathLike, array: Any) -> None:

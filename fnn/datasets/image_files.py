@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fnn.datasets.dataset import Dataset
-from fnn.datasets.idx import PathLike
 from fnn.errors import DataError
+from fnn.files import PathLike
 from fnn.options import sizes
 from fnn.tree import Array
 

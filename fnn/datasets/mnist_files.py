@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fnn.datasets.dataset import Dataset
-from fnn.datasets.idx import PathLike, read_idx
+from fnn.datasets.idx import read_idx
 from fnn.errors import DataError, OptionError
+from fnn.files import PathLike
 from fnn.options import integer
 from fnn.tree import Array
 

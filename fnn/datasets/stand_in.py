@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from typing import TypeAlias
-
 from fnn.datasets.bundled import digits
 from fnn.datasets.dataset import Dataset
 from fnn.datasets.mnist_files import find_mnist, mnist
-
-PathLike: TypeAlias = "str | os.PathLike[str]"
+from fnn.files import PathLike
 
 
 def handwriting(
