@@ -1,0 +1,134 @@
+"""Wrong versions of layers and networks, deep ones too: a child in a network may be the wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn.errors import FnnError
+from fnn.keys import Key
+from fnn.layer import Layer, Shape, bare
+from fnn.recipe import Recipe
+from fnn.testing.gradient_mutants import gradient_faults
+from fnn.testing.mode_mutants import (
+    SpyKey,
+    init_key_faults,
+    key_faults,
+    keys_by_position,
+    mode_faults,
+)
+from fnn.testing.mutant_parts import Fault, Mutant, each
+from fnn.testing.output_mutants import init_faults, output_faults, state_faults, trait_faults
+
+# --- one layer ------------------------------------------------------------------------------
+
+
+class _Wrong:
+    """A constructor with a fault: what the recipe of a mutant calls."""
+
+    def __init__(self, fault_name: str, fault: Fault, call: Any) -> None:
+        self.fault_name, self.fault, self.call = fault_name, fault, call
+        self.__name__ = f"{call.__name__}[{fault_name}]"
+        self.__qualname__ = self.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Layer:
+        return wrong(self.call(*args, **kwargs), self.fault_name, self.fault)
+
+
+def wrong(layer: Layer, fault_name: str, fault: Fault) -> Layer:
+    """Return the layer with the fault, which its recipe makes again."""
+    recipe = layer.recipe
+    if recipe is not None:
+        recipe = Recipe(_Wrong(fault_name, fault, recipe.call), recipe.args, recipe.kwargs)
+    return attrs.evolve(layer, **fault(layer), recipe=recipe)
+
+
+def drawn_x(in_shape: Any, batch: int, rng: np.random.Generator, dtype: str = "float64") -> Any:
+    """Return an input, a tuple of them for a tuple of shapes."""
+    if in_shape and isinstance(in_shape[0], tuple):
+        return tuple(drawn_x(shape, batch, rng, dtype) for shape in in_shape)
+    return rng.normal(size=(batch, *in_shape)).astype(dtype)
+
+
+def _count_of_draws(layer: Layer, in_shape: Shape) -> tuple[int, int, Any, Any]:
+    """Return how often init and a call in training draw, and params and state."""
+    key = SpyKey(Key.of(0).bits)
+    _, params, state = layer.init(key, in_shape)
+    in_init, key = len(key.drawn), SpyKey(Key.of(1).bits)
+    x = drawn_x(in_shape, 3, np.random.Generator(np.random.Philox(0)), "float32")
+    try:
+        layer.apply(params, state, x, train=True, key=key)
+    except FnnError:  # It takes integers: indices of rows, or labels.
+        layer.apply(params, state, each(lambda v: (v > 0).astype("int64"), x), train=True, key=key)
+    return in_init, len(key.drawn), params, state
+
+
+def _faults(layer: Layer, in_shape: Shape, *, by_leaf: bool) -> Iterator[tuple[str, Fault]]:
+    in_init, in_call, params, state = _count_of_draws(layer, in_shape)
+    yield from gradient_faults(layer, params, by_leaf=by_leaf)
+    yield from output_faults()
+    yield from state_faults(state, by_leaf=by_leaf)
+    yield from mode_faults()
+    yield from key_faults(in_call)
+    if in_call and layer.children:
+        yield from keys_by_position()
+    yield from init_key_faults(in_init, has_children=bool(layer.children))
+    yield from init_faults(layer, params)
+    yield from trait_faults(layer)
+
+
+# --- a child of a network -------------------------------------------------------------------
+
+
+def _inner(layer: Layer) -> list[tuple[str | int, Layer]]:
+    """Return (place among the recipe's arguments, layer) of what the layer was made of."""
+    if layer.recipe is None:
+        return []
+    places: list[tuple[Any, Any]] = [*enumerate(layer.recipe.args), *layer.recipe.kwargs.items()]
+    return [(place, value) for place, value in places if isinstance(value, Layer)]
+
+
+def _rebuilt(layer: Layer, changes: dict[str | int, Layer]) -> Layer:
+    recipe = layer.recipe
+    assert recipe is not None
+    args = [changes.get(i, value) for i, value in enumerate(recipe.args)]
+    kwargs = {name: changes.get(name, value) for name, value in recipe.kwargs.items()}
+    return attrs.evolve(recipe.call(*args, **kwargs), where=layer.where)
+
+
+def _inner_shapes(layer: Layer, in_shape: Shape) -> dict[str | int, Shape]:
+    """Return the in_shape that each of the layers it is made of is initialised with."""
+    seen: dict[str | int, Shape] = {}
+
+    def noting(place: str | int, child: Layer) -> Layer:
+        def init(key: Key, in_shape: Shape) -> Any:
+            seen[place] = in_shape
+            return bare(child.init)(key, in_shape)
+
+        return attrs.evolve(child, init=init)
+
+    _rebuilt(layer, {place: noting(place, child) for place, child in _inner(layer)}).init(
+        Key.of(0), in_shape
+    )
+    return seen
+
+
+def layer_mutants(layer: Layer, in_shape: Shape, *, deep: bool = True) -> Iterator[Mutant]:
+    """Yield wrong versions of the layer, and of the layers it is made of, one fault each."""
+    children = _inner(layer)
+    for name, fault in _faults(layer, in_shape, by_leaf=not (children and deep)):
+        yield Mutant(name, wrong(layer, name, fault))
+    if not (children and deep):
+        return
+    shapes = _inner_shapes(layer, in_shape)
+    for place, child in children:
+        if place not in shapes:
+            continue
+        at = f"{child.name} at {place}"
+        for mutant in layer_mutants(child, shapes[place]):
+            if "declared" in mutant.name:  # A network declares for itself.
+                continue
+            yield Mutant(f"{at}: {mutant.name}", _rebuilt(layer, {place: mutant.value}))
