@@ -1,0 +1,280 @@
+"""Laws of the contract: what comes back, from what, and what nobody may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fnn.testing.probe import Probe
+from fnn.testing.report import Violation
+from fnn.testing.values import (
+    Broken,
+    arrays_of,
+    bits_differ,
+    copies,
+    is_immutable,
+    like,
+    loose,
+    named_leaves,
+    norm,
+    rebuilt,
+    sealed,
+    shown,
+    skeleton,
+    worst,
+)
+
+Named = list[tuple[str, Any]]
+
+
+def contract(p: Probe) -> Iterator[Violation]:
+    """Calls return what the contract says: the right number of parts, trees, arrays."""
+    p.apply()
+    y, _, pull = p.vjp()
+    dy = p.draw_like(y, "dy")
+    pull(dy, checked=False)
+    pull(dy, need_dx=False, checked=False)
+    yield from ()
+
+
+def shapes(p: Probe) -> Iterator[Violation]:
+    """Y has out_shape, dparams the structure of params, dx that of x, the state keeps its own."""
+    out_shape = p.out_shape
+    y, state, pull = p.vjp()
+    if not any(isinstance(part, tuple) for part in out_shape) and isinstance(y, np.ndarray):
+        want = (p.batch, *out_shape)
+        if y.shape != want:
+            yield Violation(
+                "shapes", "y has not the shape that init announced", leaf="y", got=y.shape, want=want
+            )
+    dparams, dx = pull(p.draw_like(y, "dy"), checked=False)
+    for value, model, name in (
+        (dparams, p.params, "dparams"), (dx, p.x, "dx"), (state, p.state, "state"),
+    ):  # fmt: skip
+        try:
+            like(value, model, name)
+        except Broken as broken:
+            yield Violation("shapes", broken.message, leaf=broken.leaf)
+
+
+def dtype(p: Probe) -> Iterator[Violation]:
+    """float32 stays float32 everywhere, float64 too, complex where it is safe; integers are refused."""
+    for name, complex_name in (("float32", "complex64"), ("float64", "complex128")):
+        here = p if p.dtype == name else p.of(dtype=name)
+        yield from _in_dtype(here, here.x, name, name)
+        if here.layer.traits.complex_safe:
+            x = rebuilt(here.x, [leaf.astype(complex_name) for leaf in arrays_of(here.x)])
+            yield from _in_dtype(here, x, complex_name, name)
+    whole = rebuilt(p.x, [np.ones(leaf.shape, "int64") for leaf in arrays_of(p.x)])
+    if arrays_of(whole):
+        try:
+            y, _ = p.apply(x=whole)
+        except Broken as broken:
+            if "raised" not in broken.message:
+                raise
+        else:
+            if y is whole:
+                return  # Nothing is computed.
+            yield Violation("dtype", "integers are not refused: call check_array(x)", leaf="x")
+
+
+def _in_dtype(p: Probe, x: Any, wanted: str, state_wanted: str) -> Iterator[Violation]:
+    y, state, pull = p.vjp(x=x)
+    forward, _ = p.apply(x=x)
+    dy = rebuilt(y, [leaf.astype(wanted) for leaf in arrays_of(p.draw_like(y, "dy"))])
+    leaves = [*named_leaves(forward, "y"), *named_leaves(y, "y")]
+    if wanted == state_wanted:
+        before = dict(named_leaves(p.state, "state"))
+        for name, leaf in named_leaves(state, "state"):
+            if name in before and leaf.dtype != before[name].dtype:
+                yield Violation(
+                    "dtype", "the state changes its dtype", leaf=name, got=leaf.dtype.name,
+                    want=before[name].dtype.name,
+                )  # fmt: skip
+    bad = [(name, leaf) for name, leaf in leaves if leaf.dtype != wanted]
+    if not bad:
+        dparams, dx = pull(dy)
+        params = dict(named_leaves(p.params, "dparams"))
+        back = [*named_leaves(dparams, "dparams"), *named_leaves(dx, "dx")]
+        bad = [
+            (name, leaf)
+            for name, leaf in back
+            if leaf.dtype != wanted and (name not in params or params[name].dtype.kind == "f")
+            # Linear in params alone, a gradient may be real where x is complex and dy is not.
+        ]
+    for name, leaf in bad[:1]:
+        yield Violation(
+            "dtype", f"x in {wanted} gives {leaf.dtype}", leaf=name, got=leaf.dtype.name, want=wanted
+        )
+
+
+def finite(p: Probe) -> Iterator[Violation]:
+    """Values are finite, and float32 loses no more digits than a rounded input explains."""
+    y, state, pull = p.vjp()
+    dparams, dx = pull(p.draw_like(y, "dy"))
+    for value, name in ((y, "y"), (state, "state"), (dparams, "dparams"), (dx, "dx")):
+        for path, leaf in named_leaves(value, name):
+            if leaf.dtype.kind in "fc" and not np.isfinite(leaf).all():
+                index = tuple(map(int, np.argwhere(~np.isfinite(leaf))[0]))
+                yield Violation("finite", "not finite", leaf=path, index=index, got=leaf[index].item())
+    if not (p.train and p.layer.traits.stochastic):
+        yield from _keeps_digits(p)
+
+
+def _keeps_digits(p: Probe) -> Iterator[Violation]:
+    """Compare float32 with float64 far from 0, where E[x²] - E[x]² and its like cancel."""
+    single = p.of(dtype="float32", batch=max(p.batch, 8))
+    double = p.of(dtype="float64", batch=max(p.batch, 8))
+    far = [(leaf + 1e4).astype("float32") for leaf in arrays_of(single.x)]
+    exact = [leaf.astype("float64") for leaf in far]
+    params, state = (
+        rebuilt(
+            tree, [a.astype("float64") if a.dtype.kind == "f" else a.copy() for a in arrays_of(tree)]
+        )
+        for tree in (single.params, single.state)
+    )
+    rng = p.rng("digits")
+    noisy = [a * (1 + 6e-8 * rng.normal(size=a.shape)) for a in exact]
+    try:
+        got = single.apply(x=rebuilt(p.x, far))
+    except Broken:
+        return  # A layer may refuse what is out of its range.
+    want, near = (double.apply(params=params, state=state, x=rebuilt(p.x, xs)) for xs in (exact, noisy))
+    triples = zip(*(named_leaves(tuple(each), "") for each in (got, want, near)), strict=True)
+    for (name, a), (_, b), (_, c) in triples:
+        largest = float(np.abs(b).max(initial=0))
+        if a.dtype.kind != "f" or not largest < 1e30:
+            continue  # It overflows in float32, as it must.
+        size = norm([b])
+        explained = norm([b - c]) + float(np.finfo("float32").eps) * size
+        if not norm([a - b]) <= 100 * explained + 1e-30:
+            leaf = (
+                name.replace("/0", "y", 1) if name.startswith("/0") else name.replace("/1", "state", 1)
+            )
+            bad = worst(leaf, a, b, "")
+            message = (
+                "loses digits where x is near 10⁴: float32 is further from float64 than a hundred "
+                "roundings of x explain (a variance in one pass?)"
+            )
+            yield Violation("finite", message, **bad.parts())
+            return
+
+
+def apply_is_vjp(p: Probe) -> Iterator[Violation]:
+    """Apply and vjp give the same bits for y and for the state."""
+    y, state = p.apply()
+    again, again_state, _ = p.vjp()
+    for name, got, want in (("y", again, y), ("state", again_state, state)):
+        gap = bits_differ(named_leaves(got, name), named_leaves(want, name))
+        if gap is not None:
+            yield Violation("apply_is_vjp", f"vjp is not apply: {gap.message}", **gap.parts())
+
+
+def pure(p: Probe) -> Iterator[Violation]:
+    """No argument is written to, equal arguments give equal bits, results of earlier calls stay."""
+    found = list(_untouched(p))
+    yield from found
+    if found:
+        return  # What was overwritten cannot be compared.
+    try:
+        first = _run(p, sealed(p.params), sealed(p.state), sealed(p.x))
+    except Broken as broken:
+        yield Violation("pure", f"with arguments that cannot be written to: {broken.message}")
+        return
+    y, state, dparams, dx, pull, dy = first
+    before = copies(_named(first))
+    other = (p.draw_params("other params"), p.draw_state("other state"), p.draw_x("other x"))
+    later = _run(p, *other)
+    gap = bits_differ(_named(first), before)
+    if gap is not None:
+        message = "what an earlier call returned changes at a later call (a shared buffer?)"
+        yield Violation("pure", message, **gap.parts())
+        return
+    gap = bits_differ(_gradient(*pull(dy)), before[-_count(dparams, dx) :])
+    if gap is not None:
+        message = "the pullback of an earlier call changes at a later call"
+        yield Violation("pure", message, **gap.parts())
+    del later
+    for what, value in (("y", y), ("dx", dx)):
+        for _, leaf in named_leaves(value, what):
+            mine = [*arrays_of(p.x), *arrays_of(dy), *arrays_of(p.params)]
+            if leaf.flags.writeable and not any(np.may_share_memory(leaf, own) for own in mine):
+                leaf[...] = 7
+    again = _run(p, sealed(p.params), sealed(p.state), sealed(p.x))
+    gap = bits_differ(_named(again), before)
+    if gap is not None:
+        message = "equal arguments give other bits at a later call (hidden state, or a result kept?)"
+        yield Violation("pure", message, **gap.parts())
+    for name, tree, given in (("state", state, None), ("dparams", dparams, None)):
+        if tree is not given and skeleton(tree) and not is_immutable(tree):
+            if name == "state" and not p.train:
+                continue  # It is what was given.
+            message = f"{name} can be written to; return fnn.tree.freeze({name})"
+            yield Violation("pure", message, leaf=name)
+
+
+def _run(p: Probe, params: Any, state: Any, x: Any) -> Any:
+    y, new_state, pull = p.vjp(params=params, state=state, x=x)
+    dy = p.draw_like(y, "dy")
+    dparams, dx = pull(dy)
+    return y, new_state, dparams, dx, pull, dy
+
+
+def _gradient(dparams: Any, dx: Any) -> Named:
+    return [*named_leaves(dparams, "dparams"), *named_leaves(dx, "dx")]
+
+
+def _count(dparams: Any, dx: Any) -> int:
+    return len(_gradient(dparams, dx))
+
+
+def _named(run: Any) -> Named:
+    y, state, dparams, dx, *_ = run
+    return [*named_leaves(y, "y"), *named_leaves(state, "state"), *_gradient(dparams, dx)]
+
+
+def _untouched(p: Probe) -> Iterator[Violation]:
+    """Call with arguments that can be written to, and see whether anybody did."""
+    given = {"params": loose(p.params), "state": loose(p.state), "x": loose(p.x)}
+
+    def arguments() -> Named:
+        return [pair for name, value in given.items() for pair in named_leaves(value, name)]
+
+    before = copies(arguments())
+
+    def touched(by: str) -> Iterator[Violation]:
+        gap = bits_differ(arguments(), before)
+        if gap is not None:
+            yield Violation("pure", f"{by} writes to its arguments", **gap.parts())
+
+    p.apply(**given)
+    found = list(touched("apply"))
+    if not found:
+        y, _, pull = p.vjp(**given)
+        found = list(touched("vjp"))
+    if not found:
+        dy = loose(p.draw_like(y, "dy"))
+        kept = copies(named_leaves(dy, "dy"))
+        y_before = copies(named_leaves(y, "y"))
+        dparams, dx = pull(dy)
+        first = copies(_gradient(dparams, dx))
+        gap = bits_differ(named_leaves(dy, "dy"), kept)
+        if gap is not None:
+            found.append(Violation("pure", "the pullback writes to dy", **gap.parts()))
+        gap = bits_differ(named_leaves(y, "y"), y_before)
+        if gap is not None:
+            found.append(Violation("pure", "the pullback writes to y", **gap.parts()))
+        found += touched("the pullback")
+        pull(p.draw_like(y, "other dy"))
+        gap = bits_differ(_gradient(dparams, dx), first)
+        if gap is not None and not found:
+            message = "what the pullback returned changes when it is called again (a shared buffer?)"
+            found.append(Violation("pure", message, **gap.parts()))
+    yield from found
+
+
+__all__ = [
+    "apply_is_vjp", "contract", "dtype", "finite", "pure", "shapes", "shown",
+]  # fmt: skip

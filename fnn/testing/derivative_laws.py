@@ -1,0 +1,260 @@
+"""Laws of derivatives: the pullback is the adjoint, is linear, and traits say what is true of J."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fnn.testing import adjoint as adjoint_law
+from fnn.testing.oracles import STEP, complex_step, moved
+from fnn.testing.probe import Probe
+from fnn.testing.report import Violation
+from fnn.testing.values import (
+    Arrays,
+    Broken,
+    arrays_of,
+    bits_differ,
+    copies,
+    like,
+    named_leaves,
+    norm,
+    rebuilt,
+    worst,
+)
+
+MOST_ENTRIES = 256
+LARGE = 20_000
+"""Numbers in a point from which on the costlier laws look at fewer samples."""
+
+
+def _problem(p: Probe) -> Any:
+    """Return the point with the oracle that fits: complex steps where declared and true."""
+    method = "complex" if p.layer.traits.complex_safe else "difference"
+    if method == "complex" and (why := p.bends()) is not None:
+        p.notes.append(f"declared complex-safe but is not ({why}): derivatives by differences")
+        method = "difference"
+    return p.problem(method)
+
+
+def _size(p: Probe) -> int:
+    return sum(leaf.size for leaf in (*arrays_of(p.params), *arrays_of(p.x)))
+
+
+def _at_a_smooth_point(p: Probe, law: str, run: Any) -> Iterator[Violation]:
+    """Run a law, at another point if differences can tell no derivative here; never skip it silently."""
+    for attempt in range(adjoint_law.ATTEMPTS):
+        here = p if attempt == 0 else p.at(p.seed + 1000 * attempt)
+        problem = _problem(here)
+        if _drifts(here, problem):
+            p.notes.append(f"{law}: y differs between float32 and float64, so no derivative was taken")
+            return
+        found = list(run(problem))
+        p.notes.extend(here.notes if here is not p else ())
+        if found or not problem.unsharp:
+            yield from found
+            return
+    message = f"no derivative can be told at any of {adjoint_law.ATTEMPTS} random points"
+    yield Violation(law, f"{message}: does the function jump or bend everywhere?")
+
+
+def _drifts(p: Probe, problem: Any) -> bool:
+    """Say whether the float64 run that differences need is another function (other masks)."""
+    if p.dtype == "float64" or problem.method == "complex":
+        return False
+    double = arrays_of(
+        p.y_at([a.astype("float64") if a.dtype.kind == "f" else a for a in problem.point])
+    )
+    return norm([a - b for a, b in zip(double, problem.y, strict=True)]) > 1e-2 * norm(double)
+
+
+def adjoint(p: Probe) -> Iterator[Violation]:
+    """⟨dy, J v⟩ = ⟨J* dy, v⟩ over params and x, jointly and leaf by leaf."""
+    yield from _at_a_smooth_point(
+        p, "adjoint", lambda problem: adjoint_law.adjoint(problem, p.setting.directions)
+    )
+
+
+def entries(p: Probe) -> Iterator[Violation]:
+    """Every entry of the gradient is the derivative of ⟨dy, f⟩ in it."""
+    most = max(8, min(MOST_ENTRIES, 2_000_000 // max(1, _size(p))))
+    yield from _at_a_smooth_point(p, "entries", lambda problem: adjoint_law.entries(problem, most))
+
+
+def pullback_linear(p: Probe) -> Iterator[Violation]:
+    """The pullback is linear, repeatable, zero at zero, and need_dx=False changes no dparams."""
+    y, _, pull = p.vjp()
+    a, b = p.draw_like(y, "dy a"), p.draw_like(y, "dy b")
+    both = rebuilt(y, [2 * u - v for u, v in zip(arrays_of(a), arrays_of(b), strict=True)])
+
+    def at(dy: Any, pull: Any = pull) -> list[tuple[str, Any]]:
+        dparams, dx = pull(dy)
+        return copies([*named_leaves(dparams, "dparams"), *named_leaves(dx, "dx")])
+
+    first, second, together = at(a), at(b), at(both)
+    size = norm([leaf for _, leaf in first]) + norm([leaf for _, leaf in second])
+    # Of the whole gradient's size: a bias before BatchNorm has none but rounding.
+    bound = 50 * p.eps * size
+    for (name, one), (_, two), (_, got) in zip(first, second, together, strict=True):
+        want = 2 * one - two
+        if want.size and not norm([got - want]) <= bound:
+            bad = worst(name, got, want, "")
+            yield Violation(
+                "pullback_linear", "pullback(2a - b) is not 2 pullback(a) - pullback(b)", **bad.parts()
+            )
+            break
+    for what, again in (
+        ("the same pullback, called again,", at(a)),
+        ("the pullback of an equal vjp", at(a, p.vjp()[2])),
+    ):
+        gap = bits_differ(again, first)
+        if gap is not None:
+            message = f"{what} gives another result: {gap.message}"
+            yield Violation("pullback_linear", message, **gap.parts())
+    zero = at(rebuilt(y, [np.zeros_like(leaf) for leaf in arrays_of(y)]))
+    for name, leaf in zero:
+        if leaf.dtype.kind == "f" and not (leaf == 0).all():
+            bad = worst(name, leaf, np.zeros_like(leaf), "")
+            yield Violation("pullback_linear", "pullback(0) is not 0", **bad.parts())
+            break
+    dparams, dx = pull(a, need_dx=False)
+    if dx is not None:
+        yield Violation("pullback_linear", "with need_dx=False dx should be None", leaf="dx")
+    own = [(name, leaf) for name, leaf in first if name.startswith("dparams")]
+    gap = bits_differ(like(dparams, p.params, "dparams"), own)
+    if gap is not None:
+        message = f"with need_dx=False dparams differ: {gap.message}"
+        yield Violation("pullback_linear", message, **gap.parts())
+
+
+def complex_safe(p: Probe) -> Iterator[Violation]:
+    """Declared complex-safe: complex steps agree with differences and are linear in the step."""
+    if not p.layer.traits.complex_safe:
+        p.notes.append("complex_safe: not declared, derivatives by differences")
+        return
+    for attempt in range(adjoint_law.ATTEMPTS):
+        here = p if attempt == 0 else p.at(p.seed + 1000 * attempt)
+        problem = here.problem("complex")
+        if here.train and here.layer.traits.stochastic and _drifts_in_double(here, problem):
+            break
+        why = here.bends()
+        if why is not None:
+            message = (
+                f"declared complex-safe, but {why}; say complex_safe=False or ask only .real to branch"
+            )
+            yield Violation("complex_safe", message, leaf="y")
+            return
+        v = problem.direction("linear in h")
+        h = 1e-30 if p.dtype == "float64" else 1e-20
+        near, far = (complex_step(problem.forward, problem.point, v, step) for step in (h, h * 1e8))
+        size = norm(near) + 1e3 * p.eps * norm(problem.y)
+        if not norm([a - b for a, b in zip(near, far, strict=True)]) <= 1e3 * p.eps * size:
+            yield Violation("complex_safe", "Im f(p + ihv) is not linear in h", leaf="y")
+            return
+        break
+    point = moved(problem.point, v if "v" in locals() else problem.direction("linear in h"), 1e-30j)
+    params, x = rebuilt((p.params, p.x), point)
+    forward, _ = p.apply(params=params, x=x)
+    both, _, pull = p.vjp(params=params, x=x)
+    gap = bits_differ(named_leaves(both, "y"), named_leaves(forward, "y"))
+    if gap is not None:
+        message = f"vjp and apply differ at a complex point: {gap.message}"
+        yield Violation("complex_safe", message, **gap.parts())
+    real = [(name, leaf.real) for name, leaf in named_leaves(forward, "y")]
+    for (name, got), want in zip(real, problem.y, strict=True):
+        if not np.abs(got - want).max(initial=0) <= 1e3 * p.eps * np.abs(want).max(initial=0):
+            bad = worst(name, got, want, "")
+            message = "the real part at a complex point is not the value at the real one"
+            yield Violation("complex_safe", message, **bad.parts())
+    pull(p.draw_like(both, "dy"))
+
+
+def _drifts_in_double(p: Probe, problem: Any) -> bool:
+    if p.dtype == "float64":
+        return False
+    double = arrays_of(
+        p.y_at([a.astype("float64") if a.dtype.kind == "f" else a for a in problem.point])
+    )
+    return norm([a - b for a, b in zip(double, problem.y, strict=True)]) > 1e-2 * norm(double)
+
+
+# --- kinks ---
+
+
+def kinks(p: Probe) -> Iterator[Violation]:
+    """Declared none: neither y nor its derivative jumps anywhere along random lines."""
+    if p.layer.traits.has_kinks or not arrays_of(p.x):
+        return
+    if p.dtype == "float32":  # Where f bends is no matter of precision, and jumps are clearer there.
+        p = p.of(dtype="float64")
+    large = _size(p) > LARGE
+    problem = p.problem(
+        "complex" if p.layer.traits.complex_safe and p.bends() is None else "difference"
+    )
+    for line in range(1 if large else 2):
+        found = _jump_along(p, problem, f"line {line}", 9 if large else 33)
+        if found is not None:
+            yield found
+            return
+
+
+def _jump_along(p: Probe, problem: Any, label: str, samples: int) -> Violation | None:
+    """Sample y and J v along p + t v, halve the interval where they change most, down to nothing."""
+    v = problem.direction(label)
+    exact = problem.method == "complex"
+    # Differences of two values cannot tell a jump from a bend at less than some steps.
+    least = 1e-9 if exact else 1e-5
+
+    def at(t: float) -> Any:
+        point = moved(problem.point, v, t)
+        if exact:
+            y = problem.forward(moved(point, v, 1j * STEP["d"]))
+            return [leaf.real for leaf in y], [leaf.imag / STEP["d"] for leaf in y]
+        h = 1e-7
+        plus, minus = (problem.forward(moved(problem.point, v, t + by)) for by in (h, -h))
+        jv = [(a - b) / (2 * h) for a, b in zip(plus, minus, strict=True)]
+        return plus, jv
+
+    def gap(a: Any, b: Any) -> float:
+        return sum(_distance(u, w) / size for u, w, size in zip(a, b, sizes, strict=True))
+
+    ts = np.linspace(-3, 3, samples)
+    values = [at(float(t)) for t in ts]
+    sizes = [max(norm(value[k]) for value in values) or 1.0 for k in (0, 1)]
+    if not all(np.isfinite(sizes)):
+        return None  # Another law's.
+    gaps = [gap(a, b) for a, b in zip(values[:-1], values[1:], strict=True)]
+    for k in np.argsort(gaps)[::-1][:3]:
+        (low, a), (high, b) = (float(ts[k]), values[k]), (float(ts[k + 1]), values[k + 1])
+        while high - low > least:
+            middle = (low + high) / 2
+            m = at(middle)
+            if gap(a, m) >= gap(m, b):
+                high, b = middle, m
+            else:
+                low, a = middle, m
+        jump = gap(a, b)
+        if jump > 1e-3:
+            what = "y" if _distance(a[0], b[0]) / sizes[0] > 1e-3 else "the derivative"
+            return Violation(
+                "kinks",
+                f"declares no kinks, but {what} jumps along {label!r} at t = {middle:.9g}, "
+                f"by {jump:.2g} of its size",
+                **_place(a, b, what),
+            )
+    return None
+
+
+def _distance(a: Arrays, b: Arrays) -> float:
+    return norm([u - w for u, w in zip(a, b, strict=True)])
+
+
+def _place(a: Any, b: Any, what: str) -> dict[str, Any]:
+    k = 0 if what == "y" else 1
+    pairs = [("y", u, w) for u, w in zip(a[k], b[k], strict=True)]
+    name, u, w = max(pairs, key=lambda pair: float(np.abs(pair[1] - pair[2]).max(initial=0)))
+    return worst(name, w, u, "").parts()
+
+
+__all__ = ["Broken", "adjoint", "complex_safe", "entries", "kinks", "pullback_linear"]

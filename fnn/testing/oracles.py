@@ -1,0 +1,176 @@
+"""Oracles: what the derivative along a direction is, found without the code that is on trial.
+
+- `complex_step`: J v = Im f(p + i h v) / h with h = 1e-30. Nothing is subtracted, so nothing cancels
+  and the result is right to the last bits (Squire & Trapp, 1998). f must continue analytically.
+- `difference`: central differences (f(p + h v) - f(p - h v)) / 2h over a ladder of h, extrapolated
+  (Richardson, 1911; the choice of the rung is Ridders', 1982). About 1e-10 in float64 where f is smooth.
+- `taylor_order`: |f(p + h v) - f(p) - h J v| must fall as h², and a wrong J shows as a slope of 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn.testing.values import Arrays, Forward, inner, norm
+
+STEP = {"d": 1e-30, "f": 1e-20}
+"""Complex steps by precision: far below rounding, and products with small factors stay normal numbers."""
+
+DIFFERENCE_RTOL = 1e-7
+"""How near to ⟨dy, J v⟩ a gradient must come where J v is a difference, relative to ‖dy‖ ‖J v‖."""
+
+
+def moved(point: Arrays, direction: Arrays, by: complex | float) -> Arrays:
+    """Return p + by · v, complex arrays if `by` is; leaves of other numbers stay as they are."""
+    if isinstance(by, complex):
+        # Assigned part by part: a product would turn an infinite entry into NaN.
+        out = []
+        for leaf, v in zip(point, direction, strict=True):
+            if leaf.dtype.kind != "f":
+                out.append(leaf.copy())
+                continue
+            bent = leaf.astype("D" if leaf.dtype.char == "d" else "F")
+            bent.imag = by.imag * v
+            out.append(bent)
+        return out
+    return [
+        leaf + (by * v).astype(leaf.dtype, copy=False) if leaf.dtype.kind == "f" else leaf.copy()
+        for leaf, v in zip(point, direction, strict=True)
+    ]
+
+
+def doubled(point: Arrays) -> Arrays:
+    """Return a point in float64, integers as they are."""
+    return [leaf.astype("float64") if leaf.dtype.kind == "f" else leaf for leaf in point]
+
+
+def step_of(point: Arrays) -> float:
+    """Return the complex step for a point's precision."""
+    return STEP["f" if any(leaf.dtype.char == "f" for leaf in point) else "d"]
+
+
+def complex_step(forward: Forward, point: Arrays, direction: Arrays, h: float | None = None) -> Arrays:
+    """Return J v by a complex step, as float64 arrays."""
+    h = step_of(point) if h is None else h
+    y = forward(moved(point, direction, 1j * h))
+    return [leaf.imag.astype("float64") / h for leaf in y]
+
+
+@attrs.frozen
+class Estimate:
+    """A derivative by differences.
+
+    Attributes:
+        jv: The derivative.
+        error: What its norm is probably off by.
+        kink: Whether the derivatives to the two sides differ: then there is none.
+    """
+
+    jv: Arrays
+    error: float
+    kink: bool
+
+    @property
+    def is_sharp(self) -> bool:
+        """Whether it can judge a gradient at `DIFFERENCE_RTOL`."""
+        return not self.kink and self.error <= 0.1 * DIFFERENCE_RTOL * norm(self.jv) + 1e-12
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> Any:
+    return np.concatenate([leaf.ravel() for leaf in arrays]) if arrays else np.zeros(0)
+
+
+def difference(forward: Forward, point: Arrays, direction: Arrays) -> Estimate:
+    """Return J v by extrapolated central differences in float64, whatever the point's precision."""
+    point, direction = doubled(point), doubled(direction)
+    at = forward(point)
+    y = _joined(at)
+
+    def ends(h: float) -> tuple[Any, Any]:
+        plus, minus = (_joined(forward(moved(point, direction, by))) for by in (h, -h))
+        return plus, minus
+
+    best, error = np.full(y.shape, np.nan), math.inf
+    above: list[Any] = []
+    for k in range(4, 22):
+        h = 2.0**-k
+        plus, minus = ends(h)
+        row = [(plus - minus) / (2 * h)]
+        # Only some rungs: each order more takes out one even power of h, and adds rounding.
+        for j, coarse in enumerate(above[:4]):
+            factor = 4.0 ** (j + 1)
+            finer = (factor * row[j] - coarse) / (factor - 1)
+            row.append(finer)
+            off = max(_length(finer - row[j]), _length(finer - coarse))
+            if off < error:
+                best, error = finer, off
+        above = row
+        if error <= 1e-12 * _length(best):
+            break
+    bends = []
+    for h in (2.0**-20, 2.0**-24):
+        plus, minus = ends(h)
+        bends.append(_length(plus + minus - 2 * y) / h)
+    noise = 1e-3 * _length(best) + 1e-6 * _length(y)
+    # Where f is smooth this falls as h does; at a kink it is the jump of the derivative.
+    kink = bends[1] > noise and bends[1] > 0.5 * bends[0]
+    return Estimate(_split(best, at), error, bool(kink))
+
+
+def _length(a: Any) -> float:
+    length = float(np.sqrt((a * a).sum()))
+    return length if length == length else math.inf
+
+
+def _split(vector: Any, model: Arrays) -> Arrays:
+    ends = np.cumsum([leaf.size for leaf in model])
+    return [
+        vector[end - leaf.size : end].reshape(leaf.shape) for end, leaf in zip(ends, model, strict=True)
+    ]
+
+
+@attrs.frozen
+class Order:
+    """How fast |f(p + h v) - f(p) - h J v| falls with h.
+
+    Attributes:
+        slope: Slope over the last decade where more than rounding is left; inf if there is none.
+        h: Where that decade ends.
+        rest: What is left there.
+    """
+
+    slope: float
+    h: float
+    rest: float
+
+
+def taylor_order(phi: Callable[[float], float], slope: float, size: float) -> Order:
+    """Return the order at which phi(h) - phi(0) - h · slope falls, phi being ⟨dy, f(p + h v)⟩.
+
+    There is no tolerance in it but the size of rounding: `size` is ‖dy‖ ‖f‖, and a rest below a
+    hundred of its last bits says nothing.
+    """
+    start = phi(0.0)
+    noise = 100 * float(np.finfo("float64").eps) * max(size, abs(start))
+    last = Order(math.inf, 0.0, 0.0)
+    previous: tuple[float, float] | None = None
+    for k in range(2, 10):
+        h = 10.0**-k
+        rest = abs(phi(h) - start - h * slope)
+        if not rest > noise:
+            break
+        if previous is not None:
+            last = Order(math.log10(previous[1] / rest) / math.log10(previous[0] / h), h, rest)
+        previous = (h, rest)
+    return last
+
+
+def weighed(dy: Arrays, forward: Forward, point: Arrays, direction: Arrays) -> Callable[[float], float]:
+    """Return h ↦ ⟨dy, f(p + h v)⟩ in float64."""
+    point, direction = doubled(point), doubled(direction)
+    return lambda h: inner(dy, forward(moved(point, direction, h)))
