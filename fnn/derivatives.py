@@ -19,7 +19,8 @@ from fnn import tree
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
 from fnn.keys import Key
 from fnn.layer import Layer
-from fnn.training import Batch, Loss, unpack, value_and_grad
+from fnn.state import Batch, unpack
+from fnn.training import Loss, value_and_grad
 from fnn.tree import Array, Tree, TreeLike
 
 STEP = 1e-30

@@ -33,7 +33,7 @@ from fnn.errors import DataError, FnnError, OptionError
 from fnn.files import PathLike, replacing
 from fnn.layer import Layer, Shape
 from fnn.loop import Fit, History
-from fnn.training import TrainState
+from fnn.state import TrainState
 
 __all__ = [
     "Run",

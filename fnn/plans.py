@@ -10,7 +10,8 @@ import numpy as np
 from fnn import tree
 from fnn.errors import OptionError
 from fnn.optimizers import Transform, apply_updates
-from fnn.training import Batch, Step, TrainState, TrainStep, is_finite
+from fnn.state import Batch, TrainState, is_finite
+from fnn.training import Step, TrainStep
 from fnn.tree import Array, Tree
 
 FLAT_UP_TO = 1 << 16

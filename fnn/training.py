@@ -10,144 +10,32 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.datasets import Dataset
-from fnn.errors import DataError, DivergedError, DTypeError, OptionError, ShapeError, TreeError
+from fnn.errors import DivergedError, OptionError
+from fnn.evaluation import Metric, Metrics, evaluate, measure, metric_table, predict
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
+from fnn.layer import Layer
 from fnn.optimizers import Transform, apply_updates, global_norm
-from fnn.options import integer
-from fnn.tree import Array, Tree, TreeLike
+from fnn.state import Batch, TrainState, check_kept, check_parts, init_train_state, is_finite, unpack
+from fnn.tree import Array, Tree
 
-Batch: TypeAlias = tuple[Any, ...]
-"""(x, target) or (x, target, weight)."""
+__all__ = [
+    "Batch",
+    "Loss",
+    "Metric",
+    "Metrics",
+    "Step",
+    "TrainState",
+    "TrainStep",
+    "evaluate",
+    "init_train_state",
+    "predict",
+    "scan",
+    "train_step",
+    "value_and_grad",
+]
 
 Loss: TypeAlias = Callable[..., tuple[Any, Array]]
-Metric: TypeAlias = Callable[[Any, Any], Any]
-Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric] | Metric
 Step: TypeAlias = "Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]"
-
-
-def _step(value: Any) -> int:
-    return value if type(value) is int and value >= 0 else integer("TrainState", "step", value, least=0)
-
-
-def _key(value: Any) -> Key:
-    if not isinstance(value, Key):
-        raise OptionError(
-            f"key: expected a Key, got {value!r}; write Key.of(seed)", path=("TrainState",)
-        )
-    return value
-
-
-@attrs.frozen
-class TrainState:
-    """All that a step changes; immutable, picklable, and equal if all its numbers are.
-
-    Plain dicts are taken for trees, and arrays that their owner could still write to are copied.
-    `attrs.evolve(now, params=...)` gives a changed one.
-
-    Attributes:
-        step: Number of steps taken, a Python int of 0 or more; the one clock.
-        key: Where all randomness of training comes from; it never changes.
-        params: What is trained.
-        state: What is carried, such as running moments.
-        opt_state: The optimizer's memory.
-    """
-
-    step: int = attrs.field(converter=_step)
-    key: Key = attrs.field(converter=_key)
-    params: Tree = attrs.field(converter=tree.freeze)
-    state: Tree = attrs.field(converter=tree.freeze)
-    opt_state: Tree = attrs.field(converter=tree.freeze)
-
-
-def init_train_state(net: Layer, optimizer: Transform, in_shape: Shape, key: Key) -> TrainState:
-    """Return the state before the first step; weights are drawn from `key.fold("init")`.
-
-    Args:
-        net: The network.
-        optimizer: The transform that will train it.
-        in_shape: Shape of one example.
-        key: Root of all randomness of the run.
-
-    Raises:
-        OptionError: If an argument is something else.
-        ShapeError: If the network does not take examples of that shape.
-    """
-    who = "init_train_state"
-    _check_parts(who, net, optimizer)
-    if not isinstance(key, Key):
-        raise OptionError(f"key: expected a Key, got {key!r}; write Key.of(seed)", path=(who,))
-    if not isinstance(in_shape, tuple | list):
-        expected = "the shape of one example, e.g. (784,)"
-        raise OptionError(f"in_shape: expected {expected}, got {in_shape!r}", path=(who,))
-    shape = tuple(integer(who, "in_shape", n, least=0) for n in in_shape)
-    _, params, state = net.init(key.fold("init"), shape)
-    return TrainState(0, key, params, state, optimizer.init(params))
-
-
-def _check_parts(who: str, net: Any, optimizer: Any) -> None:
-    for name, value, kind in (("net", net, Layer), ("optimizer", optimizer, Transform)):
-        if not isinstance(value, kind):
-            hint = f"; call it: {value.__name__}(...)" if hasattr(value, "__name__") else ""
-            raise OptionError(f"{name}: expected a {kind.__name__}, got {value!r}{hint}", path=(who,))
-
-
-def unpack(batch: Batch) -> tuple[Any, Any, dict[str, Any]]:
-    """Return x, target and the loss's keyword arguments of a batch.
-
-    Raises:
-        DataError: If the batch is not (x, target) or (x, target, weight).
-    """
-    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-        kind = f"{len(batch)} of them" if isinstance(batch, tuple | list) else type(batch).__name__
-        raise DataError(f"expected a batch (x, target) or (x, target, weight), got {kind}")
-    x, target, *weight = batch
-    return x, target, {"weight": weight[0]} if weight else {}
-
-
-def metric_table(metrics: Metrics, *, reserved: Iterable[str] = ()) -> dict[str, Metric]:
-    """Return metrics by name; those without one go by the name of the function.
-
-    Raises:
-        OptionError: If something is no function, two have one name, or one has a reserved name.
-    """
-    if isinstance(metrics, Mapping):
-        table = dict(metrics)
-    else:
-        if not callable(metrics) and (isinstance(metrics, str) or not isinstance(metrics, Iterable)):
-            raise OptionError(f"metrics: expected functions, got {metrics!r}")
-        listed = [metrics] if callable(metrics) else list(metrics)
-        table = {getattr(metric, "__name__", repr(metric)): metric for metric in listed}
-        if len(table) < len(listed):
-            names = [getattr(metric, "__name__", repr(metric)) for metric in listed]
-            raise OptionError(f"metrics: expected distinct names, got {names}; give {{name: function}}")
-    taken = set(reserved)
-    for name, metric in table.items():
-        if not callable(metric):
-            raise OptionError(f"metrics: expected functions, got {name!r}: {metric!r}")
-        if not isinstance(name, str) or name in taken:
-            raise OptionError(f"metrics: expected names other than {sorted(taken)}, got {name!r}")
-    return table
-
-
-def measure(table: Mapping[str, Metric], pred: Any, target: Any) -> dict[str, float]:
-    """Return every metric as a float; of a loss, which also gives a gradient, the value counts.
-
-    Raises:
-        OptionError: If a metric gives no number.
-    """
-    return {name: _number(name, metric(pred, target)) for name, metric in table.items()}
-
-
-def _number(name: str, result: Any) -> float:
-    value = result[0] if isinstance(result, tuple) else result
-    if not isinstance(value, int | float | np.number | np.bool_) and not (
-        isinstance(value, np.ndarray) and value.ndim == 0
-    ):
-        what = f"shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise OptionError(f"metrics: expected a number from {name!r}, got {what}")
-    return float(value)
 
 
 def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree]]:
@@ -247,35 +135,6 @@ def _arrays(name: str, values: Any) -> list[tuple[str, Any]]:
     return [(name, values)] if isinstance(values, np.ndarray) else []
 
 
-def is_finite(node: Any) -> bool:
-    """Return whether every number of a tree is finite; call it where overflow does not warn."""
-    if isinstance(node, Mapping):
-        return all(map(is_finite, node.values()))
-    # One pass in BLAS, without a temporary; where the squares overflow, look closely.
-    return (
-        node.dtype.kind not in "fc"
-        or math.isfinite(np.vdot(node, node).real)
-        or bool(np.isfinite(node).all())
-    )
-
-
-def check_kept(before: TreeLike, after: TreeLike, path: str) -> None:
-    """Refuse a tree that has not the structure, shapes and dtypes that it had.
-
-    Raises:
-        TreeError, ShapeError, DTypeError: With the path of the first difference.
-    """
-    old, new = list(tree.items(before, path)), list(tree.items(after, path))
-    for (at, a), (other, b) in zip(old, new, strict=False):
-        if at == other and a.shape != b.shape:
-            raise ShapeError(f"expected {a.shape} as before the step, got {b.shape}", path=(at,))
-        if at == other and a.dtype != b.dtype:
-            raise DTypeError(f"expected {a.dtype} as before the step, got {b.dtype}", path=(at,))
-    paths, others = [at for at, _ in old], [at for at, _ in new]
-    if paths != others:
-        raise TreeError(f"expected {paths} as before the step, got {others}")
-
-
 def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics = ()) -> TrainStep:
     """Close over what is fixed; return the pure step `(now, batch) -> (next, logs)`.
 
@@ -296,7 +155,7 @@ def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics
         DataError, ShapeError, DTypeError, TreeError: From the step, if the batch, the network, the
             loss and the state do not fit together.
     """
-    _check_parts("train_step", net, optimizer)
+    check_parts("train_step", net, optimizer)
     if not callable(loss):
         raise OptionError(f"loss: expected a function, got {loss!r}", path=("train_step",))
     return TrainStep(net, loss, optimizer, metrics)
@@ -312,63 +171,3 @@ def scan(step: Step, now: TrainState, batches: Iterable[Batch]) -> tuple[TrainSt
         now, log = step(now, batch)
         logs.append(log)
     return now, {name: np.array([log[name] for log in logs]) for name in (logs[0] if logs else ())}
-
-
-@np.errstate(all="ignore")
-def _outputs(net: Layer, now: TrainState, x: Any, size: int) -> Any:
-    if not isinstance(x, np.ndarray) or not x.ndim or len(x) <= size:
-        return net.apply(now.params, now.state, x)[0]
-    starts = range(0, len(x), size)
-    parts = [net.apply(now.params, now.state, x[start : start + size])[0] for start in starts]
-    if isinstance(parts[0], tuple):
-        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
-    return np.concatenate(parts)
-
-
-def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int = 1000) -> Any:
-    """Return the network's output in evaluation mode, computed in batches of `batch_size`.
-
-    Args:
-        net: The network.
-        now: Any TrainState of it; the parameters and the carried state are used.
-        x: Examples (n, *in_shape), finite; n may be 0.
-        batch_size: How many examples at a time; the bits of the result may depend on it.
-
-    Raises:
-        DataError: If x holds NaN or infinity; names the first place.
-        ShapeError, DTypeError: If the network does not take such x; names the layer.
-    """
-    size = integer("predict", "batch_size", batch_size)
-    if isinstance(x, np.ndarray) and x.dtype.kind in "fc" and not np.isfinite(x).all():
-        place = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
-        at = ", ".join(map(str, place))
-        raise DataError(f"expected finite inputs, got x[{at}] = {x[place]}", path=("predict",))
-    return _outputs(net, now, x, size)
-
-
-def evaluate(
-    net: Layer, now: TrainState, dataset: Dataset, metrics: Metrics, *, batch_size: int = 1000
-) -> dict[str, float]:
-    """Return every metric over the whole data set, in evaluation mode.
-
-    Predictions are made in batches and measured at once, so that every metric is exact whatever the
-    batch size, also one that is no mean over examples. A loss serves as a metric: its value counts.
-
-    Args:
-        net: The network.
-        now: Any TrainState of it.
-        dataset: Examples to measure on.
-        metrics: `metric(pred, target)`, by name or by themselves.
-        batch_size: How many examples at a time.
-
-    Raises:
-        OptionError: If a metric is no function or gives no number, or two have one name.
-        DataError, ShapeError, DTypeError: If data, network and metrics do not fit together.
-    """
-    size = integer("evaluate", "batch_size", batch_size)
-    if not isinstance(dataset, Dataset):
-        raise DataError(f"expected a Dataset, got {type(dataset).__name__}", path=("evaluate",))
-    table = metric_table(metrics)
-    pred = _outputs(net, now, dataset.x, size)
-    with np.errstate(all="ignore"):
-        return measure(table, pred, dataset.y)

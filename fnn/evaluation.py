@@ -1,0 +1,121 @@
+"""What a network says and how good it is, exactly, whatever the batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fnn.datasets import Dataset
+from fnn.errors import DataError, OptionError
+from fnn.layer import Layer
+from fnn.options import integer
+from fnn.state import TrainState
+
+Metric: TypeAlias = Callable[[Any, Any], Any]
+Metrics: TypeAlias = Mapping[str, Any] | Iterable[Any] | Metric
+
+
+def metric_table(metrics: Metrics, *, reserved: Iterable[str] = ()) -> dict[str, Metric]:
+    """Return metrics by name; those without one go by the name of the function.
+
+    Raises:
+        OptionError: If something is no function, two have one name, or one has a reserved name.
+    """
+    if isinstance(metrics, Mapping):
+        table = dict(metrics)
+    else:
+        if not callable(metrics) and (isinstance(metrics, str) or not isinstance(metrics, Iterable)):
+            raise OptionError(f"metrics: expected functions, got {metrics!r}")
+        listed = [metrics] if callable(metrics) else list(metrics)
+        table = {getattr(metric, "__name__", repr(metric)): metric for metric in listed}
+        if len(table) < len(listed):
+            names = [getattr(metric, "__name__", repr(metric)) for metric in listed]
+            raise OptionError(f"metrics: expected distinct names, got {names}; give {{name: function}}")
+    taken = set(reserved)
+    for name, metric in table.items():
+        if not callable(metric):
+            raise OptionError(f"metrics: expected functions, got {name!r}: {metric!r}")
+        if not isinstance(name, str) or name in taken:
+            raise OptionError(f"metrics: expected names other than {sorted(taken)}, got {name!r}")
+    return table
+
+
+def measure(table: Mapping[str, Metric], pred: Any, target: Any) -> dict[str, float]:
+    """Return every metric as a float; of a loss, which also gives a gradient, the value counts.
+
+    Raises:
+        OptionError: If a metric gives no number.
+    """
+    return {name: _number(name, metric(pred, target)) for name, metric in table.items()}
+
+
+def _number(name: str, result: Any) -> float:
+    value = result[0] if isinstance(result, tuple) else result
+    if not isinstance(value, int | float | np.number | np.bool_) and not (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    ):
+        what = f"shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise OptionError(f"metrics: expected a number from {name!r}, got {what}")
+    return float(value)
+
+
+@np.errstate(all="ignore")
+def _outputs(net: Layer, now: TrainState, x: Any, size: int) -> Any:
+    if not isinstance(x, np.ndarray) or not x.ndim or len(x) <= size:
+        return net.apply(now.params, now.state, x)[0]
+    starts = range(0, len(x), size)
+    parts = [net.apply(now.params, now.state, x[start : start + size])[0] for start in starts]
+    if isinstance(parts[0], tuple):
+        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+    return np.concatenate(parts)
+
+
+def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int = 1000) -> Any:
+    """Return the network's output in evaluation mode, computed in batches of `batch_size`.
+
+    Args:
+        net: The network.
+        now: Any TrainState of it; the parameters and the carried state are used.
+        x: Examples (n, *in_shape), finite; n may be 0.
+        batch_size: How many examples at a time; the bits of the result may depend on it.
+
+    Raises:
+        DataError: If x holds NaN or infinity; names the first place.
+        ShapeError, DTypeError: If the network does not take such x; names the layer.
+    """
+    size = integer("predict", "batch_size", batch_size)
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fc" and not np.isfinite(x).all():
+        place = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
+        at = ", ".join(map(str, place))
+        raise DataError(f"expected finite inputs, got x[{at}] = {x[place]}", path=("predict",))
+    return _outputs(net, now, x, size)
+
+
+def evaluate(
+    net: Layer, now: TrainState, dataset: Dataset, metrics: Metrics, *, batch_size: int = 1000
+) -> dict[str, float]:
+    """Return every metric over the whole data set, in evaluation mode.
+
+    Predictions are made in batches and measured at once, so that every metric is exact whatever the
+    batch size, also one that is no mean over examples. A loss serves as a metric: its value counts.
+
+    Args:
+        net: The network.
+        now: Any TrainState of it.
+        dataset: Examples to measure on.
+        metrics: `metric(pred, target)`, by name or by themselves.
+        batch_size: How many examples at a time.
+
+    Raises:
+        OptionError: If a metric is no function or gives no number, or two have one name.
+        DataError, ShapeError, DTypeError: If data, network and metrics do not fit together.
+    """
+    size = integer("evaluate", "batch_size", batch_size)
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"expected a Dataset, got {type(dataset).__name__}", path=("evaluate",))
+    table = metric_table(metrics)
+    pred = _outputs(net, now, dataset.x, size)
+    with np.errstate(all="ignore"):
+        return measure(table, pred, dataset.y)

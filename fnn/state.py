@@ -1,0 +1,130 @@
+"""The state of training, and what a batch of it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from fnn import tree
+from fnn.errors import DataError, DTypeError, OptionError, ShapeError, TreeError
+from fnn.keys import Key
+from fnn.layer import Layer, Shape
+from fnn.optimizers import Transform
+from fnn.options import integer
+from fnn.tree import Tree, TreeLike
+
+Batch: TypeAlias = tuple[Any, ...]
+"""(x, target) or (x, target, weight)."""
+
+
+def _step(value: Any) -> int:
+    return value if type(value) is int and value >= 0 else integer("TrainState", "step", value, least=0)
+
+
+def _key(value: Any) -> Key:
+    if not isinstance(value, Key):
+        raise OptionError(
+            f"key: expected a Key, got {value!r}; write Key.of(seed)", path=("TrainState",)
+        )
+    return value
+
+
+@attrs.frozen
+class TrainState:
+    """All that a step changes; immutable, picklable, and equal if all its numbers are.
+
+    Plain dicts are taken for trees, and arrays that their owner could still write to are copied.
+    `attrs.evolve(now, params=...)` gives a changed one.
+
+    Attributes:
+        step: Number of steps taken, a Python int of 0 or more; the one clock.
+        key: Where all randomness of training comes from; it never changes.
+        params: What is trained.
+        state: What is carried, such as running moments.
+        opt_state: The optimizer's memory.
+    """
+
+    step: int = attrs.field(converter=_step)
+    key: Key = attrs.field(converter=_key)
+    params: Tree = attrs.field(converter=tree.freeze)
+    state: Tree = attrs.field(converter=tree.freeze)
+    opt_state: Tree = attrs.field(converter=tree.freeze)
+
+
+def init_train_state(net: Layer, optimizer: Transform, in_shape: Shape, key: Key) -> TrainState:
+    """Return the state before the first step; weights are drawn from `key.fold("init")`.
+
+    Args:
+        net: The network.
+        optimizer: The transform that will train it.
+        in_shape: Shape of one example.
+        key: Root of all randomness of the run.
+
+    Raises:
+        OptionError: If an argument is something else.
+        ShapeError: If the network does not take examples of that shape.
+    """
+    who = "init_train_state"
+    check_parts(who, net, optimizer)
+    if not isinstance(key, Key):
+        raise OptionError(f"key: expected a Key, got {key!r}; write Key.of(seed)", path=(who,))
+    if not isinstance(in_shape, tuple | list):
+        expected = "the shape of one example, e.g. (784,)"
+        raise OptionError(f"in_shape: expected {expected}, got {in_shape!r}", path=(who,))
+    shape = tuple(integer(who, "in_shape", n, least=0) for n in in_shape)
+    _, params, state = net.init(key.fold("init"), shape)
+    return TrainState(0, key, params, state, optimizer.init(params))
+
+
+def check_parts(who: str, net: Any, optimizer: Any) -> None:
+    """Refuse what is no network or no optimizer, such as a constructor that was not called."""
+    for name, value, kind in (("net", net, Layer), ("optimizer", optimizer, Transform)):
+        if not isinstance(value, kind):
+            hint = f"; call it: {value.__name__}(...)" if hasattr(value, "__name__") else ""
+            raise OptionError(f"{name}: expected a {kind.__name__}, got {value!r}{hint}", path=(who,))
+
+
+def unpack(batch: Batch) -> tuple[Any, Any, dict[str, Any]]:
+    """Return x, target and the loss's keyword arguments of a batch.
+
+    Raises:
+        DataError: If the batch is not (x, target) or (x, target, weight).
+    """
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        kind = f"{len(batch)} of them" if isinstance(batch, tuple | list) else type(batch).__name__
+        raise DataError(f"expected a batch (x, target) or (x, target, weight), got {kind}")
+    x, target, *weight = batch
+    return x, target, {"weight": weight[0]} if weight else {}
+
+
+def is_finite(node: Any) -> bool:
+    """Return whether every number of a tree is finite; call it where overflow does not warn."""
+    if isinstance(node, Mapping):
+        return all(map(is_finite, node.values()))
+    # One pass in BLAS, without a temporary; where the squares overflow, look closely.
+    return (
+        node.dtype.kind not in "fc"
+        or math.isfinite(np.vdot(node, node).real)
+        or bool(np.isfinite(node).all())
+    )
+
+
+def check_kept(before: TreeLike, after: TreeLike, path: str) -> None:
+    """Refuse a tree that has not the structure, shapes and dtypes that it had.
+
+    Raises:
+        TreeError, ShapeError, DTypeError: With the path of the first difference.
+    """
+    old, new = list(tree.items(before, path)), list(tree.items(after, path))
+    for (at, a), (other, b) in zip(old, new, strict=False):
+        if at == other and a.shape != b.shape:
+            raise ShapeError(f"expected {a.shape} as before the step, got {b.shape}", path=(at,))
+        if at == other and a.dtype != b.dtype:
+            raise DTypeError(f"expected {a.dtype} as before the step, got {b.dtype}", path=(at,))
+    paths, others = [at for at, _ in old], [at for at, _ in new]
+    if paths != others:
+        raise TreeError(f"expected {paths} as before the step, got {others}")
