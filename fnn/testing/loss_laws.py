@@ -7,6 +7,7 @@ trusted. Tolerances are relative to ‖dpred‖ ‖v‖ along a direction v, wha
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,12 +16,13 @@ from typing import Any, TypeAlias
 import attrs
 import numpy as np
 
-from fnn.errors import OptionError
+from fnn.errors import DTypeError, OptionError
 from fnn.keys import Key
 from fnn.options import integer, real
-from fnn.testing.oracles import Estimate, complex_step, difference
+from fnn.testing.oracles import complex_step, difference
 from fnn.testing.report import Report
 from fnn.testing.training_laws import Findings, named
+from fnn.testing.values import described, norm, shown
 from fnn.tree import Array
 
 Draw: TypeAlias = Callable[[np.random.Generator, str], tuple[Array, Array]]
@@ -28,9 +30,6 @@ Draw: TypeAlias = Callable[[np.random.Generator, str], tuple[Array, Array]]
 
 MOST_ENTRIES = 256
 """Up to how many entries of a gradient each are checked alone; of more, this many drawn ones are."""
-
-MOST_DIFFERENCES = 64
-"""Along how many directions complex steps, which suffice, are compared with differences too."""
 
 
 # --- a loss and what it is called with ---------------------------------------------------------
@@ -55,11 +54,7 @@ class _Case:
 
     def scale(self, value: Any, dpred: Array) -> float:
         """Return a size that rounding errors of the value are small against."""
-        return float(abs(value)) + _norm(dpred) * _norm(self.pred)
-
-
-def _norm(array: Array) -> float:
-    return float(np.sqrt(np.sum(np.abs(array.astype(np.complex128)) ** 2)))
+        return float(abs(value)) + norm([dpred]) * norm([self.pred])
 
 
 def _takes_weight(loss: Any) -> bool:
@@ -75,12 +70,13 @@ def _suggested(generator: np.random.Generator, dtype: str) -> dict[str, tuple[Ar
     x = generator.normal(size=(5, 4)) * 2
     labels, within = generator.integers(0, 4, 5), generator.random((5, 4))
     logs = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
-    return {
-        "labels on logits": (x.astype(dtype), labels),
-        "targets in (0, 1) of pred's shape": (x.astype(dtype), within.astype(dtype)),
-        "labels on log-probabilities": (logs.astype(dtype), labels),
-        "labels on probabilities": (np.exp(logs).astype(dtype), labels),
+    table = {
+        "labels on logits": (x, labels),
+        "targets in (0, 1) of pred's shape": (x, within.astype(dtype)),
+        "labels on log-probabilities": (logs, labels),
+        "labels on probabilities": (np.exp(logs), labels),
     }
+    return {name: (pred.astype(dtype), target) for name, (pred, target) in table.items()}
 
 
 def _drawn(found: Findings, loss: Any, draw: Draw | None, dtype: str, key: Key) -> Any:
@@ -91,12 +87,11 @@ def _drawn(found: Findings, loss: Any, draw: Draw | None, dtype: str, key: Key) 
     for name, (pred, target) in table.items():
         pred, target = np.asarray(pred), np.asarray(target)
         if pred.dtype != dtype or not pred.size:
-            found.broken(f"expected pred in {dtype}, not empty", got=_kind(pred))
-            return None
+            raise DTypeError(f"expected pred in {dtype}, not empty, got {shown(pred)}", path=("draw",))
         try:
             problem = _problem(loss(pred.copy(), target.copy()))
         except Exception as error:
-            refusals.append(f"{name}: {type(error).__name__}: {error}")
+            refusals.append(f"{name}: {described(error)}")
             continue
         if problem is None:
             found.notes.append(f"drawn: {name}, pred {pred.shape}, target {target.shape}")
@@ -121,23 +116,17 @@ def _problem(result: Any) -> str | None:
 # --- laws of the value and of its gradient -----------------------------------------------------
 
 
-def _kind(x: Any) -> str:
-    return f"{type(x).__name__} {getattr(x, 'dtype', '')}{list(np.shape(x))}"
-
-
 def _value(case: _Case, found: Findings) -> None:
-    value, want = case.at()[0], case.pred.dtype.type(0)
-    if _kind(value) != _kind(want):
-        message = "expected a NumPy scalar of pred's dtype"
-        found.broken(message, leaf="value", got=_kind(value), want=_kind(want))
+    got, want = shown(case.at()[0]), shown(case.pred.dtype.type(0))
+    if got != want:
+        found.broken("expected a NumPy scalar of pred's dtype", leaf="value", got=got, want=want)
 
 
 def _dpred(case: _Case, found: Findings) -> None:
     pred, target = case.pred.copy(), case.target.copy()
     dpred = case.loss(pred, target)[1]
-    if _kind(dpred) != _kind(pred):
-        message = "another kind of array than pred"
-        found.broken(message, leaf="dpred", got=_kind(dpred), want=_kind(pred))
+    if shown(dpred) != shown(pred):
+        found.broken("another kind than pred", leaf="dpred", got=shown(dpred), want=shown(pred))
     elif np.shares_memory(dpred, pred) or np.shares_memory(dpred, target):
         found.broken("shares its memory with an argument", leaf="dpred")
 
@@ -147,8 +136,7 @@ def _rays(case: _Case, found: Findings) -> Iterator[tuple[str, tuple[int, ...] |
     for i in range(case.directions):
         v = case.key.fold("direction", i).generator().normal(size=case.pred.shape)
         yield f"direction {i}", None, v / np.abs(v).max()
-    size = case.pred.size
-    entries = np.arange(size)
+    size, entries = case.pred.size, np.arange(case.pred.size)
     if size > MOST_ENTRIES:
         entries = case.key.fold("entries").generator().choice(size, MOST_ENTRIES, replace=False)
         found.notes.append(f"{MOST_ENTRIES} of {size} entries of dpred were checked alone")
@@ -159,42 +147,28 @@ def _rays(case: _Case, found: Findings) -> Iterator[tuple[str, tuple[int, ...] |
         yield f"entry {index}", index, v
 
 
-def _complex_slope(case: _Case, v: Array, weight: Array | None) -> float | None:
-    """Return the derivative along v, or None where the loss lets no complex number through."""
-
-    def forward(point: list[Array]) -> list[Array]:
-        value = case.at(point[0], weight=weight)[0]
-        if not np.iscomplexobj(value) or not np.isfinite(value):
-            raise ArithmeticError("the imaginary part was lost")
-        return [np.asarray(value)]
-
-    try:
-        return float(complex_step(forward, [case.pred.astype(np.float64)], [v])[0])
-    except Exception:
-        return None
-
-
-def _difference(case: _Case, v: Array, weight: Array | None) -> Estimate:
-    def forward(point: list[Array]) -> list[Array]:
-        # Past the edge of its domain, as with probabilities, a loss refuses.
-        with suppress(ValueError):
-            return [np.asarray(case.at(point[0], weight=weight)[0].real)]
-        return [np.asarray(np.nan)]
-
-    return difference(forward, [case.pred.astype(np.float64)], [v])
+def _forward(case: _Case, weight: Array | None, point: list[Array]) -> list[Array]:
+    """Return the value for an oracle: nan past the edge of the domain, where a loss refuses."""
+    is_bent = np.iscomplexobj(point[0])
+    with suppress(*(() if is_bent else (ValueError,))):
+        value = np.asarray(case.at(point[0], weight=weight)[0])
+        if is_bent and not (np.iscomplexobj(value) and np.isfinite(value)):
+            raise ArithmeticError("the loss lets no complex number through")
+        return [value]
+    return [np.asarray(np.nan)]
 
 
 def _gradient(case: _Case, found: Findings, weight: Array | None = None) -> None:
     dpred = case.at(weight=weight)[1].astype(np.float64)
-    if dpred.shape != case.pred.shape:
-        found.broken("another shape than pred's", leaf="dpred", got=dpred.shape, want=case.pred.shape)
-        return
-    size, unsafe, judged = _norm(dpred), 0, 0
+    point, forward = [case.pred.astype(np.float64)], functools.partial(_forward, case, weight)
+    size, unsafe, judged = norm([dpred]), 0, 0
     for count, (name, index, v) in enumerate(_rays(case, found)):
-        got, scale = float(np.sum(dpred * v)), size * _norm(v)
-        want, oracle, bound = _complex_slope(case, v, weight), "complex step", case.rtol * scale
-        if count < MOST_DIFFERENCES or want is None:
-            near = _difference(case, v, weight)
+        got, scale = float(np.sum(dpred * v)), size * norm([v])
+        want, oracle, bound = None, "complex step", case.rtol * scale
+        with suppress(Exception):
+            want = float(complex_step(forward, point, [v])[0])
+        if count < 64 or want is None:
+            near = difference(forward, point, [v])
             jv, off = float(near.jv[0]), near.error
             is_sharp = not near.kink and off <= 1e-8 * max(scale, abs(jv)) + 1e-12
             # Where the oracles differ by more than differences err, complex numbers are to blame:
@@ -219,14 +193,12 @@ def _gradient(case: _Case, found: Findings, weight: Array | None = None) -> None
 
 
 def _untouched(case: _Case, found: Findings) -> None:
-    given = {"pred": case.pred.copy(), "target": case.target.copy()}
-    if case.weight is not None:
-        given["weight"] = case.weight.copy()
-    before = {name: array.copy() for name, array in given.items()}
-    weight = {"weight": given["weight"]} if "weight" in given else {}
-    case.loss(given["pred"], given["target"], **weight)
+    before = {"pred": case.pred, "target": case.target}
+    weight = {} if case.weight is None else {"weight": case.weight}
+    given = {name: array.copy() for name, array in (before | weight).items()}
+    case.loss(given["pred"], given["target"], **{name: given[name] for name in weight})
     for name, array in given.items():
-        found.same("was written to", name, array, before[name])
+        found.same("was written to", name, array, (before | weight)[name])
         if not array.flags.writeable:
             found.broken("was made read-only", leaf=name)
 
@@ -250,23 +222,20 @@ def _pure(case: _Case, found: Findings) -> None:
 def _agree(case: _Case, found: Findings, message: str, got: Any, want: Any, rtol: float = 0.0) -> None:
     """Require equal values and gradients, to rounding."""
     rtol = max(rtol, case.rtol)
-    scale = case.scale(*want)
-    found.close(f"{message}: another value", "value", got[0], want[0], rtol * scale)
-    found.close(f"{message}: another gradient", "dpred", got[1], want[1], rtol * _norm(want[1]))
+    found.close(f"{message}: another value", "value", got[0], want[0], rtol * case.scale(*want))
+    found.close(f"{message}: another gradient", "dpred", got[1], want[1], rtol * norm([want[1]]))
 
 
 def _layout(case: _Case, found: Findings) -> None:
-    turned = np.asfortranarray(case.pred)
-    wide = np.repeat(case.pred, 2, axis=0)[::2]
-    for name, pred in (("Fortran's order", turned), ("every other row of an array", wide)):
+    strided = np.repeat(case.pred, 2, axis=0)[::2]
+    for name, pred in (("Fortran's order", np.asfortranarray(case.pred)), ("strides", strided)):
         _agree(case, found, name, case.loss(pred, case.target.copy()), case.at())
 
 
 def _float32(case: _Case, found: Findings) -> None:
     pred = case.pred.astype(np.float32)
     want = case.at(pred=pred.astype(np.float64))
-    weights = [None] if case.weight is None else [None, np.ones(len(pred))]
-    for weight in weights:
+    for weight in [None] if case.weight is None else [None, np.ones(len(pred))]:
         got = case.at(pred=pred, weight=weight)
         dtypes = (getattr(got[0], "dtype", type(got[0]).__name__), got[1].dtype)
         if dtypes != (np.float32, np.float32):
@@ -277,7 +246,7 @@ def _float32(case: _Case, found: Findings) -> None:
 def _permutation(case: _Case, found: Findings) -> None:
     order = case.key.fold("order").generator().permutation(len(case.pred))
     value, dpred = case.at()
-    moved = case.at(pred=case.pred[order], target=case.target[order])
+    moved = case.at(case.pred[order], case.target[order])
     _agree(case, found, "examples in another order", moved, (value, dpred[order]))
 
 
@@ -285,7 +254,6 @@ def _batch_of_one(case: _Case, found: Findings) -> None:
     one = attrs.evolve(case, pred=case.pred[:1], target=case.target[:1], weight=None)
     if problem := _problem(one.at()):
         found.broken(problem)
-        return
     _gradient(one, found)
 
 
@@ -300,19 +268,15 @@ def _shapes(case: _Case, found: Findings) -> None:
 # --- laws of weights ----------------------------------------------------------------------------
 
 
-def _weight_ones(case: _Case, found: Findings) -> None:
-    _agree(case, found, "weights of one", case.at(weight=np.ones(len(case.pred))), case.at())
-
-
 def _weight_gradient(case: _Case, found: Findings) -> None:
     _gradient(case, found, case.weight)
+    _agree(case, found, "weights of one", case.at(weight=np.ones(len(case.pred))), case.at())
 
 
 def _weight_zero(case: _Case, found: Findings) -> None:
     assert case.weight is not None
     if len(case.pred) < 2:
-        found.notes.append("weight_zero: needs two examples")
-        return
+        return  # Weights would sum to 0.
     weight, at = case.weight.copy(), len(case.pred) // 2
     weight[at] = 0
     keep = np.arange(len(weight)) != at
@@ -372,8 +336,7 @@ def _weight_refused(case: _Case, found: Findings) -> None:
 Law: TypeAlias = Callable[[_Case, Findings], None]
 _LAWS: tuple[Law, ...] = (_value, _dpred, _gradient, _untouched, _pure, _layout, _float32)
 _OF_EXAMPLES: tuple[Law, ...] = (_permutation, _batch_of_one, _shapes)
-_OF_WEIGHTS: tuple[Law, ...] = (_weight_ones, _weight_gradient, _weight_zero)
-_OF_WEIGHTS += (_weight_scale, _weight_refused)
+_OF_WEIGHTS: tuple[Law, ...] = (_weight_gradient, _weight_zero, _weight_scale, _weight_refused)
 
 
 def check_loss(
@@ -391,9 +354,9 @@ def check_loss(
     dtype, fresh), `gradient` (along random directions and in every entry, by complex steps and
     extrapolated central differences), `untouched`, `pure`, `layout`, `float32`; over the examples on
     axis 0 `permutation`, `batch_of_one`, `shapes` (targets of another shape raise a ValueError); and
-    for losses that take `weight` also `weight_ones`, `weight_gradient`, `weight_zero` (the example
-    counts for nothing, even if it is nan), `weight_scale` (a mean or a sum, and it stays the same
-    kind), `weight_refused` (a sum of 0, other shapes, negative ones and nan raise a ValueError).
+    for losses that take `weight` also `weight_gradient` (and weights of one are none), `weight_zero`
+    (the example counts for nothing, even if it is nan), `weight_scale` (a mean or a sum, and the same
+    kind throughout), `weight_refused` (a sum of 0, other shapes, negative ones, nan: a ValueError).
 
     Args:
         loss: `loss(pred, target, *, weight=None) -> (value, dpred)`.
@@ -425,15 +388,12 @@ def check_loss(
         return found.concluded()
     pred, target = drawn
     laws, weight = _LAWS, None
-    if target.ndim and len(target) == len(pred):
-        laws += _OF_EXAMPLES
-        if _takes_weight(loss):
-            weight = key.fold("weight").generator().random(len(pred)) + 0.5
-            laws += _OF_WEIGHTS
-        else:
-            found.notes.append("takes no weight: the laws of weights do not apply")
+    laws += _OF_EXAMPLES if np.shape(target)[:1] == pred.shape[:1] else ()
+    if _takes_weight(loss) and len(laws) > len(_LAWS):
+        weight = key.fold("weight").generator().random(len(pred)) + 0.5
+        laws += _OF_WEIGHTS
     else:
-        found.notes.append("the target has no axis of examples: their laws do not apply")
+        found.notes.append("takes no weight for each target: those laws do not apply")
     case = _Case(loss, pred, target, weight, directions, rtol, key)
     for law in laws:
         with found.law(law.__name__.removeprefix("_")):

@@ -21,7 +21,9 @@ from fnn.errors import OptionError
 from fnn.keys import Key
 from fnn.plans import Jitted, jit
 from fnn.testing.report import Report, Violation, concluded
+from fnn.testing.values import bits_differ, described, loose, named_leaves, worst
 from fnn.training import Batch, TrainState, scan
+from fnn.tree import Array
 
 # --- what all checks of users' functions share ------------------------------------------------
 
@@ -41,15 +43,6 @@ def bits(*values: Any) -> str:
         else:
             total.update(repr(value).encode())
     return total.hexdigest()
-
-
-def rebuilt(node: Any) -> Any:
-    """Return plain dicts, tuples and writeable arrays of the same bits and layouts, as from a file."""
-    if isinstance(node, Mapping):
-        return {name: rebuilt(value) for name, value in node.items()}
-    if isinstance(node, tuple | list):
-        return tuple(map(rebuilt, node))
-    return np.array(node) if isinstance(node, np.ndarray) else node
 
 
 def named(fn: Any) -> str:
@@ -76,7 +69,7 @@ class Findings:
             try:
                 yield
             except Exception as error:
-                self.broken(f"raised {type(error).__name__}: {error}")
+                self.broken(f"raised {described(error)}")
         self.notes += [f"{name}: warned of {one.category.__name__}: {one.message}" for one in caught]
 
     def broken(self, message: str, **place: Any) -> None:
@@ -90,38 +83,17 @@ class Findings:
             self.broken(f"{message}: another shape", leaf=leaf, got=got.shape, want=want.shape)
             return False
         with np.errstate(all="ignore"):
-            error = np.abs(got - want)
-        bad = ~(error <= tolerance)
-        if not bad.any():
-            return True
-        error = np.where(np.isnan(error), np.inf, error)
-        worst = np.unravel_index(np.argmax(np.where(bad, error, -1)), bad.shape)
-        at = tuple(map(int, worst))
-        place = {"index": at or None, "got": got[at].item(), "want": want[at].item()}
-        self.broken(message, leaf=leaf, **place)
+            if (np.abs(got - want) <= tolerance).all():
+                return True
+        self.broken(message, **worst(leaf, got, want, message).parts())
         return False
 
     def same(self, message: str, leaf: str, got: Any, want: Any) -> bool:
         """Return whether two trees or arrays are equal bit for bit; name the first leaf that is not."""
-        if bits(got) == bits(want):
-            return True
-        ours, theirs = dict(tree.items(got, leaf)), dict(tree.items(want, leaf))
-        if ours.keys() != theirs.keys():
-            self.broken(f"{message}: other leaves", leaf=leaf, got=sorted(ours), want=sorted(theirs))
-            return False
-        for path, array in ours.items():
-            other = theirs[path]
-            if array.shape != other.shape or array.dtype != other.dtype:
-                a, b = (f"{one.dtype}{list(one.shape)}" for one in (array, other))
-                self.broken(f"{message}: another kind of array", leaf=path, got=a, want=b)
-                return False
-            if bits(array) != bits(other):
-                unequal = np.asarray(array != other) & ~((array != array) & (other != other))
-                at = tuple(map(int, np.unravel_index(np.argmax(unequal), array.shape)))
-                place = {"got": array[at].item(), "want": other[at].item()}
-                self.broken(message, leaf=path, index=at or None, **place)
-                return False
-        return True
+        place = bits_differ(named_leaves(got, leaf), named_leaves(want, leaf))
+        if place is not None:
+            self.broken(f"{message}: {place.message}", **place.parts())
+        return place is None
 
     def refused(self, message: str, call: Callable[[], Any]) -> None:
         """Require a ValueError, which all errors in arguments are."""
@@ -130,7 +102,7 @@ class Findings:
         except ValueError:
             return
         except Exception as error:
-            self.broken(f"{message}: expected a ValueError", got=f"{type(error).__name__}: {error}")
+            self.broken(f"{message}: expected a ValueError", got=described(error))
             return
         shown = result[0] if isinstance(result, tuple) and result else result
         self.broken(f"{message}: expected a ValueError", got=f"{shown!r:.80}")
@@ -153,7 +125,7 @@ def _bits(now: TrainState) -> str:
 
 def _reloaded(now: TrainState) -> TrainState:
     """Return an equal state that shares no object with `now`, as one read from a checkpoint."""
-    return TrainState(now.step, Key(bytes(now.key.bits)), *map(rebuilt, _parts(now).values()))
+    return TrainState(now.step, Key(bytes(now.key.bits)), *map(loose, _parts(now).values()))
 
 
 def _same_run(found: Findings, message: str, got: tuple[Any, Any], want: tuple[Any, Any]) -> None:
@@ -239,8 +211,8 @@ def _pure(run: _Run, found: Findings) -> None:
 
 
 def _untouched(run: _Run, found: Findings) -> None:
-    now, batch = _reloaded(run.now), rebuilt(run.batches[0])
-    before, kept = _bits(now), rebuilt(batch)
+    now, batch = _reloaded(run.now), loose(run.batches[0])
+    before, kept = _bits(now), loose(batch)
     after, _ = run.step(now, batch)
     result = _bits(after)
     if _bits(now) != before:
@@ -250,7 +222,7 @@ def _untouched(run: _Run, found: Findings) -> None:
             found.broken("was written to", leaf=name)
     for array in (each for part in batch for each in (part if isinstance(part, tuple) else (part,))):
         if isinstance(array, np.ndarray):
-            array[...] = array.dtype.type(0)
+            array[...] = 0
     for other in run.batches[1:]:
         run.step(after, other)
     if _bits(after) != result:
@@ -261,7 +233,7 @@ def _resume(run: _Run, found: Findings) -> None:
     for split in range(len(run.batches)):
         now = _reloaded(run.states[split])
         for i in range(split, len(run.batches)):
-            now, log = run.step(now, rebuilt(run.batches[i]))
+            now, log = run.step(now, loose(run.batches[i]))
             message = f"resumed before batch {split}, step {i}"
             _same_run(found, message, (now, log), (run.states[i + 1], run.logs[i]))
             if _bits(now) != _bits(run.states[i + 1]):
@@ -277,15 +249,13 @@ def _scan(run: _Run, found: Findings) -> None:
 
 def _jit(run: _Run, found: Findings) -> None:
     plain = run.step.step if isinstance(run.step, Jitted) else run.step
-    fast = jit(plain)
-    now = run.now
+    fast, now = jit(plain), run.now
     for i, batch in enumerate(run.batches):
         after, log = fast(now, batch)
         _same_run(found, f"jit at step {i}", (after, log), plain(now, batch))
         now = after
-    if run.batches:
-        again = fast(_reloaded(run.states[0]), run.batches[0])
-        _same_run(found, "jit at a state it has not made", again, (run.states[1], run.logs[0]))
+    again = fast(_reloaded(run.states[0]), run.batches[0])
+    _same_run(found, "jit at a state it has not made", again, (run.states[1], run.logs[0]))
     _same_run(found, "scan of jit", scan(jit(plain), run.now, run.batches), run.last)
 
 
@@ -347,4 +317,84 @@ def check_train_step(step: Any, now: TrainState, batches: Iterable[Batch]) -> Re
         for name, law in _STEP_LAWS.items():
             with found.law(name):
                 law(run, found)
+    return found.concluded()
+
+
+# --- codecs ----------------------------------------------------------------------------------------
+
+
+def _unknown(labels: Array) -> Any:
+    """Return labels of the kind of these, the last of them none that they hold, or None."""
+    if labels.dtype.kind not in "iufU":
+        return None
+    most = max(labels.tolist())
+    return np.append(labels[:-1], f"{most}?" if isinstance(most, str) else most + 1)
+
+
+def check_codec(codec: Any, labels: Any) -> Report:
+    """Prove a codec of labels right, or raise with every law that it breaks.
+
+    Laws, by name: `call`, `round_trip` (decode gives back what encode took), `rows` (a float32 row per
+    label, entries of 0 or more that sum to 1, equal for equal labels alone), `untouched`, `pure`,
+    `fit` (whatever the order and number of labels), `immutable` (classes are read-only) and
+    `unknown` (a label that was not fitted, and rows of another width, raise a ValueError).
+
+    Args:
+        codec: A class with `fit(labels)`, or what that returns, with `encode`, `decode`, `classes`.
+        labels: An array of two or more distinct labels that the codec knows, all of them.
+
+    Raises:
+        LawError: If a law is broken; lists all findings.
+    """
+    found, given = Findings(f"codec {named(codec)}"), np.array(labels)
+    fit: Any = getattr(codec, "fit", None) if isinstance(codec, type) else None
+    fitted, rows = None, None
+    with found.law("call"):
+        fitted = fit(given.copy()) if fit else codec
+        rows = np.array(fitted.encode(given.copy()))
+    if fitted is None or rows is None:
+        return found.concluded()
+    with found.law("round_trip"):
+        back = np.asarray(fitted.decode(rows.copy()))
+        if (
+            back.shape != given.shape
+            or not (back == given).all()
+            or back.dtype.kind != given.dtype.kind
+        ):
+            found.broken("decode does not give back what encode took", got=back, want=given)
+    with found.law("rows"):
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(given):
+            found.broken("expected float32, one row per label", got=f"{rows.dtype}{list(rows.shape)}")
+        elif not (rows >= 0).all() or not (rows.sum(axis=1) == 1).all():
+            found.broken(
+                "expected entries of 0 or more that sum to 1", leaf="rows", got=rows.sum(axis=1)
+            )
+        same = (rows[:, None] == rows[None]).all(axis=-1)
+        if not (same == (given[:, None] == given[None])).all():
+            found.broken("rows are equal where labels are not, or the other way round", leaf="rows")
+    with found.law("untouched"):
+        loose, wide = given.copy(), rows.copy()
+        fitted.encode(loose)
+        fitted.decode(wide)
+        found.same("decode wrote to them", "rows", wide, rows)
+        if not (loose == given).all():
+            found.broken("encode wrote to them", leaf="labels")
+    with found.law("pure"):
+        order = np.arange(len(given))[::-1]
+        found.same("labels in another order", "rows", fitted.encode(given[order]), rows[order])
+        found.same("called again", "rows", fitted.encode(given.copy()), rows)
+        if np.shares_memory(fitted.encode(given), fitted.encode(given)):
+            found.broken("two results share their memory", leaf="rows")
+    with found.law("fit"):
+        for other in (given[::-1], np.tile(given, 2)) if fit else ():
+            found.same("fitted backwards or twice", "rows", fit(other.copy()).encode(given), rows)
+    with found.law("immutable"):
+        if fitted.classes.flags.writeable:
+            found.broken("can be written to", leaf="classes")
+    with found.law("unknown"):
+        if (strange := _unknown(given)) is not None:
+            found.refused(f"the unknown label {strange[-1]!r}", lambda: fitted.encode(strange))
+        for width in (rows.shape[1] - 1, rows.shape[1] + 1):
+            message = f"rows {width} wide for {rows.shape[1]} classes"
+            found.refused(message, lambda width=width: fitted.decode(np.ones((1, width))))  # type: ignore[misc]
     return found.concluded()

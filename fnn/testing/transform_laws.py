@@ -1,4 +1,4 @@
-"""Laws of transforms of gradients, of schedules and of codecs.
+"""Laws of transforms of gradients and of schedules.
 
 A transform is held to its contract bit for bit; only a closed form given for its first steps, and the
 agreement of float32 with float64, are compared to rounding.
@@ -14,10 +14,12 @@ import attrs
 import numpy as np
 
 from fnn import tree
+from fnn.errors import TreeError
 from fnn.keys import Key
 from fnn.options import integer
 from fnn.testing.report import Report
-from fnn.testing.training_laws import Findings, bits, named, rebuilt
+from fnn.testing.training_laws import Findings, bits, named
+from fnn.testing.values import loose, shown
 from fnn.tree import Array, Tree, TreeLike
 
 FirstSteps: TypeAlias = Callable[[Any, list[Any]], list[Any]]
@@ -39,7 +41,7 @@ def _like(params: Any, generator: np.random.Generator, dtype: str) -> Any:
 
 
 def _kinds(node: Any) -> dict[str, str]:
-    return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in tree.items(node)}
+    return {path: shown(leaf) for path, leaf in tree.items(node)}
 
 
 @attrs.frozen
@@ -60,9 +62,7 @@ class _Trial:
         """Call step i again, on copies, with what is changed."""
         given = {"grad": self.grads[i], "state": self.states[i], "params": self.points[i], "step": i}
         given |= changed
-        grad, state, params = (
-            tree.freeze(rebuilt(given[name])) for name in ("grad", "state", "params")
-        )
+        grad, state, params = (tree.freeze(loose(given[name])) for name in ("grad", "state", "params"))
         return _pair(self.transform.update(grad, state, params, given["step"]))
 
     def numbers(self, step: Any) -> dict[str, float]:
@@ -89,7 +89,7 @@ def _add(params: Any, updates: Any) -> Any:
 def _run(transform: Any, params: Any, grads: Any, clock: Callable[[int], Any] = int) -> _Trial:
     """Run a transform over gradients, the way a loop does."""
     state = transform.init(params)
-    first, states, updates, points = rebuilt(state), [state], [], [params]
+    first, states, updates, points = loose(state), [state], [], [params]
     for i, grad in enumerate(grads):
         u, state = _pair(transform.update(grad, state, params, clock(i)))
         params = _add(params, u)
@@ -114,9 +114,9 @@ def _structure(t: _Trial, found: Findings) -> None:
 
 
 def _immutable(t: _Trial, found: Findings) -> None:
-    params, grad = rebuilt(t.params), rebuilt(t.grads[0])
+    params, grad = loose(t.params), loose(t.grads[0])
     state = t.transform.init(params)
-    u, after = _pair(t.transform.update(grad, rebuilt(state), params, 0))
+    u, after = _pair(t.transform.update(grad, loose(state), params, 0))
     given = tree.leaves(params) + tree.leaves(grad)
     for what, node in (("opt_state of init", state), ("updates", u), ("opt_state", after)):
         if isinstance(node, Mapping) and not isinstance(node, Tree):
@@ -131,14 +131,14 @@ def _immutable(t: _Trial, found: Findings) -> None:
 def _untouched(t: _Trial, found: Findings) -> None:
     for i, grad in enumerate(t.grads):
         given = {"grads": grad, "opt_state": t.states[i], "params": t.points[i]}
-        loose = {name: rebuilt(node) for name, node in given.items()}
-        before = rebuilt(loose)
-        _pair(t.transform.update(loose["grads"], loose["opt_state"], loose["params"], i))
-        for name, node in loose.items():
+        ours = {name: loose(node) for name, node in given.items()}
+        before = loose(ours)
+        _pair(t.transform.update(ours["grads"], ours["opt_state"], ours["params"], i))
+        for name, node in ours.items():
             found.same(f"was written to at step {i}", name, node, before[name])
-    again = rebuilt(t.params)
+    again = loose(t.params)
     t.transform.init(again)
-    found.same("init wrote to them", "params", again, rebuilt(t.params))
+    found.same("init wrote to them", "params", again, loose(t.params))
 
 
 def _pure(t: _Trial, found: Findings) -> None:
@@ -165,7 +165,7 @@ def _clock(t: _Trial, found: Findings) -> None:
 
 def _resume(t: _Trial, found: Findings) -> None:
     for split in range(len(t.grads)):
-        state, params = tree.freeze(rebuilt(t.states[split])), tree.freeze(rebuilt(t.points[split]))
+        state, params = tree.freeze(loose(t.states[split])), tree.freeze(loose(t.points[split]))
         for i in range(split, len(t.grads)):
             u, state = _pair(t.transform.update(t.grads[i], state, params, i))
             params = _add(params, u)
@@ -263,7 +263,7 @@ def _descent(t: _Trial, found: Findings) -> None:
 
 def _first_steps(t: _Trial, found: Findings) -> None:
     assert t.oracle is not None
-    expected = t.oracle(rebuilt(t.params), [rebuilt(g) for g in t.grads])
+    expected = t.oracle(loose(t.params), [loose(g) for g in t.grads])
     if len(expected) != len(t.grads):
         found.broken("the closed form gives another number of steps", got=len(expected))
     for i, (point, want) in enumerate(zip(t.points[1:], expected, strict=False)):
