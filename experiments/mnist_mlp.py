@@ -69,23 +69,23 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         drop_last=True,
         key=fnn.Key.of(config.seed),
         validation=test_set,
-        metrics=fnn.accuracy,
+        metrics=[fnn.accuracy, fnn.cross_entropy],
         monitor="validation_accuracy",
         mode="max",
         callbacks=[run.epoch],
     )
     reached = run.settle(fit)
     history = reached.history
-    pictures.curves(
-        run.path("accuracy.png"),
-        {"training": history["accuracy"], "test": history["validation_accuracy"]},
-        title="Accuracy",
-        ylabel="accuracy",
-    )
-    per_example = [loss / batch_size for loss in history["loss"]]
-    pictures.curves(
-        run.path("loss.png"), {"training": per_example}, title="Loss", ylabel="cross-entropy / nats"
-    )
+    for name, column, label in (
+        ("accuracy", "accuracy", "accuracy"),
+        ("loss", "cross_entropy", "cross-entropy / nats"),
+    ):
+        pictures.curves(
+            run.path(f"{name}.png"),
+            {"training": history[column], "test": history[f"validation_{column}"]},
+            title=name.capitalize(),
+            ylabel=label,
+        )
     shown = test_set.take(20)
     predicted = fnn.predict(net, reached.last, shown.x).argmax(axis=1)
     pictures.image_grid(

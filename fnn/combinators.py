@@ -9,9 +9,9 @@ import attrs
 
 from fnn.errors import FnnError, OptionError, ShapeError, TreeError
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits, bare, check_name, placed_error
+from fnn.layer import Layer, Pullback, Shape, Traits, check_name, placed_error
 from fnn.layers.activation import Identity
-from fnn.recipe import constructor
+from fnn.recipe import bare, constructor
 from fnn.tree import EMPTY, Tree, TreeLike, freeze
 
 

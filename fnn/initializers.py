@@ -19,7 +19,7 @@ import numpy as np
 from fnn.errors import DTypeError, OptionError, ShapeError
 from fnn.keys import Key
 from fnn.options import real
-from fnn.recipe import Recipe, constructor
+from fnn.recipe import Made, Recipe, constructor
 from fnn.registry import Registry
 from fnn.tree import Array
 
@@ -97,28 +97,20 @@ def ones(key: Key, shape: Shape) -> Array:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Drawn:
+class Drawn(Made):
     """An initializer with numbers of its own; it prints, compares and pickles by its recipe."""
 
     draw: Callable[[Key, Shape], Array]
     recipe: Recipe | None = None
     where: str = ""
 
+    def by_hand(self) -> Recipe:
+        """Return the call of `Drawn` itself."""
+        return Recipe(Drawn, (self.draw,))
+
     def __call__(self, key: Key, shape: Shape) -> Array:
         """Return the drawn array."""
         return self.draw(key, shape)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Drawn) and self.recipe == other.recipe
-
-    def __hash__(self) -> int:
-        return hash(self.recipe)
-
-    def __repr__(self) -> str:
-        return repr(self.recipe)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Recipe.build, (self.recipe,)
 
 
 @constructor

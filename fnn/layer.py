@@ -25,7 +25,7 @@ import numpy as np
 from fnn.errors import FnnError, OptionError, ShapeError, TreeError
 from fnn.kernels.checks import check_array, check_like, check_precision
 from fnn.keys import Key
-from fnn.recipe import Recipe, constructor
+from fnn.recipe import Made, Recipe, bare, constructor
 from fnn.tree import EMPTY, Tree, TreeLike, freeze
 
 Shape: TypeAlias = tuple[int, ...]
@@ -100,11 +100,6 @@ def _check_functions(who: str, **functions: Any) -> None:
     for name, fn in functions.items():
         if not callable(fn):
             raise OptionError(f"{name}: expected a function, got {fn!r}", path=(who,))
-
-
-def bare(fn: Any) -> Any:
-    """Return a layer's function as it was written, without the place added to its errors."""
-    return getattr(fn, "bare", fn)
 
 
 def placed_error(error: FnnError | KeyError, name: str, where: str) -> FnnError:
@@ -200,7 +195,7 @@ def _check_call(params: Any, state: Any, key: Any) -> None:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Layer:
+class Layer(Made):
     """A differentiable map as a value; it holds no weights. `init, apply, vjp = layer`.
 
     Layers print as the code that makes them, equal recipes are equal, and they pickle and copy by
@@ -223,30 +218,14 @@ class Layer:
         for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
             object.__setattr__(self, part, placed(getattr(self, part), self.name, self.where))
 
-    def _made_by(self) -> Recipe:
+    def by_hand(self) -> Recipe:
+        """Return the call of `Layer` itself."""
         triple = (bare(self.init), bare(self.apply), bare(self.vjp))
-        return self.recipe or Recipe(
-            Layer, (self.name, *triple), {"children": self.children, "traits": self.traits}
-        )
+        options = {"children": self.children, "traits": self.traits}
+        return Recipe(Layer, (self.name, *triple), options)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.apply, self.vjp))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Layer) and self._made_by() == other._made_by()
-
-    def __hash__(self) -> int:
-        return hash(self._made_by())
-
-    def __repr__(self) -> str:
-        return repr(self._made_by())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._made_by(), self.where)
-
-
-def _rebuild(recipe: Recipe, where: str) -> Layer:
-    return attrs.evolve(recipe.build(), where=where)
 
 
 # --- layers of one's own --------------------------------------------------------------------

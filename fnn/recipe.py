@@ -7,7 +7,7 @@ import inspect
 import os.path
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import numpy as np
@@ -108,16 +108,46 @@ class Recipe:
         return f"{self.call.__name__}({', '.join(args)})"
 
 
-class Made(Protocol):
-    """What `constructor` decorates: functions whose frozen results carry a recipe and a place."""
+def bare(fn: Any) -> Any:
+    """Return a function as it was written, without the place that its owner adds to its errors."""
+    return getattr(fn, "bare", fn)
 
-    @property
-    def recipe(self) -> Recipe | None:
-        """The call that made this."""
 
-    @property
-    def where(self) -> str:
-        """The file and line of that call."""
+class Made:
+    """A value that remembers the call that made it; it prints, compares, pickles and copies by that.
+
+    Attributes:
+        recipe: The call, None for what was made by hand.
+        where: File and line of the call.
+    """
+
+    __slots__ = ()
+    recipe: Recipe | None
+    where: str
+
+    def by_hand(self) -> Recipe:
+        """Return the recipe of a value that no constructor made."""
+        raise NotImplementedError
+
+    def made_by(self) -> Recipe:
+        """Return the call that makes this value."""
+        return self.recipe or self.by_hand()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.made_by() == other.made_by()
+
+    def __hash__(self) -> int:
+        return hash(self.made_by())
+
+    def __repr__(self) -> str:
+        return repr(self.made_by())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.made_by(), self.where)
+
+
+def _rebuild(recipe: Recipe, where: str) -> Any:
+    return attrs.evolve(recipe.build(), where=where)
 
 
 M = TypeVar("M", bound=Made)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import FnnError, OptionError
-from fnn.optimizers.transform import Transform, bare, joined, recall
-from fnn.recipe import constructor
+from fnn.optimizers.transform import Transform, joined, recall
+from fnn.recipe import bare, constructor
 from fnn.tree import EMPTY, TreeLike
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import DTypeError, FnnError, OptionError, TreeError
 from fnn.options import at_step, integer, number
-from fnn.recipe import Recipe
+from fnn.recipe import Made, Recipe, bare
 from fnn.tree import EMPTY, Array, TreeLike
 
 
@@ -48,11 +48,6 @@ Numbers = Callable[[int], dict[str, float]]
 def no_numbers(step: int) -> dict[str, float]:
     """Use no number at any step."""
     return {}
-
-
-def bare(fn: Any) -> Any:
-    """Return a transform's function as it was written, unplaced and unfrozen."""
-    return getattr(fn, "bare", fn)
 
 
 def _placed(part: str, fn: Any, name: str, where: str) -> Any:
@@ -87,7 +82,7 @@ def _placed(part: str, fn: Any, name: str, where: str) -> Any:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Transform:
+class Transform(Made):
     """A pure map of gradients to updates, with a memory. `init, update = transform`.
 
     Transforms print as the code that makes them, equal recipes are equal, and they pickle and copy
@@ -112,31 +107,13 @@ class Transform:
             placed = _placed(part, getattr(self, part), self.name, self.where)
             object.__setattr__(self, part, placed)
 
-    def _made_by(self) -> Recipe:
-        return self.recipe or Recipe(
-            Transform,
-            (self.name, bare(self.init), bare(self.update)),
-            {"elementwise": self.elementwise, "numbers": bare(self.numbers)},
-        )
+    def by_hand(self) -> Recipe:
+        """Return the call of `Transform` itself."""
+        options = {"elementwise": self.elementwise, "numbers": bare(self.numbers)}
+        return Recipe(Transform, (self.name, bare(self.init), bare(self.update)), options)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.update))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Transform) and self._made_by() == other._made_by()
-
-    def __hash__(self) -> int:
-        return hash(self._made_by())
-
-    def __repr__(self) -> str:
-        return repr(self._made_by())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._made_by(), self.where)
-
-
-def _rebuild(recipe: Recipe, where: str) -> Transform:
-    return attrs.evolve(recipe.build(), where=where)
 
 
 # --- what transforms share ------------------------------------------------------------------
