@@ -16,19 +16,19 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError
+from fnn.keys import Key
 from fnn.testing.oracles import (
     DIFFERENCE_RTOL,
     complex_step,
     difference,
     doubled,
-    step_of,
     taylor_order,
     weighed,
 )
 from fnn.testing.report import Report, Violation, concluded
 from fnn.testing.values import (
     Arrays,
-    Broken,
+    BrokenError,
     Forward,
     arrays_of,
     described,
@@ -103,12 +103,14 @@ class Problem:
         return v
 
     def along(self, v: Arrays) -> tuple[Arrays, float] | None:
-        """Return J v and the tolerance it allows; None where no derivative can be told."""
+        """Return J v and how far J* may be off from it; None where no derivative can be told."""
         if self.method == "complex":
-            return complex_step(self.forward, self.point, v), self.rtol
+            jv = complex_step(self.forward, self.point, v)
+            return jv, self.rtol * norm(jv)
         estimate = difference(self.forward, self.point, v)
         if estimate.is_sharp:
-            return estimate.jv, max(self.rtol, DIFFERENCE_RTOL)
+            rtol = max(self.rtol, DIFFERENCE_RTOL)
+            return estimate.jv, rtol * norm(estimate.jv) + 2 * estimate.error
         self.unsharp += 1
         what = "a kink" if estimate.kink else "no sharp difference"
         self.notes.append(f"{what} at a random point: moved to another one")
@@ -151,10 +153,10 @@ def adjoint(problem: Problem, directions: int) -> Iterator[Violation]:
         at = problem.along(v)
         if at is None:
             continue
-        jv, rtol = at
+        jv, slack = at
         rng = problem.rng(f"{label} dy")
         for dy in ([rng.normal(size=y.shape).astype(y.dtype) for y in problem.y], unit(jv, problem.y)):
-            bound = norm(dy) * (rtol * norm(jv) + floor)
+            bound = norm(dy) * (slack + floor)
             sides = broken_along(problem, v, dy, jv, bound)
             if sides is not None:
                 found = True
@@ -217,20 +219,19 @@ def entries(problem: Problem, most: int) -> Iterator[Violation]:
     total = sum(problem.point[i].size for i in floating)
     if total > most:
         problem.notes.append(f"entries: {most} of {total} entries looked at, some of every leaf")
+    zeros = [np.zeros(a.shape, a.dtype if a.dtype.kind == "f" else "float64") for a in problem.point]
     for i in floating:
         n = problem.point[i].size
         chosen = range(n) if total <= most else rng.permutation(n)[: max(1, most * n // total)]
         bad: tuple[float, Any, float, float] | None = None
         for k in map(int, chosen):
-            v = [
-                np.zeros(a.shape, a.dtype if a.dtype.kind == "f" else "float64") for a in problem.point
-            ]
+            v = [a.copy() if j == i else a for j, a in enumerate(zeros)]
             v[i].reshape(-1)[k] = 1
             at = problem.along(v)
             if at is None:
                 continue
             got, want = float(gradient[i].reshape(-1)[k]), inner(dy, at[0])
-            gap, bound = _gap(got, want), size * (at[1] * norm(at[0]) + floor)
+            gap, bound = _gap(got, want), size * (at[1] + floor)
             if not gap <= bound and (bad is None or gap > bad[0]):
                 bad = gap, np.unravel_index(k, problem.point[i].shape), got, want
         if bad is not None:
@@ -242,12 +243,9 @@ def entries(problem: Problem, most: int) -> Iterator[Violation]:
 
 
 def taylor(problem: Problem, directions: int) -> Iterator[Violation]:
-    """Yield a violation for every direction along which the linear part does not take the first order."""
-    floating = problem.floating()
-    for leaf, label in [
-        *((i, f"leaf {i}") for i in floating),
-        *((None, f"joint {d}") for d in range(directions)),
-    ]:
+    """Yield a violation for every direction along which what J leaves does not fall as h²."""
+    leaves: list[tuple[int | None, str]] = [(i, f"leaf {i}") for i in problem.floating()]
+    for leaf, label in [*leaves, *((None, f"joint {d}") for d in range(directions))]:
         v = problem.direction(label, leaf)
         rng = problem.rng(f"{label} dy")
         dy = [rng.normal(size=y.shape).astype(y.dtype) for y in problem.y]
@@ -277,10 +275,10 @@ def check_vjp(
     Args:
         fn: Function of arrays or trees; `pullback(dy)` returns a tuple of cotangents like `args`. Under
             "complex" it is called with complex arrays.
-        args: Where to look: a tuple of arrays, trees or tuples, in float32 or float64. Integers have no
-            derivative; what comes for them is not looked at.
-        method: "complex" (exact where fn is analytic), "difference" (to 1e-7) or "taylor" (no tolerance:
-            what is left must fall as h²).
+        args: Where to look: a tuple of arrays, trees or tuples, in float32 or float64. Integers have
+            no derivative; what comes for them is not looked at.
+        method: "complex" (exact where fn is analytic), "difference" (to 1e-7) or "taylor" (no
+            tolerance: what is left must fall as h²).
         directions: Number of random directions over all arguments, beside one along each leaf.
         rtol: Relative to ‖dy‖ ‖J v‖; by default 1e-12 in float64 and 1e-5 in float32.
         seed: Of the directions.
@@ -302,24 +300,22 @@ def check_vjp(
     rtol = checked_rtol(rtol, "f" if "f" in chars else "d")
 
     def generator(label: str) -> np.random.Generator:
-        from fnn.keys import Key
-
         return Key.of(seed).fold(label).generator()
 
     def call(arrays: Arrays) -> Any:
         try:
             result = fn(*rebuilt(args, arrays))
         except Exception as error:
-            raise Broken("contract", f"the function raised {described(error)}") from error
+            raise BrokenError("contract", f"the function raised {described(error)}") from error
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Broken("contract", f"expected (y, pullback), got {shown(result)}")
+            raise BrokenError("contract", f"expected (y, pullback), got {shown(result)}")
         return result
 
     def pull(dy: Arrays) -> Arrays:
         try:
             back = pullback(rebuilt(y, [leaf.copy() for leaf in dy]))
         except Exception as error:
-            raise Broken("contract", f"pullback raised {described(error)}") from error
+            raise BrokenError("contract", f"pullback raised {described(error)}") from error
         back = tuple(
             a if all(leaf.dtype.kind != "f" for leaf in arrays_of(a)) else b
             for a, b in zip(args, back if isinstance(back, tuple | list) else (back,), strict=False)
@@ -344,12 +340,8 @@ def check_vjp(
             law = taylor if method == "taylor" else adjoint
             violations += [attrs.evolve(each, seed=seed) for each in law(problem, directions)]
             if problem.unsharp and problem.unsharp >= len(leaves) + directions:
-                violations.append(
-                    Violation("adjoint", "no derivative can be told at this point", seed=seed)
-                )
-        except Broken as broken:
+                message = "no derivative can be told at this point"
+                violations.append(Violation("adjoint", message, seed=seed))
+        except BrokenError as broken:
             violations.append(Violation(broken.law, broken.message, leaf=broken.leaf))
     return concluded(f"{subject}, by {method}", ("adjoint",), violations, notes)
-
-
-__all__ = ["Problem", "adjoint", "check_vjp", "checked_rtol", "entries", "step_of", "taylor"]

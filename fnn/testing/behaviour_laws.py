@@ -13,7 +13,7 @@ from fnn.layer import Layer, elementwise
 from fnn.testing.probe import Probe, children_of
 from fnn.testing.report import Violation
 from fnn.testing.values import (
-    Broken,
+    BrokenError,
     arrays_of,
     bits_differ,
     like,
@@ -121,7 +121,7 @@ def state(p: Probe) -> Iterator[Violation]:
         for what, call in (("apply", p.apply), ("vjp", p.vjp)):
             try:
                 after = call(key=None)[1]
-            except Broken as broken:
+            except BrokenError as broken:
                 if "raised" not in broken.message:
                     raise
                 yield Violation("state", f"evaluation without a key: {broken.message}")
@@ -136,7 +136,7 @@ def state(p: Probe) -> Iterator[Violation]:
     try:
         pairs = list(zip(like(after, p.state, "state"), before, strict=True))
         like(p.vjp()[1], p.state, "state")
-    except Broken as broken:
+    except BrokenError as broken:
         yield Violation("state", broken.message, leaf=broken.leaf)
         return
     for (name, new), (_, old) in pairs:
@@ -145,9 +145,8 @@ def state(p: Probe) -> Iterator[Violation]:
             yield Violation("state", message, leaf=name, got=new.dtype.name, want=old.dtype.name)
     gap = bits_differ(named_leaves(p.vjp()[1], "state"), [pair[0] for pair in pairs])
     if gap is not None:
-        yield Violation(
-            "state", f"vjp moves the state otherwise than apply: {gap.message}", **gap.parts()
-        )
+        message = f"vjp moves the state otherwise than apply: {gap.message}"
+        yield Violation("state", message, **gap.parts())
     if p.layer.children:
         yield from _children_move(p, dict(named_leaves(after, "state")), dict(before))
         return
@@ -184,7 +183,7 @@ def stochastic(p: Probe) -> Iterator[Violation]:
             for name, call in (("apply", p.apply), ("vjp", p.vjp)):
                 try:
                     got = named_leaves(call(key=key)[0], "y")
-                except Broken as broken:
+                except BrokenError as broken:
                     yield Violation("stochastic", f"{mode}, but {what}: {broken.message}")
                     return
                 gap = bits_differ(got, want)
@@ -196,7 +195,7 @@ def stochastic(p: Probe) -> Iterator[Violation]:
     for name, call in (("apply", p.apply), ("vjp", p.vjp)):
         try:
             call(key=None)
-        except Broken as broken:
+        except BrokenError as broken:
             if "raised" not in broken.message:
                 raise
             if "OptionError" not in broken.message:
@@ -260,9 +259,8 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
         try:
             _, params, state = longer.init(p.setting.key, p.in_shape)
         except Exception as error:
-            p.notes.append(
-                f"insertion_stable: nothing can be put in at {place} ({type(error).__name__})"
-            )
+            kind = type(error).__name__
+            p.notes.append(f"insertion_stable: nothing can be put in at {place} ({kind})")
             continue
         got = dict([*named_leaves(params, "params"), *named_leaves(state, "state")])
         for name, leaf in wanted:

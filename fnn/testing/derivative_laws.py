@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fnn.testing import adjoint as adjoint_law
-from fnn.testing.oracles import STEP, complex_step, moved
+from fnn.testing.oracles import STEP, complex_step, moved, step_of
 from fnn.testing.probe import Probe
 from fnn.testing.report import Violation
 from fnn.testing.values import (
     Arrays,
-    Broken,
     arrays_of,
     bits_differ,
     copies,
@@ -43,11 +43,11 @@ def _size(p: Probe) -> int:
 
 
 def _at_a_smooth_point(p: Probe, law: str, run: Any) -> Iterator[Violation]:
-    """Run a law, at another point if differences can tell no derivative here; never skip it silently."""
+    """Run a law, at another point where differences can tell no derivative; never skip it silently."""
     for attempt in range(adjoint_law.ATTEMPTS):
         here = p if attempt == 0 else p.at(p.seed + 1000 * attempt)
         problem = _problem(here)
-        if _drifts(here, problem):
+        if problem.method != "complex" and here.drifts():
             p.notes.append(f"{law}: y differs between float32 and float64, so no derivative was taken")
             return
         found = list(run(problem))
@@ -57,16 +57,6 @@ def _at_a_smooth_point(p: Probe, law: str, run: Any) -> Iterator[Violation]:
             return
     message = f"no derivative can be told at any of {adjoint_law.ATTEMPTS} random points"
     yield Violation(law, f"{message}: does the function jump or bend everywhere?")
-
-
-def _drifts(p: Probe, problem: Any) -> bool:
-    """Say whether the float64 run that differences need is another function (other masks)."""
-    if p.dtype == "float64" or problem.method == "complex":
-        return False
-    double = arrays_of(
-        p.y_at([a.astype("float64") if a.dtype.kind == "f" else a for a in problem.point])
-    )
-    return norm([a - b for a, b in zip(double, problem.y, strict=True)]) > 1e-2 * norm(double)
 
 
 def adjoint(p: Probe) -> Iterator[Violation]:
@@ -133,27 +123,20 @@ def complex_safe(p: Probe) -> Iterator[Violation]:
     if not p.layer.traits.complex_safe:
         p.notes.append("complex_safe: not declared, derivatives by differences")
         return
-    for attempt in range(adjoint_law.ATTEMPTS):
-        here = p if attempt == 0 else p.at(p.seed + 1000 * attempt)
-        problem = here.problem("complex")
-        if here.train and here.layer.traits.stochastic and _drifts_in_double(here, problem):
-            break
-        why = here.bends()
-        if why is not None:
-            message = (
-                f"declared complex-safe, but {why}; say complex_safe=False or ask only .real to branch"
-            )
-            yield Violation("complex_safe", message, leaf="y")
-            return
-        v = problem.direction("linear in h")
-        h = 1e-30 if p.dtype == "float64" else 1e-20
-        near, far = (complex_step(problem.forward, problem.point, v, step) for step in (h, h * 1e8))
-        size = norm(near) + 1e3 * p.eps * norm(problem.y)
-        if not norm([a - b for a, b in zip(near, far, strict=True)]) <= 1e3 * p.eps * size:
-            yield Violation("complex_safe", "Im f(p + ihv) is not linear in h", leaf="y")
-            return
-        break
-    point = moved(problem.point, v if "v" in locals() else problem.direction("linear in h"), 1e-30j)
+    why = p.bends()
+    if why is not None:
+        message = f"declared complex-safe, but {why}; say complex_safe=False, or branch on x.real"
+        yield Violation("complex_safe", message, leaf="y")
+        return
+    problem = p.problem("complex")
+    v = problem.direction("linear in h")
+    h = step_of(problem.point)
+    near, far = (complex_step(problem.forward, problem.point, v, step) for step in (h, h * 1e8))
+    size = norm(near) + norm(problem.y)
+    if not norm([a - b for a, b in zip(near, far, strict=True)]) <= 1e3 * p.eps * size:
+        yield Violation("complex_safe", "Im f(p + ihv) is not linear in h", leaf="y")
+        return
+    point = moved(problem.point, v, 1j * h)
     params, x = rebuilt((p.params, p.x), point)
     forward, _ = p.apply(params=params, x=x)
     both, _, pull = p.vjp(params=params, x=x)
@@ -170,15 +153,6 @@ def complex_safe(p: Probe) -> Iterator[Violation]:
     pull(p.draw_like(both, "dy"))
 
 
-def _drifts_in_double(p: Probe, problem: Any) -> bool:
-    if p.dtype == "float64":
-        return False
-    double = arrays_of(
-        p.y_at([a.astype("float64") if a.dtype.kind == "f" else a for a in problem.point])
-    )
-    return norm([a - b for a, b in zip(double, problem.y, strict=True)]) > 1e-2 * norm(double)
-
-
 # --- kinks ---
 
 
@@ -189,9 +163,8 @@ def kinks(p: Probe) -> Iterator[Violation]:
     if p.dtype == "float32":  # Where f bends is no matter of precision, and jumps are clearer there.
         p = p.of(dtype="float64")
     large = _size(p) > LARGE
-    problem = p.problem(
-        "complex" if p.layer.traits.complex_safe and p.bends() is None else "difference"
-    )
+    exact = p.layer.traits.complex_safe and p.bends() is None
+    problem = p.problem("complex" if exact else "difference")
     for line in range(1 if large else 2):
         found = _jump_along(p, problem, f"line {line}", 9 if large else 33)
         if found is not None:
@@ -224,7 +197,7 @@ def _jump_along(p: Probe, problem: Any, label: str, samples: int) -> Violation |
     sizes = [max(norm(value[k]) for value in values) or 1.0 for k in (0, 1)]
     if not all(np.isfinite(sizes)):
         return None  # Another law's.
-    gaps = [gap(a, b) for a, b in zip(values[:-1], values[1:], strict=True)]
+    gaps = [gap(a, b) for a, b in itertools.pairwise(values)]
     for k in np.argsort(gaps)[::-1][:3]:
         (low, a), (high, b) = (float(ts[k]), values[k]), (float(ts[k + 1]), values[k + 1])
         while high - low > least:
@@ -255,6 +228,3 @@ def _place(a: Any, b: Any, what: str) -> dict[str, Any]:
     pairs = [("y", u, w) for u, w in zip(a[k], b[k], strict=True)]
     name, u, w = max(pairs, key=lambda pair: float(np.abs(pair[1] - pair[2]).max(initial=0)))
     return worst(name, w, u, "").parts()
-
-
-__all__ = ["Broken", "adjoint", "complex_safe", "entries", "kinks", "pullback_linear"]

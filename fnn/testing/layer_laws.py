@@ -18,7 +18,7 @@ from fnn.testing import behaviour_laws, contract_laws, derivative_laws
 from fnn.testing.adjoint import checked_rtol
 from fnn.testing.probe import Probe, Setting, children_of
 from fnn.testing.report import Report, Violation, concluded
-from fnn.testing.values import Broken, described
+from fnn.testing.values import BrokenError, described
 
 Law: TypeAlias = Callable[[Probe], Iterator[Violation]]
 
@@ -42,7 +42,9 @@ LAWS: dict[str, Law] = {
 ALL = tuple(LAWS)
 """Names of all laws of layers."""
 
+KEY = Key.of(0)
 MODES = {False: "eval", True: "train"}
+SEEDED = ("adjoint", "entries", "pullback_linear", "kinks", "complex_safe")
 SHRINK_SECONDS = 0.5
 BLAME_SECONDS = 5.0
 
@@ -51,18 +53,19 @@ def _broken(
     law: str, layer: Layer, in_shape: Any, setting: Setting, train: bool
 ) -> tuple[list[Violation], list[str]]:
     """Return what breaks a law in one mode, and notes; nothing gets out but interrupts."""
-    mode = MODES[train]
     notes: list[str] = []
+    probe = None
     try:
         probe = Probe(layer, in_shape, setting, train)
         notes = probe.notes
         found = list(LAWS[law](probe))
-    except Broken as broken:
+    except BrokenError as broken:
         found = [Violation(broken.law, broken.message, leaf=broken.leaf)]
     except Exception as error:  # What a layer returned led a law astray.
         found = [Violation(law, f"what came could not be checked: {described(error)}")]
-    path = layer.name
-    return [attrs.evolve(each, path=path, mode=mode) for each in found], notes
+    seed = probe.seed if probe is not None and law in SEEDED else None
+    place: dict[str, Any] = {"path": layer.name, "mode": MODES[train]}
+    return [attrs.evolve(each, seed=each.seed or seed, **place) for each in found], notes
 
 
 def _blamed(
@@ -192,7 +195,7 @@ def check_layer(
     layer: Layer,
     in_shape: Any,
     *,
-    key: Key = Key.of(0),
+    key: Key = KEY,
     dtype: Any = "float64",
     train: bool | Iterable[bool] = (False, True),
     batch: int = 3,
@@ -236,7 +239,7 @@ def _single(law: str, says: str) -> Callable[..., Report]:
         layer: Layer,
         in_shape: Any,
         *,
-        key: Key = Key.of(0),
+        key: Key = KEY,
         dtype: Any = "float64",
         train: bool | Iterable[bool] = (False, True),
         batch: int = 3,

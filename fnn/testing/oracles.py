@@ -3,7 +3,8 @@
 - `complex_step`: J v = Im f(p + i h v) / h with h = 1e-30. Nothing is subtracted, so nothing cancels
   and the result is right to the last bits (Squire & Trapp, 1998). f must continue analytically.
 - `difference`: central differences (f(p + h v) - f(p - h v)) / 2h over a ladder of h, extrapolated
-  (Richardson, 1911; the choice of the rung is Ridders', 1982). About 1e-10 in float64 where f is smooth.
+  (Richardson, 1911; the choice of the rung is Ridders', 1982). About 1e-10 in float64 where f
+  is smooth.
 - `taylor_order`: |f(p + h v) - f(p) - h J v| must fall as h², and a wrong J shows as a slope of 1.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from fnn.testing.values import Arrays, Forward, inner, norm
 
 STEP = {"d": 1e-30, "f": 1e-20}
-"""Complex steps by precision: far below rounding, and products with small factors stay normal numbers."""
+"""Complex steps by precision: far below rounding, yet products with small factors stay normal."""
 
 DIFFERENCE_RTOL = 1e-7
 """How near to ⟨dy, J v⟩ a gradient must come where J v is a difference, relative to ‖dy‖ ‖J v‖."""
@@ -69,16 +70,19 @@ class Estimate:
         jv: The derivative.
         error: What its norm is probably off by.
         kink: Whether the derivatives to the two sides differ: then there is none.
+        size: The norm of f, whose last bits limit what differences can tell.
     """
 
     jv: Arrays
     error: float
     kink: bool
+    size: float
 
     @property
     def is_sharp(self) -> bool:
         """Whether it can judge a gradient at `DIFFERENCE_RTOL`."""
-        return not self.kink and self.error <= 0.1 * DIFFERENCE_RTOL * norm(self.jv) + 1e-12
+        bound = 0.1 * DIFFERENCE_RTOL * norm(self.jv) + 1e-11 * self.size
+        return not self.kink and self.error <= bound
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> Any:
@@ -119,7 +123,7 @@ def difference(forward: Forward, point: Arrays, direction: Arrays) -> Estimate:
     noise = 1e-3 * _length(best) + 1e-6 * _length(y)
     # Where f is smooth this falls as h does; at a kink it is the jump of the derivative.
     kink = bends[1] > noise and bends[1] > 0.5 * bends[0]
-    return Estimate(_split(best, at), error, bool(kink))
+    return Estimate(_split(best, at), error, bool(kink), _length(y))
 
 
 def _length(a: Any) -> float:

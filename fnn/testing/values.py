@@ -15,7 +15,7 @@ from fnn.tree import Array, Tree
 Arrays: TypeAlias = list[Array]
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What came can be checked no further; `law` is the one it breaks."""
 
     def __init__(self, law: str, message: str, leaf: str = "") -> None:
@@ -45,7 +45,7 @@ def named_leaves(value: Any, name: str, law: str = "contract") -> list[tuple[str
     """Return (name, array) for every array of a value, dicts sorted by key.
 
     Raises:
-        Broken: If there is anything but arrays of numbers at the leaves.
+        BrokenError: If there is anything but arrays of numbers at the leaves.
     """
     if isinstance(value, Mapping):
         found = []
@@ -58,7 +58,7 @@ def named_leaves(value: Any, name: str, law: str = "contract") -> list[tuple[str
             found += named_leaves(each, f"{name}/{i}", law)
         return found
     if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "fciub":
-        raise Broken(law, f"expected an array of numbers, got {shown(value)}", name)
+        raise BrokenError(law, f"expected an array of numbers, got {shown(value)}", name)
     return [(name, np.asarray(value))]
 
 
@@ -112,23 +112,19 @@ def like(value: Any, model: Any, name: str, law: str = "shapes") -> list[tuple[s
     """Return the named leaves of a value that must have the structure and shapes of `model`.
 
     Raises:
-        Broken: If it has not; says which leaf is missing, beside the others or of another shape.
+        BrokenError: If it has not; says which leaf is missing, beside the others or of another shape.
     """
     got = dict(named_leaves(value, name, law))
     want = dict(named_leaves(model, name, law))
     if skeleton(value) != skeleton(model):
         missing, extra = sorted(want.keys() - got.keys()), sorted(got.keys() - want.keys())
-        parts = [
-            f"{word} {', '.join(paths)}"
-            for word, paths in (("lacks", missing), ("has", extra))
-            if paths
-        ]
-        raise Broken(
-            law, f"expected {shown(model)}, got {shown(value)}; it {' and '.join(parts)}", name
-        )
+        both = (("lacks", missing), ("has", extra))
+        parts = " and ".join(f"{word} {', '.join(paths)}" for word, paths in both if paths)
+        message = f"expected {shown(model)}, got {shown(value)}" + (f"; it {parts}" if parts else "")
+        raise BrokenError(law, message, name)
     for path, leaf in want.items():
         if got[path].shape != leaf.shape:
-            raise Broken(law, f"expected shape {leaf.shape}, got {got[path].shape}", path)
+            raise BrokenError(law, f"expected shape {leaf.shape}, got {got[path].shape}", path)
     return list(got.items())
 
 
@@ -203,7 +199,7 @@ def copies(leaves: Sequence[tuple[str, Array]]) -> list[tuple[str, Array]]:
 
 
 def is_immutable(value: Any) -> bool:
-    """Say whether nobody can write to a tree: neither to its dicts nor, through any view, to its leaves."""
+    """Say whether nobody can write to a tree: neither to its dicts nor, by any view, to its leaves."""
     if isinstance(value, Mapping):
         return type(value) is Tree and all(map(is_immutable, value.values()))
     base = value
