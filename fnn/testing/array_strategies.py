@@ -28,9 +28,16 @@ def seeds() -> st.SearchStrategy[int]:
     return st.integers(0, 2**32 - 1)
 
 
+def _key(seed: int) -> Key:
+    return Key.of(seed)
+
+
+_key.__name__ = "Key.of"  # As Hypothesis is to print it; of the method it knows no class.
+
+
 def keys() -> st.SearchStrategy[Key]:
     """Return random keys, printed as the `Key.of(seed)` that makes them."""
-    return st.builds(Key.of, seeds())
+    return st.builds(_key, seeds())
 
 
 def shapes(min_dims: int = 1, max_dims: int = 3, max_side: int = 5) -> st.SearchStrategy[Shape]:

@@ -1,0 +1,401 @@
+"""Strategies: what they draw is valid, reaches everything public and shrinks to something simple."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import pickle
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+import fnn
+from fnn import Key, tree
+from fnn.testing import strategies
+from fnn.testing.layer_strategies import LAYERS
+from fnn.testing.optimizer_strategies import TRANSFORMS
+from fnn.testing.strategies import (
+    arrays,
+    batch_sizes,
+    cotangents_for,
+    datasets,
+    initializers,
+    inputs_for,
+    keys,
+    layers,
+    networks,
+    params_for,
+    schedules,
+    seeds,
+    shapes,
+    transforms,
+    trees,
+)
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+def drawn(examples=50):
+    """Return settings for a test that is to be the same at every run."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=SLOW,
+    )
+
+
+def simplest(strategy, condition=lambda value: True, *, seed=0):
+    searching = settings(max_examples=5000, deadline=None, database=None, suppress_health_check=SLOW)
+    return find(strategy, condition, settings=searching, random=Random(seed))
+
+
+def some(strategy, condition):
+    """Return a value that fulfils the condition, however large."""
+    searching = settings(drawn(2000), phases=[Phase.generate])
+    return find(strategy, condition, settings=searching)
+
+
+def parts(layer):
+    """Yield the layer and all layers inside it."""
+    yield layer
+    for _, child in layer.children:
+        yield from parts(child)
+
+
+def makers(layer):
+    return {part.recipe.call.__name__ for part in parts(layer)}
+
+
+def public(annotation):
+    """Return the names of public functions that say they return `annotation`."""
+    functions = {name: getattr(fnn, name) for name in fnn.__all__}
+    return {
+        name
+        for name, value in functions.items()
+        if inspect.isfunction(value)
+        and inspect.signature(value).return_annotation in (annotation, getattr(fnn, annotation))
+    }
+
+
+# --- everything public can be drawn ---------------------------------------------------------
+
+
+def is_made_by(name, made):
+    return made.recipe.call.__name__ == name
+
+
+def has_option(option, made):
+    return option in made.recipe.kwargs
+
+
+COMBINATORS = {"serial", "residual", "named"}
+
+
+def test_every_public_layer_is_in_the_alphabet_of_layers_or_networks():
+    assert public("Layer") == LAYERS.keys() | COMBINATORS
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_of_the_alphabet_can_be_drawn(name):
+    found = some(layers((2, 4, 4)), lambda layer: name in makers(layer))
+    assert makers(found) == {name}
+
+
+@pytest.mark.parametrize("name", sorted(COMBINATORS | {"Dense", "Conv", "BatchNorm", "Dropout"}))
+def test_networks_reach_every_combinator_and_kind_of_layer(name):
+    network = some(networks((2, 4, 4), 3), lambda net: any(name in makers(c) for _, c in net.children))
+    network.init(Key.of(0), (2, 4, 4))
+
+
+def test_every_public_transform_can_be_drawn():
+    params = {"dense_0": {"w": np.ones(3)}}
+    assert public("Transform") == TRANSFORMS.keys() | {"freeze", "chain"}
+    for name in sorted(public("Transform")):
+        is_wanted = functools.partial(is_made_by, name)
+        assert some(transforms(params), is_wanted).name == name
+
+
+def test_a_layer_is_drawn_with_every_option_off_its_default():
+    options = {
+        "Conv": {"stride", "padding", "dilation", "groups", "bias", "init_w", "init_b"},
+        "AvgPool": {"stride", "padding", "count_padding"},
+        "MaxPool": {"stride", "padding"},
+        "BatchNorm": {"axis", "momentum", "eps"},
+        "Dense": {"bias", "init_w", "init_b"},
+    }
+    for name, wanted in options.items():
+        strategy = LAYERS[name][2]((2, 4, 5))
+        for option in wanted:
+            some(strategy, functools.partial(has_option, option))
+
+
+def test_the_public_strategies_are_documented_and_sorted():
+    assert strategies.__all__ == sorted(strategies.__all__)
+    assert all(inspect.getdoc(getattr(strategies, name)) for name in strategies.__all__)
+
+
+# --- arrays ---------------------------------------------------------------------------------
+
+
+@drawn(100)
+@given(shapes(0, 4, 4).flatmap(lambda shape: st.tuples(st.just(shape), arrays(shape, "float32"))))
+def test_arrays_have_the_shape_and_dtype_asked_for_and_are_finite_and_read_only(case):
+    shape, array = case
+    assert (array.shape, array.dtype) == (shape, "float32")
+    assert np.isfinite(array).all()
+    assert np.abs(array).max(initial=0) < 1e4
+    with pytest.raises(ValueError, match="read-only"):
+        array[...] = 0
+
+
+@drawn(100)
+@given(shapes().flatmap(lambda shape: arrays(shape, away_from_kinks=True)))
+def test_arrays_away_from_kinks_have_values_well_apart_and_away_from_zero(array):
+    least = 1 / max(array.size, 8)
+    assert np.diff(np.sort(array, axis=None)).min(initial=math.inf) >= 4 * least * 0.999
+    assert np.abs(array).min() >= least * 0.999
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda a: not a.any(),
+        lambda a: (a == 1).all(),
+        lambda a: len(np.unique(a)) < a.size and (a % 1 == 0).all() and len(np.unique(a)) > 2,
+        lambda a: a.min() > 5,
+        lambda a: a.flags.f_contiguous and not a.flags.c_contiguous,
+        lambda a: not a.flags.f_contiguous and not a.flags.c_contiguous,
+        lambda a: any(stride < 0 for stride in a.strides),
+    ],
+    ids=["zeros", "ones", "ties", "off zero", "Fortran", "strided", "backwards"],
+)
+def test_arrays_take_adversarial_forms_and_layouts(condition):
+    some(arrays((3, 4)), condition)
+
+
+def test_arrays_shrink_to_zeros_or_a_ramp_in_plain_memory():
+    assert not simplest(arrays((2, 3))).any()
+    ramp = simplest(arrays((2, 3), away_from_kinks=True))
+    np.testing.assert_array_equal(ramp.ravel(), (np.arange(6) - 2.25) / 2)
+    assert ramp.flags.c_contiguous
+
+
+def test_complex_arrays_have_an_imaginary_part():
+    array = some(arrays((2,), "complex64"), lambda a: a.imag.any())
+    assert array.dtype == np.complex64
+
+
+# --- what a layer is called with ------------------------------------------------------------
+
+
+@drawn(150)
+@given(st.data(), shapes(), keys(), st.sampled_from(["float32", "float64"]))
+def test_every_drawn_layer_runs_in_both_modes_on_what_is_drawn_for_it(data, in_shape, key, dtype):
+    layer = data.draw(layers(in_shape))
+    params, state = data.draw(params_for(layer, in_shape, dtype))
+    x = data.draw(inputs_for(layer, in_shape, st.integers(2, 4), dtype=dtype))
+    dy = data.draw(cotangents_for(layer, in_shape, len(x), dtype))
+    for train in (False, True):
+        y, _, pullback = layer.vjp(params, state, x, train=train, key=key)
+        dparams, dx = pullback(dy)
+        assert y.shape == dy.shape == (len(x), *layer.init(key, in_shape)[0])
+        assert y.dtype == dx.dtype == dtype
+        assert all(np.isfinite(leaf).all() for leaf in (y, dx, *tree.leaves(dparams)))
+
+
+@drawn(100)
+@given(shapes().flatmap(layers))
+def test_drawn_layers_print_as_the_code_that_makes_them_and_pickle(layer):
+    assert pickle.loads(pickle.dumps(layer)) == layer
+    assert repr(layer).startswith(layer.recipe.call.__name__)
+
+
+@drawn()
+@given(params_for(fnn.BatchNorm(), (6,)))
+def test_a_running_variance_stays_above_zero_and_nothing_stays_at_its_first_value(drawn_pair):
+    params, state = drawn_pair
+    assert (state["var"] > 0).all()
+    for leaf, first in (
+        (params["scale"], 1),
+        (params["shift"], 0),
+        (state["mean"], 0),
+        (state["var"], 1),
+    ):
+        assert (leaf != first).all()
+        assert leaf.dtype == np.float64
+
+
+def test_integer_leaves_of_a_users_layer_are_left_as_they_are():
+    def init(key, in_shape):
+        return in_shape, {}, {"calls": np.zeros(1, "int64"), "mean": np.zeros(2, "float32")}
+
+    layer = fnn.make_layer("counting", init, lambda params, state, x, train, key: None)
+    _, state = simplest(params_for(layer, (2,)))
+    assert (state["calls"].dtype, state["mean"].dtype) == (np.int64, np.float64)
+
+
+def test_inputs_keep_away_from_kinks_unless_told_otherwise_or_there_are_none():
+    def ties(x):
+        return len(np.unique(x)) < x.size
+
+    with pytest.raises(NoSuchExample):
+        some(inputs_for(fnn.Relu(), (3,)), ties)
+    some(inputs_for(fnn.Relu(), (3,), away_from_kinks=False), ties)
+    some(inputs_for(fnn.Tanh(), (3,)), ties)
+
+
+def test_inputs_of_several_arrays_come_as_a_tuple():
+    first, second = simplest(inputs_for(fnn.Identity(), ((3,), (2, 2)), 4))
+    assert (first.shape, second.shape) == ((4, 3), (4, 2, 2))
+
+
+def test_a_cotangent_is_sometimes_one_entry_alone():
+    assert simplest(
+        cotangents_for(fnn.Dense(4), (3,)), lambda dy: dy.sum() == 1 and np.ptp(dy) == 1
+    ).any()
+
+
+# --- networks -------------------------------------------------------------------------------
+
+
+@drawn(60)
+@given(shapes(), st.data(), st.integers(1, 6))
+def test_the_way_through_a_network_is_as_long_as_allowed_and_its_shapes_fit(in_shape, data, depth):
+    network = data.draw(networks(in_shape, depth))
+    network.init(Key.of(0), in_shape)
+    assert 0 <= longest(network) <= depth
+
+
+def longest(layer):
+    body = [child for name, child in layer.children if name != "shortcut"]
+    if layer.name in ("serial", "residual") or body:
+        return sum(map(longest, body))
+    return layer.recipe.call is not fnn.serial and layer.recipe.call is not fnn.residual
+
+
+def test_networks_of_depth_six_are_mostly_deep_and_often_nested():
+    sizes, kinds = [], set()
+
+    @drawn(60)
+    @given(shapes().flatmap(lambda shape: networks(shape, 6)))
+    def look(network):
+        sizes.append(len(list(parts(network))))
+        kinds.update(*map(makers, (part for part in parts(network))))
+
+    look()
+    assert sum(size > 6 for size in sizes) >= 15
+    assert max(sizes) >= 12
+    assert kinds >= COMBINATORS
+
+
+@pytest.mark.parametrize("in_shape", [(3,), (2, 4, 4)])
+def test_a_residual_whose_ways_differ_in_shape_has_a_projection(in_shape):
+    def is_projected(net):
+        return any(part.name == "residual" and len(part.children) > 1 for part in parts(net))
+
+    network = some(networks(in_shape, 4), is_projected)
+    network.init(Key.of(0), in_shape)
+
+
+def double(x):
+    return 2 * x
+
+
+def double_vjp(x, y, dy):
+    return 2.002 * dy
+
+
+WRONG = fnn.elementwise("wrong", double, double_vjp)
+
+
+@pytest.mark.parametrize("in_shape", [(3,), (2, 3, 3)])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_network_shrinks_to_the_layer_that_is_to_blame(in_shape, seed):
+    def alphabet(shape):
+        return layers(shape) | st.just(WRONG)
+
+    strategy = networks(in_shape, 6, layers=alphabet)
+    network = simplest(strategy, lambda net: WRONG in parts(net), seed=seed)
+    assert len(network.children) <= 2
+    assert len(list(parts(network))) <= 3
+
+
+# --- optimizers, data, trees, keys ----------------------------------------------------------
+
+
+@drawn(100)
+@given(st.data(), trees(max_leaves=4))
+def test_every_drawn_transform_updates_a_drawn_tree(data, params):
+    transform = data.draw(transforms(params))
+    opt_state = transform.init(params)
+    for step in range(2):
+        grads = tree.map(np.cos, params)
+        updates, opt_state = transform.update(grads, opt_state, params, step)
+        params = fnn.apply_updates(params, updates)
+    assert all(leaf.dtype == np.float64 for leaf in tree.leaves(params))
+    assert pickle.loads(pickle.dumps(transform)) == transform
+
+
+@drawn()
+@given(schedules(0.2, 0.7), st.integers(0, 1000))
+def test_schedules_stay_within_their_bounds(schedule, step):
+    assert 0.2 <= schedule(step) <= 0.7
+
+
+def test_schedules_return_floats_of_python_and_of_numpy():
+    assert some(schedules(), lambda at: isinstance(at(0), np.float64))
+    assert some(schedules(), lambda at: type(at(0)) is float)
+
+
+@drawn()
+@given(trees())
+def test_trees_are_immutable_trees_that_ravel_back(drawn_tree):
+    assert type(drawn_tree) is fnn.Tree
+    vector, unravel = tree.ravel(drawn_tree)
+    if vector.size:
+        assert unravel(vector) == drawn_tree
+
+
+def test_trees_are_empty_nested_or_hold_empty_branches():
+    assert simplest(trees()) == {}
+    some(trees(), lambda node: any(path.count("/") >= 2 for path, _ in tree.items(node)))
+    simplest(
+        trees(), lambda node: any(isinstance(value, dict) and not value for value in node.values())
+    )
+
+
+@drawn()
+@given(datasets(), datasets((3,), classes=4), st.data())
+def test_datasets_cut_into_batches_of_any_drawn_size(numbers, labels, data):
+    assert numbers.y.shape == (len(numbers), 1)
+    assert labels.x.shape[1:] == (3,)
+    assert set(labels.y) <= set(range(4))
+    for dataset in (numbers, labels):
+        size = data.draw(batch_sizes(len(dataset)))
+        assert sum(len(x) for x, _ in fnn.batches(dataset, size)) == len(dataset)
+
+
+def test_keys_seeds_and_initializers_shrink_to_the_simplest():
+    assert simplest(keys()) == Key.of(0)
+    assert simplest(seeds()) == 0
+    assert simplest(shapes()) == (1,)
+    assert simplest(initializers())(Key.of(0), (2, 3)).shape == (2, 3)
+
+
+def test_a_failing_example_prints_as_code():
+    @settings(drawn(30), print_blob=False)
+    @given(key=keys(), layer=layers((3,)))
+    def fails(key, layer):
+        raise AssertionError
+
+    with pytest.raises(AssertionError) as caught:
+        fails()
+    assert "key=Key.of(0)" in "".join(caught.value.__notes__)
+    assert "layer=Identity()" in "".join(caught.value.__notes__)
