@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -201,7 +202,12 @@ def layers(in_shape: Shape) -> st.SearchStrategy[Layer]:
     Normalisation has an eps of 1e-3 or more: with a smaller one a feature that hardly varies
     amplifies the rounding of whatever stands behind it, and no law about it would be sharp.
     """
-    in_shape = tuple(in_shape)
+    return _layers(tuple(in_shape))
+
+
+# Networks ask again and again for the few shapes that they pass through.
+@functools.lru_cache(maxsize=256)
+def _layers(in_shape: Shape) -> st.SearchStrategy[Layer]:
     fitting = [
         make(in_shape)
         for axes, weight, make in LAYERS.values()
