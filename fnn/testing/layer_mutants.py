@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 
 from fnn.errors import FnnError
 from fnn.keys import Key
-from fnn.layer import Layer, Shape, bare
-from fnn.recipe import Recipe
+from fnn.layer import Layer, Shape
+from fnn.recipe import Recipe, bare
 from fnn.testing.gradient_mutants import gradient_faults
 from fnn.testing.mode_mutants import (
     SpyKey,
@@ -33,6 +34,7 @@ class _Wrong:
         self.fault_name, self.fault, self.call = fault_name, fault, call
         self.__name__ = f"{call.__name__}[{fault_name}]"
         self.__qualname__ = self.__name__
+        self.__signature__ = inspect.signature(call)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Layer:
         return wrong(self.call(*args, **kwargs), self.fault_name, self.fault)

@@ -10,7 +10,8 @@ import attrs
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layer import Layer, Shape, bare
+from fnn.layer import Layer, Shape
+from fnn.recipe import bare
 from fnn.testing.mutant_parts import Fault
 
 _FIXED = Key.of(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count, pairwise
@@ -11,8 +12,8 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.optimizers.transform import Transform, bare
-from fnn.recipe import Recipe
+from fnn.optimizers.transform import Transform
+from fnn.recipe import Recipe, bare
 from fnn.testing.mutant_parts import (
     FACTOR,
     Fault,
@@ -35,6 +36,7 @@ class _Wrong:
         self.fault_name, self.fault, self.call = fault_name, fault, call
         self.__name__ = f"{call.__name__}[{fault_name}]"
         self.__qualname__ = self.__name__
+        self.__signature__ = inspect.signature(call)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Transform:
         return _wrong(self.call(*args, **kwargs), self.fault_name, self.fault)
