@@ -6,6 +6,7 @@ agreement of float32 with float64, are compared to rounding.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -40,6 +41,10 @@ def _like(params: Any, generator: np.random.Generator, dtype: str) -> Any:
     return tree.map(lambda p: np.asarray(generator.normal(size=p.shape), dtype), params)
 
 
+def _shapes(node: Any) -> dict[str, tuple[int, ...]]:
+    return {path: leaf.shape for path, leaf in tree.items(node)}
+
+
 def _kinds(node: Any) -> dict[str, str]:
     return {path: shown(leaf) for path, leaf in tree.items(node)}
 
@@ -58,21 +63,19 @@ class _Trial:
     key: Key = attrs.field(factory=lambda: Key.of(0))
     oracle: FirstSteps | None = None
 
-    def update(self, i: int, **changed: Any) -> tuple[Any, Any]:
-        """Call step i again, on copies, with what is changed."""
-        given = {"grad": self.grads[i], "state": self.states[i], "params": self.points[i], "step": i}
-        given |= changed
-        grad, state, params = (tree.freeze(loose(given[name])) for name in ("grad", "state", "params"))
-        return _pair(self.transform.update(grad, state, params, given["step"]))
+    def update(self, i: int, clock: Callable[[int], Any] = int) -> tuple[Any, Any]:
+        """Call step i again, on copies."""
+        given = (self.grads[i], self.states[i], self.points[i])
+        return _pair(self.transform.update(*(tree.freeze(loose(node)) for node in given), clock(i)))
 
     def numbers(self, step: Any) -> dict[str, float]:
         """Return the numbers that the transform declares."""
         numbers = getattr(self.transform, "numbers", None)
         return numbers(step) if numbers else {}
 
-    def cast(self, dtype: str) -> tuple[Any, tuple[Any, ...]]:
-        """Return params and gradients in another precision."""
-        return tree.cast(self.params, dtype), tuple(tree.cast(g, dtype) for g in self.grads)
+
+class _MisfitError(Exception):
+    """Updates or a memory have another structure: the run goes no further."""
 
 
 def _pair(result: Any) -> tuple[Any, Any]:
@@ -82,17 +85,16 @@ def _pair(result: Any) -> tuple[Any, Any]:
     return result
 
 
-def _add(params: Any, updates: Any) -> Any:
-    return tree.map(np.add, params, updates)
-
-
 def _run(transform: Any, params: Any, grads: Any, clock: Callable[[int], Any] = int) -> _Trial:
     """Run a transform over gradients, the way a loop does."""
     state = transform.init(params)
     first, states, updates, points = loose(state), [state], [], [params]
     for i, grad in enumerate(grads):
         u, state = _pair(transform.update(grad, state, params, clock(i)))
-        params = _add(params, u)
+        for what, got, want in (("updates", u, params), ("opt_state", state, first)):
+            if (ours := _shapes(got)) != (theirs := _shapes(want)):
+                raise _MisfitError(f"{what} at step {i}: got {ours}, want {theirs}")
+        params = tree.map(np.add, params, u)
         states.append(state)
         updates.append(u)
         points.append(params)
@@ -104,10 +106,9 @@ def _structure(t: _Trial, found: Findings) -> None:
     want, memory = _kinds(t.params), _kinds(t.states[0])
     for i, (u, state) in enumerate(zip(t.updates, t.states[1:], strict=True)):
         for what, got, kinds in (("updates", _kinds(u), want), ("opt_state", _kinds(state), memory)):
-            for path in sorted(got.keys() | kinds.keys()):
-                if got.get(path) != kinds.get(path):
-                    place = {"got": got.get(path), "want": kinds.get(path)}
-                    found.broken(f"another kind of leaf at step {i}", leaf=f"{what}/{path}", **place)
+            for path in (path for path in kinds if got[path] != kinds[path]):
+                place = {"leaf": f"{what}/{path}", "got": got[path], "want": kinds[path]}
+                found.broken(f"another kind of leaf at step {i}", **place)
         for path, leaf in [*tree.items(u, "updates"), *tree.items(state, "opt_state")]:
             if not np.isfinite(leaf).all():
                 found.broken(f"not finite at step {i}", leaf=path)
@@ -157,7 +158,7 @@ def _pure(t: _Trial, found: Findings) -> None:
 def _clock(t: _Trial, found: Findings) -> None:
     for kind in (np.int64, np.uint8):
         for i in range(len(t.grads)):
-            u, state = t.update(i, step=kind(i))
+            u, state = t.update(i, kind)
             message = f"a step that is {kind.__name__}({i})"
             found.same(message, "updates", u, t.updates[i])
             found.same(message, "opt_state", state, t.states[i + 1])
@@ -168,13 +169,14 @@ def _resume(t: _Trial, found: Findings) -> None:
         state, params = tree.freeze(loose(t.states[split])), tree.freeze(loose(t.points[split]))
         for i in range(split, len(t.grads)):
             u, state = _pair(t.transform.update(t.grads[i], state, params, i))
-            params = _add(params, u)
+            params = tree.map(np.add, params, u)
         found.same(f"resumed before step {split}", "opt_state", state, t.states[-1])
         found.same(f"resumed before step {split}", "params", params, t.points[-1])
 
 
 def _float32(t: _Trial, found: Findings) -> None:
-    low = _run(t.transform, *t.cast("float32"), clock=np.int64)
+    params, *grads = (tree.cast(node, "float32") for node in (t.params, *t.grads))
+    low = _run(t.transform, params, grads, clock=np.int64)
     for i, (u, state) in enumerate(zip(low.updates, low.states[1:], strict=True)):
         for path, leaf in [*tree.items(u, "updates"), *tree.items(state, "opt_state")]:
             if leaf.dtype.kind in "fc" and leaf.dtype != np.float32:
@@ -196,6 +198,26 @@ def _numbers(t: _Trial, found: Findings) -> None:
                 found.broken(f"not finite at step {i}", leaf=name, got=value)
         if t.numbers(np.int64(i)) != now or t.numbers(i) != now:
             found.broken(f"other numbers when asked again at step {i}", leaf="numbers")
+        _true_numbers(t.transform, i, found)
+
+
+def _true_numbers(transform: Any, step: int, found: Findings) -> None:
+    """Hold what a transform declares to the arguments of that name that it was made with."""
+    recipe = getattr(transform, "recipe", None)
+    if recipe is None:
+        return
+    bound = inspect.signature(recipe.call).bind(*recipe.args, **recipe.kwargs)
+    bound.apply_defaults()
+    given, now = bound.arguments, transform.numbers(step)
+    for name, got in now.items():
+        made = next(iter(given.values())) if len(given) == len(now) == 1 else given.get(name)
+        want = made(step) if callable(made) else made
+        if isinstance(want, int | float | np.number) and float(want) != got:
+            message = f"{transform!r:.80} declares another number at step {step}"
+            found.broken(message, leaf=name, got=got, want=float(want))
+    for child in recipe.args:
+        if hasattr(child, "numbers"):
+            _true_numbers(child, step, found)
 
 
 def _is_elementwise(t: _Trial, found: Findings) -> None:
@@ -208,7 +230,7 @@ def _is_elementwise(t: _Trial, found: Findings) -> None:
     for at in range(0, size, max(1, size // 32)):
         moved = [grad.copy() for grad in flat[1:]]
         for grad in moved:
-            grad[at] = 3 * grad[at] + 1
+            grad[at] = 1e6 * grad[at] + 1  # Beyond what a clip lets pass.
         other = _run(t.transform, flat[0], moved)
         for i, u in enumerate(other.updates):
             got, want = np.delete(u, at), np.delete(base[i], at)
@@ -247,9 +269,10 @@ def _descent(t: _Trial, found: Findings) -> None:
         found.notes.append("descent: no learning rate above 0 is declared, the law does not apply")
         return
     # The gradient of ½ |p|², held: weight decay points the same way, and no rate is too large.
-    run = _run(t.transform, t.params, [t.params] * len(t.grads))
+    start = _like(t.params, t.key.fold("descent").generator(), "float64")
+    run = _run(t.transform, start, [start] * len(t.grads))
     total = 0.0
-    for (path, p), (_, last) in zip(tree.items(t.params), tree.items(run.points[-1]), strict=True):
+    for (path, p), (_, last) in zip(tree.items(start), tree.items(run.points[-1]), strict=True):
         products = (last - p) * p
         total += float(products.sum())
         entries = products if getattr(t.transform, "elementwise", False) else products.sum()
@@ -257,7 +280,7 @@ def _descent(t: _Trial, found: Findings) -> None:
             found.broken(
                 "climbs the gradient", leaf=f"updates/{path}", got=float(np.max(entries)), want=0.0
             )
-    if not total < 0:
+    if not total < 0 and tree.size(start):
         found.broken("does not descend", leaf="updates", got=total, want="less than 0")
 
 
@@ -314,13 +337,18 @@ def check_transform(
     given = _example(key.fold("params").generator()) if params is None else params
     start = tree.cast(tree.freeze(given), "float64")
     grads = [_like(start, key.fold("grad", i).generator(), "float64") for i in range(steps)]
-    found, trial = Findings(f"transform {named(transform)}", seed), None
+    found = Findings(f"transform {named(transform)}", seed)
+    trial: _Trial | None = None
     with found.law("call"):
-        trial = attrs.evolve(_run(transform, start, grads), oracle=first_steps, key=key)
+        try:
+            trial = attrs.evolve(_run(transform, start, grads), oracle=first_steps, key=key)
+        except _MisfitError as error:
+            found.laws.append("structure")
+            found.broken(str(error))
     laws = _LAWS if first_steps is None else (*_LAWS, _first_steps)
     for law in laws if trial is not None else ():
         with found.law(law.__name__.removeprefix("_")):
-            law(trial, found)
+            law(trial, found)  # type: ignore[arg-type]
     return found.concluded()
 
 
@@ -357,10 +385,8 @@ def check_schedule(schedule: Any, *, steps: int = 100) -> Report:
     if len(values) < steps:
         return found.concluded()
     with found.law("sign"):
-        for i, value in enumerate(values):
-            if value < 0:
-                found.broken(f"negative at step {i}", got=value)
-                break
+        if min(values) < 0:
+            found.broken(f"negative at step {values.index(min(values))}", got=min(values))
     with found.law("pure"):
         for i in [*reversed(range(steps)), *range(steps)]:
             if (again := float(schedule(i))) != values[i]:
@@ -368,9 +394,9 @@ def check_schedule(schedule: Any, *, steps: int = 100) -> Report:
                 break
     with found.law("clock"):
         for kind in (np.int64, np.int32, np.uint64):
-            other = next((i for i in range(steps) if float(schedule(kind(i))) != values[i]), None)
-            if other is not None:
-                got = float(schedule(kind(other)))
-                message = f"another number at step {kind.__name__}({other})"
-                found.broken(message, got=got, want=values[other])
+            others = [float(schedule(kind(i))) for i in range(steps)]
+            if others != values:
+                i = next(i for i in range(steps) if others[i] != values[i])
+                message = f"another number at step {kind.__name__}({i})"
+                found.broken(message, got=others[i], want=values[i])
     return found.concluded()
