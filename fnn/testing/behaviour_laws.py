@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layer import Layer, elementwise
+from fnn.layer import Layer, Traits, elementwise
 from fnn.testing.probe import Probe, children_of
 from fnn.testing.report import Violation
 from fnn.testing.values import (
@@ -73,6 +74,12 @@ def batch_independent(p: Probe) -> Iterator[Violation]:
             yield Violation("batch_independent", message, **worst(name, got, want, "").parts())
 
 
+def _children(p: Probe) -> Iterator[Probe]:
+    """Yield the children of a composition, each standing alone."""
+    for _, child, in_shape in children_of(p.layer, p.in_shape, p.setting.key):
+        yield Probe(child, in_shape, p.setting, p.train)
+
+
 def _mixed(p: Probe, label: str) -> Any:
     """Return x with all examples but the first replaced by others."""
     other = p.draw_x(label)
@@ -104,8 +111,11 @@ def _unmoved_by_others(p: Probe) -> Iterator[Violation]:
 
 
 def _really_mixes(p: Probe) -> Iterator[Violation]:
-    if p.layer.children:
-        return  # What mixes may be hidden by a child that comes after it.
+    mixing = [each for each in _children(p) if each.layer.traits.mixes_batch]
+    if mixing:  # What they mix may be hidden by a child that comes after them.
+        for each in mixing:
+            yield from _really_mixes(each)
+        return
     for attempt in range(3):
         want, got = _first_of_two(p, f"others {attempt}")
         if values_differ(got, want, 500 * p.eps) is not None:
@@ -208,10 +218,13 @@ def stochastic(p: Probe) -> Iterator[Violation]:
             message = f"equal keys draw otherwise in {name}"
             yield Violation("stochastic", message, **gap.parts())
     large = p.of(batch=max(p.batch, 64))
+    drawing = [each for each in _children(p) if each.layer.traits.stochastic]
+    for each in drawing:
+        yield from stochastic(each)
     same = _never_varies(large)
     if same is None:
         return
-    if same == "as in evaluation" or (p.layer.children and not _must_vary(large)):
+    if same == "as in evaluation" or (drawing and not _must_vary(large)):
         p.notes.append("declared stochastic, but no key changes y (a rate of 0?)")
         return
     message = f"declared stochastic, but {KEYS} keys draw the same (a key that is not used?)"
@@ -233,12 +246,8 @@ def _must_vary(p: Probe) -> bool:
     here = named_leaves(p.apply()[0], "y")
     if bits_differ(named_leaves(p.apply(x=p.draw_x("elsewhere"))[0], "y"), here) is None:
         return False
-    for _, child, in_shape in children_of(p.layer, p.in_shape, p.setting.key):
-        if child.traits.stochastic:
-            alone = Probe(child, in_shape, p.setting, p.train)
-            if _never_varies(alone) is None:
-                return True
-    return False
+    drawing = (each for each in _children(p) if each.layer.traits.stochastic)
+    return any(_never_varies(each) is None for each in drawing)
 
 
 # --- names ---
@@ -247,13 +256,14 @@ def _must_vary(p: Probe) -> bool:
 def insertion_stable(p: Probe) -> Iterator[Violation]:
     """Init is a function of key and in_shape; a layer of another kind put in changes nothing else."""
     wanted = [*named_leaves(p.first_params, "params"), *named_leaves(p.first_state, "state")]
-    p.init(Key.of(424242))
+    _, other, _ = p.init(Key.of(424242))
     _, params, state = p.init(p.setting.key)
     gap = bits_differ([*named_leaves(params, "params"), *named_leaves(state, "state")], wanted)
     if gap is not None:
         message = "init with equal key and in_shape gives other bits"
         yield Violation("insertion_stable", message, **gap.parts())
         return
+    yield from _drawn_apart(named_leaves(params, "params"), named_leaves(other, "params"))
     before = {mode: p.apply(train=mode)[0] for mode in (False, True)} if p.layer.children else {}
     for place, longer in _with_one_more(p.layer):
         try:
@@ -277,6 +287,24 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
     for _, child, in_shape in children_of(p.layer, p.in_shape, p.setting.key):
         if child.children:
             yield from insertion_stable(Probe(child, in_shape, p.setting, p.train))
+
+
+def _drawn_apart(drawn: Named, other: Named) -> Iterator[Violation]:
+    """Refuse two leaves that hold the same random numbers, up to a factor: their keys are one."""
+    random = [
+        (name, leaf.ravel())
+        for (name, leaf), (_, elsewhere) in zip(drawn, other, strict=True)
+        if leaf.dtype.kind == "f" and leaf.size >= 4 and leaf.tobytes() != elsewhere.tobytes()
+    ]
+    for i, (name, a) in enumerate(random):
+        for later, b in random[i + 1 :]:
+            n = min(a.size, b.size)
+            if not a[0]:
+                continue
+            if np.abs(a[:n] * (b[0] / a[0]) - b[:n]).max() <= 1e-4 * np.abs(b[:n]).max():
+                message = f"draws the same numbers as {name}: one key serves both"
+                yield Violation("insertion_stable", message, leaf=later)
+                return
 
 
 def _same_masks(p: Probe, longer: Layer, place: int, before: dict[bool, Any]) -> Iterator[Violation]:
@@ -308,6 +336,8 @@ def _with_one_more(layer: Layer) -> Iterator[tuple[int, Layer]]:
     if not stars or not all(isinstance(each, Layer) for each in recipe.args[stars[0] :]):
         return
     extra = elementwise("inserted_by_a_law", lambda x: x, lambda x, y, dy: dy)
+    # It is given a key although it draws nothing, as only what is stochastic is.
+    extra = attrs.evolve(extra, traits=Traits(stochastic=True))
     for place in range(stars[0], len(recipe.args) + 1):
         args = (*recipe.args[:place], extra, *recipe.args[place:])
         try:

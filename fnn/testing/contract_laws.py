@@ -61,6 +61,11 @@ def shapes(p: Probe) -> Iterator[Violation]:
 
 def dtype(p: Probe) -> Iterator[Violation]:
     """float32 stays float32 everywhere, float64 too, complex where it is safe; integers are refused."""
+    for value, what in ((p.first_params, "params"), (p.first_state, "state")):
+        for path, leaf in named_leaves(value, what):
+            if leaf.dtype.kind in "fc" and leaf.dtype != "float32":
+                message = "init should draw float32; whoever wants float64 casts the tree"
+                yield Violation("dtype", message, leaf=path, got=leaf.dtype.name, want="float32")
     for name, complex_name in (("float32", "complex64"), ("float64", "complex128")):
         here = p if p.dtype == name else p.of(dtype=name)
         yield from _in_dtype(here, here.x, name, name)
