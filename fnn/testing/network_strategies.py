@@ -13,10 +13,12 @@ from fnn import tree
 from fnn.combinators import named, residual, serial
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
+from fnn.layers.activation import LogSoftmax, Softmax
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.shape import Flatten, Reshape
 from fnn.testing.array_strategies import arrays, keys
+from fnn.testing.layer_strategies import HEADS
 from fnn.testing.layer_strategies import layers as every_layer
 from fnn.tree import Array, Tree
 
@@ -30,13 +32,19 @@ Alphabet: TypeAlias = Callable[[Shape], st.SearchStrategy[Layer]]
 _KINDS = st.sampled_from(("layer",) * 5 + ("serial", "residual", "residual", "named"))
 
 
+def _inner_layers(in_shape: Shape) -> st.SearchStrategy[Layer]:
+    return every_layer(in_shape, without=HEADS)
+
+
 def networks(
-    in_shape: Shape, depth: int = 6, *, layers: Alphabet = every_layer
+    in_shape: Shape, depth: int = 6, *, layers: Alphabet = _inner_layers
 ) -> st.SearchStrategy[Layer]:
     """Return random nested networks for examples of `in_shape`; they shrink to the smallest failing.
 
     The way through them leads past at most `depth` layers, in serial, residual and named ones nested
     at most as deep. Where a residual's two ways would end in different shapes, its shortcut projects.
+    Softmax and LogSoftmax come last or not at all: what sums to 1 has a mean that is constant, and a
+    derivative of nothing but rounding behind it.
 
     Args:
         in_shape: Shape of one example.
@@ -45,7 +53,19 @@ def networks(
             `networks((4,), layers=lambda shape: fnn.testing.strategies.layers(shape) |
             st.just(Swish()))`.
     """
-    return _chains(tuple(in_shape), depth, layers, min(1, depth)).map(lambda chain: serial(*chain[0]))
+    return _whole(tuple(in_shape), depth, layers)
+
+
+@st.composite
+def _whole(draw: st.DrawFn, in_shape: Shape, depth: int, alphabet: Alphabet) -> Layer:
+    # Drawn whether it fits or not: what is drawn after it shrinks the better the less depends on it.
+    head = draw(st.sampled_from([None, None, Softmax, LogSoftmax]))
+    room = depth - (head is not None)
+    chain, out, _ = draw(_chains(in_shape, room, alphabet, min(1, room)))
+    # Of one number alone they make a constant.
+    if head is not None and out and out[-1] > 1:
+        chain.append(head())
+    return serial(*chain)
 
 
 def _out_shape(layer: Layer, in_shape: Shape) -> Shape:
