@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.keys import Key
 from fnn.layer import Layer, Traits, elementwise
-from fnn.testing.probe import Probe, children_of
+from fnn.testing.probe import Probe, children_of, keys_given
 from fnn.testing.report import Violation
 from fnn.testing.values import (
     BrokenError,
@@ -221,6 +221,12 @@ def stochastic(p: Probe) -> Iterator[Violation]:
     drawing = [each for each in _children(p) if each.layer.traits.stochastic]
     for each in drawing:
         yield from stochastic(each)
+    keys: dict[bytes, str] = {}
+    for name, key in keys_given(p).items():
+        if key.bits in keys:
+            message = f"the children {keys[key.bits]!r} and {name!r} draw from one key"
+            yield Violation("stochastic", message, leaf="y")
+        keys[key.bits] = name
     same = _never_varies(large)
     if same is None:
         return

@@ -29,10 +29,11 @@ LARGE = 20_000
 """Numbers in a point from which on the costlier laws look at fewer samples."""
 
 
-def _problem(p: Probe) -> Any:
+def _problem(p: Probe, *, doubtful: bool = False) -> Any:
     """Return the point with the oracle that fits: complex steps where declared and true."""
     method = "complex" if p.layer.traits.complex_safe else "difference"
-    if method == "complex" and (why := p.bends()) is not None:
+    # Asked of large layers only where a law is broken: it takes some dozen evaluations.
+    if method == "complex" and (doubtful or _size(p) <= LARGE) and (why := p.bends()) is not None:
         p.notes.append(f"declared complex-safe but is not ({why}): derivatives by differences")
         method = "difference"
     return p.problem(method)
@@ -51,6 +52,9 @@ def _at_a_smooth_point(p: Probe, law: str, run: Any) -> Iterator[Violation]:
             p.notes.append(f"{law}: y differs between float32 and float64, so no derivative was taken")
             return
         found = list(run(problem))
+        if found and problem.method == "complex" and _size(p) > LARGE:
+            problem = _problem(here, doubtful=True)
+            found = list(run(problem))
         p.notes.extend(here.notes if here is not p else ())
         if found or not problem.unsharp:
             yield from found

@@ -272,7 +272,7 @@ def children_of(layer: Layer, in_shape: Any, key: Key) -> Iterator[tuple[str, La
     """
     if not layer.children:
         return
-    seen: dict[int, Any] = {}
+    seen: dict[Any, Any] = {}
     try:
         spied = _spied(layer, seen)
         spied.init(key, in_shape)
@@ -289,7 +289,21 @@ def children_of(layer: Layer, in_shape: Any, key: Key) -> Iterator[tuple[str, La
         yield name, child, own
 
 
-def _spied(layer: Layer, seen: dict[int, Any]) -> Layer:
+def keys_given(p: Probe) -> dict[str, Key]:
+    """Return the keys that a composition hands its stochastic children, if it can be built anew."""
+    seen: dict[Any, Any] = {}
+    try:
+        _spied(p.layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
+    except Exception:
+        return {}
+    return {
+        name: seen[f"key {i}"]
+        for i, (name, child) in enumerate(p.layer.children)
+        if child.traits.stochastic and isinstance(seen.get(f"key {i}"), Key)
+    }
+
+
+def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
     """Build a layer anew, its children noting their in_shapes under their places."""
     recipe = layer.recipe
     if recipe is None:
@@ -310,7 +324,11 @@ def _spied(layer: Layer, seen: dict[int, Any]) -> Layer:
             seen[place] = in_shape
             return inner(key, in_shape)
 
-        return attrs.evolve(value, init=init)
+        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+            seen[f"key {place}"] = key
+            return value.apply(params, state, x, train=train, key=key)
+
+        return attrs.evolve(value, init=init, apply=apply)
 
     args = tuple(map(spy, recipe.args))
     kwargs = {name: spy(value) for name, value in recipe.kwargs.items()}
