@@ -144,6 +144,19 @@ def only_the_gradient(loss, draw):
         return broken(loss, draw)
 
 
+def test_a_fault_that_one_draw_hides_is_found_in_another():
+    def draw(generator, dtype):
+        labels = generator.integers(0, 3, 4)
+        return np.log(np.full((4, 3), 1 / 3, dtype)) - generator.random((4, 3)).astype(dtype), labels
+
+    def loss(pred, target, *, weight=None):
+        value, dpred = fnn.nll(pred, target, weight=weight)
+        dpred[-1, -1] = 0  # Which is right wherever the last label is another.
+        return value, dpred
+
+    assert all("gradient" in broken(loss, draw, seed=seed) for seed in range(20))
+
+
 WRONG_GRADIENTS = {
     "one entry": twice_first,
     "rows shifted": lambda d: np.roll(d, 1, axis=0),

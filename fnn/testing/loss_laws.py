@@ -26,13 +26,9 @@ from fnn.testing.values import described, norm, shown
 from fnn.tree import Array
 
 Draw: TypeAlias = Callable[[np.random.Generator, str], tuple[Array, Array]]
-"""From a generator and a dtype to pred and target."""
-
+_GROWS = {"mean": 1, "sum": 3}  # By what factor the value grows if all weights do by 3.
 MOST_ENTRIES = 256
 """Up to how many entries of a gradient each are checked alone; of more, this many drawn ones are."""
-
-
-# --- a loss and what it is called with ---------------------------------------------------------
 
 
 @attrs.frozen
@@ -44,6 +40,7 @@ class _Case:
     directions: int
     rtol: float
     key: Key
+    draws: tuple[tuple[Array, Array], ...]
 
     def at(self, pred: Any = None, target: Any = None, weight: Any = None) -> tuple[Any, Any]:
         """Call the loss with copies, so that one that writes to them spoils no other law."""
@@ -54,11 +51,10 @@ class _Case:
 
 
 def _takes_weight(loss: Any) -> bool:
-    try:
-        parameters = inspect.signature(loss).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(one.name == "weight" or one.kind is one.VAR_KEYWORD for one in parameters)
+    with suppress(TypeError, ValueError):
+        given = inspect.signature(loss).parameters.values()
+        return any(one.name == "weight" or one.kind is one.VAR_KEYWORD for one in given)
+    return False
 
 
 def _suggested(generator: np.random.Generator, dtype: str) -> dict[str, tuple[Array, Array]]:
@@ -76,12 +72,15 @@ def _suggested(generator: np.random.Generator, dtype: str) -> dict[str, tuple[Ar
 
 
 def _drawn(found: Findings, loss: Any, draw: Draw | None, dtype: str, key: Key) -> Any:
-    """Return pred and target that the loss takes, or None, having said why."""
-    generator = key.fold("draw").generator()
-    table = {"draw": draw(generator, dtype)} if draw else _suggested(generator, dtype)
+    """Return several (pred, target) that the loss takes, or None, having said why."""
+
+    def table(i: int) -> dict[str, tuple[Array, Array]]:
+        generator = key.fold("draw", i).generator()
+        drawn = {"draw": draw(generator, dtype)} if draw else _suggested(generator, dtype)
+        return {name: (np.asarray(pred), np.asarray(target)) for name, (pred, target) in drawn.items()}
+
     refusals, doubtful = [], None
-    for name, (pred, target) in table.items():
-        pred, target = np.asarray(pred), np.asarray(target)
+    for name, (pred, target) in table(0).items():
         if pred.dtype != dtype or not pred.size:
             raise DTypeError(f"expected pred in {dtype}, not empty, got {shown(pred)}", path=("draw",))
         try:
@@ -91,7 +90,7 @@ def _drawn(found: Findings, loss: Any, draw: Draw | None, dtype: str, key: Key) 
             continue
         if problem is None:
             found.notes.append(f"drawn: {name}, pred {pred.shape}, target {target.shape}")
-            return pred, target
+            return [table(i)[name] for i in range(24 if pred.size <= MOST_ENTRIES else 1)]
         # Said only if nothing else does: -log(p) is nan for logits, and wants probabilities.
         doubtful = doubtful or f"{problem}; drawn: {name}"
     found.broken(doubtful or "takes nothing of what was drawn: " + " | ".join(refusals))
@@ -154,7 +153,8 @@ def _forward(case: _Case, weight: Array | None, point: list[Array]) -> list[Arra
     return [np.asarray(np.nan)]
 
 
-def _gradient(case: _Case, found: Findings, weight: Array | None = None) -> None:
+def _slopes(case: _Case, found: Findings, weight: Any = None, differences: int = 64) -> bool:
+    """Return whether dpred is right along all rays; along the first ones differences are asked too."""
     dpred = case.at(weight=weight)[1].astype(np.float64)
     point, forward = [case.pred.astype(np.float64)], functools.partial(_forward, case, weight)
     size, judged, bent = norm([dpred]), 0, 0
@@ -164,7 +164,7 @@ def _gradient(case: _Case, found: Findings, weight: Array | None = None) -> None
         want, oracle, bound = None, "complex step", case.rtol * scale
         with suppress(Exception):
             want = float(complex_step(forward, point, [v])[0])
-        if count < 64 or want is None:
+        if count < differences or want is None:
             near = difference(forward, point, [v])
             jv, off = float(near.jv[0]), near.error
             is_sharp = not near.kink and off <= 1e-8 * max(scale, abs(jv)) + 1e-12
@@ -189,9 +189,17 @@ def _gradient(case: _Case, found: Findings, weight: Array | None = None) -> None
         found.broken("takes complex numbers but loses their imaginary part", leaf="value")
     if not judged:
         found.broken("neither complex steps nor differences settle anywhere", leaf="dpred")
+    return bool(judged) and not bent and not any(misses.values())
 
 
-# --- laws of examples ---------------------------------------------------------------------------
+def _gradient(case: _Case, found: Findings) -> None:
+    if _slopes(case, found):
+        # One draw may hide a fault: where no label is, dpred may be 0.
+        others = (attrs.evolve(case, pred=pred, target=target) for pred, target in case.draws)
+        all(_slopes(other, found, differences=0) for other in others)  # Until one breaks it.
+
+
+# --- laws of examples and of their weights -----------------------------------------------------
 
 
 def _untouched(case: _Case, found: Findings) -> None:
@@ -254,7 +262,7 @@ def _batch_of_one(case: _Case, found: Findings) -> None:
     one = attrs.evolve(case, pred=case.pred[:1], target=case.target[:1], weight=None)
     if problem := _problem(one.at()):
         found.broken(problem)
-    _gradient(one, found)
+    _slopes(one, found)
 
 
 def _shapes(case: _Case, found: Findings) -> None:
@@ -265,11 +273,8 @@ def _shapes(case: _Case, found: Findings) -> None:
         found.refused(message, lambda other=other: case.at(target=other))  # type: ignore[misc]
 
 
-# --- laws of weights ----------------------------------------------------------------------------
-
-
 def _weight_gradient(case: _Case, found: Findings) -> None:
-    _gradient(case, found, case.weight)
+    _slopes(case, found, case.weight)
     _agree(case, found, "weights of one", case.at(weight=np.ones(len(case.pred))), case.at())
 
 
@@ -287,9 +292,6 @@ def _weight_zero(case: _Case, found: Findings) -> None:
         value, dpred = case.at(pred, weight=weight)
         _agree(case, found, name, (value, dpred[keep]), want)
         found.close(f"{name}: a gradient there", "dpred", dpred[at], np.zeros_like(dpred[at]), 0.0)
-
-
-_GROWS = {"mean": 1, "sum": 3}
 
 
 def _weight_scale(case: _Case, found: Findings) -> None:
@@ -359,11 +361,10 @@ def check_loss(
 
     Args:
         loss: `loss(pred, target, *, weight=None) -> (value, dpred)`.
-        draw: From a generator and a dtype to pred and target, away from kinks. Without it, what the
-            loss takes is found out: labels on logits of shape (5, 4), then targets in (0, 1) of their
-            shape, then labels on log-probabilities and on probabilities.
-        dtype: "float64" or "float32", of pred.
-        seed: Of all that is drawn.
+        draw: From a generator and a dtype to pred and target, away from kinks. Without it labels on
+            logits of shape (5, 4) are tried, then targets in (0, 1) of their shape, then labels on
+            log-probabilities and on probabilities.
+        dtype, seed: "float64" or "float32", of pred; the root of all that is drawn.
         directions: How many random directions the gradient is checked along, 1 or more.
         rtol: How far a derivative may be off, relative to ‖dpred‖ ‖v‖; 1e-12, or 1e-5 in float32.
 
@@ -379,13 +380,12 @@ def check_loss(
         why = f"rtol: expected {finest} or more, {dtype} is no finer, got {rtol}"
         raise OptionError(why, path=("check_loss",))
     integer("check_loss", "directions", directions)
-    key, found = Key.of(seed), Findings(f"loss {named(loss)}", seed)
-    drawn = None
+    key, found, drawn = Key.of(seed), Findings(f"loss {named(loss)}", seed), None
     with found.law("call"):
         drawn = _drawn(found, loss, draw, dtype, key)
     if drawn is None:
         return found.concluded()
-    pred, target = drawn
+    pred, target = drawn[0]
     laws, weight = _LAWS, None
     laws += _OF_EXAMPLES if np.shape(target)[:1] == pred.shape[:1] else ()
     if _takes_weight(loss) and len(laws) > len(_LAWS):
@@ -393,7 +393,7 @@ def check_loss(
         laws += _OF_WEIGHTS
     else:
         found.notes.append("takes no weight for each target: those laws do not apply")
-    case = _Case(loss, pred, target, weight, directions, rtol, key)
+    case = _Case(loss, pred, target, weight, directions, rtol, key, tuple(drawn[1:]))
     for law in laws:
         with found.law(law.__name__.removeprefix("_")):
             law(case, found)

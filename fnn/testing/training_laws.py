@@ -156,21 +156,22 @@ class _Run:
 
 
 def _straight(found: Findings, step: Any, now: TrainState, batches: tuple[Batch, ...]) -> _Run | None:
+    """Return the run as far as it goes: what stops it is reported, the other laws see the rest."""
     states, logs = [now], []
     for i, batch in enumerate(batches):
-        result = step(states[-1], batch)
-        if not isinstance(result, tuple) or len(result) != 2:
-            what = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
-            found.broken(f"expected (next, logs) of step {i}", got=what)
-            return None
-        after, log = result
-        if not isinstance(after, TrainState) or not isinstance(log, Mapping):
-            kinds = f"({type(after).__name__}, {type(log).__name__})"
-            found.broken(f"expected (TrainState, dict) of step {i}", got=kinds)
-            return None
-        states.append(after)
-        logs.append(log)
-    return _Run(step, now, batches, tuple(states), tuple(logs))
+        try:
+            result = step(states[-1], batch)
+        except Exception as error:
+            found.broken(f"step {i} raised {described(error)}")
+            break
+        kinds = [type(each) for each in result] if isinstance(result, tuple) else [type(result)]
+        if kinds[:1] != [TrainState] or len(kinds) != 2 or not issubclass(kinds[1], Mapping):
+            got = ", ".join(kind.__name__ for kind in kinds)
+            found.broken(f"expected (TrainState, dict) of step {i}, got ({got})")
+            break
+        states.append(result[0])
+        logs.append(result[1])
+    return _Run(step, now, batches[: len(logs)], tuple(states), tuple(logs)) if logs else None
 
 
 def _logs(run: _Run, found: Findings) -> None:
@@ -307,8 +308,7 @@ def check_train_step(step: Any, now: TrainState, batches: Iterable[Batch]) -> Re
     who = ("check_train_step",)
     if not isinstance(now, TrainState):
         raise OptionError(f"now: expected a TrainState, got {type(now).__name__}", path=who)
-    given = tuple(batches)
-    if not given:
+    if not (given := tuple(batches)):
         raise OptionError("batches: expected one batch or more, got none", path=who)
     found, run = Findings(f"step {named(step)}"), None
     with found.law("call"):

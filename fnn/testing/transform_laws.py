@@ -34,7 +34,7 @@ def _example(generator: np.random.Generator) -> dict[str, Any]:
         return np.asarray(generator.normal(size=shape))
 
     first = {"w": draw(3, 4), "b": draw(4)}
-    return {"dense_0": first, "dense_1": {"w": draw(4, 2), "b": draw(2)}, "scale": draw()}
+    return {"dense_0": first, "dense_1": {"w": draw(4, 5), "b": draw(5)}, "scale": draw()}
 
 
 def _like(params: Any, generator: np.random.Generator, dtype: str) -> Any:
@@ -337,8 +337,7 @@ def check_transform(
     given = _example(key.fold("params").generator()) if params is None else params
     start = tree.cast(tree.freeze(given), "float64")
     grads = [_like(start, key.fold("grad", i).generator(), "float64") for i in range(steps)]
-    found = Findings(f"transform {named(transform)}", seed)
-    trial: _Trial | None = None
+    found, trial = Findings(f"transform {named(transform)}", seed), None
     with found.law("call"):
         try:
             trial = attrs.evolve(_run(transform, start, grads), oracle=first_steps, key=key)
@@ -395,8 +394,7 @@ def check_schedule(schedule: Any, *, steps: int = 100) -> Report:
     with found.law("clock"):
         for kind in (np.int64, np.int32, np.uint64):
             others = [float(schedule(kind(i))) for i in range(steps)]
-            if others != values:
-                i = next(i for i in range(steps) if others[i] != values[i])
+            for i in [i for i in range(steps) if others[i] != values[i]][:1]:
                 message = f"another number at step {kind.__name__}({i})"
                 found.broken(message, got=others[i], want=values[i])
     return found.concluded()
