@@ -22,6 +22,7 @@ from fnn.testing.oracles import (
     complex_step,
     difference,
     doubled,
+    moved,
     taylor_order,
     weighed,
 )
@@ -89,6 +90,7 @@ class Problem:
     rtol: float
     notes: list[str]
     unsharp: int = 0
+    known: dict[str, Any] = attrs.field(factory=dict)
 
     def floating(self) -> list[int]:
         """Return which leaves have derivatives."""
@@ -101,6 +103,14 @@ class Problem:
         for i in self.floating() if leaf is None else [leaf]:
             v[i] = rng.normal(size=self.point[i].shape).astype(v[i].dtype)
         return v
+
+    def along_label(self, label: str, leaf: int | None) -> tuple[Arrays, Arrays, float] | None:
+        """Return v, J v and the slack of the direction under a label, worked out once."""
+        if label not in self.known:
+            v = self.direction(label, leaf)
+            at = self.along(v)
+            self.known[label] = None if at is None else (v, *at)
+        return self.known[label]
 
     def along(self, v: Arrays) -> tuple[Arrays, float] | None:
         """Return J v and how far J* may be off from it; None where no derivative can be told."""
@@ -127,8 +137,8 @@ def tolerated(problem: Problem) -> float:
     eps = float(np.finfo(problem.y[0].dtype).eps) if problem.y else 0.0
     largest = 0.0
     for i in problem.floating():
-        found = problem.along(problem.direction(f"floor {i}", i))
-        if found is not None and math.isfinite(size := norm(found[0])):
+        found = problem.along_label(f"leaf {i}", i)
+        if found is not None and math.isfinite(size := norm(found[1])):
             largest = max(largest, size)
     return 100 * eps * largest
 
@@ -144,16 +154,15 @@ def adjoint(problem: Problem, directions: int) -> Iterator[Violation]:
     if not problem.y or not problem.floating():
         return
     floor = tolerated(problem)
-    leaves = [(i, f"leaf {i}") for i in problem.floating()]
+    leaves: list[tuple[int | None, str]] = [(i, f"leaf {i}") for i in problem.floating()]
     found = False
     for leaf, label in [*leaves, *((None, f"joint {d}") for d in range(directions))]:
         if leaf is None and found:
             return  # The leaves have said it.
-        v = problem.direction(label, leaf)
-        at = problem.along(v)
+        at = problem.along_label(label, leaf)
         if at is None:
             continue
-        jv, slack = at
+        v, jv, slack = at
         rng = problem.rng(f"{label} dy")
         for dy in ([rng.normal(size=y.shape).astype(y.dtype) for y in problem.y], unit(jv, problem.y)):
             bound = norm(dy) * (slack + floor)
@@ -190,10 +199,14 @@ def located(
         here = float((gradient.reshape(-1)[part] * v[leaf].reshape(-1)[part]).sum(dtype="float64"))
         return (here, inner(dy, at[0])) if at is not None else (here, here)
 
+    # One evaluation a halving: the other half is what is left of the whole.
     while entries.size > 1:
         half = entries.size // 2
-        pairs = [(gap(part), part) for part in (entries[:half], entries[half:])]
-        entries = max(pairs, key=lambda pair: _gap(*pair[0]))[1]
+        here = gap(entries[:half])
+        there = (got - here[0], want - here[1])
+        first = _gap(*here) >= _gap(*there)
+        entries = entries[:half] if first else entries[half:]
+        got, want = here if first else there
     got, want = gap(entries)
     index = tuple(map(int, np.unravel_index(int(entries[0]), shape)))
     along = float(v[leaf][index])
@@ -248,17 +261,21 @@ def taylor(problem: Problem, directions: int) -> Iterator[Violation]:
     for leaf, label in [*leaves, *((None, f"joint {d}") for d in range(directions))]:
         v = problem.direction(label, leaf)
         rng = problem.rng(f"{label} dy")
-        dy = [rng.normal(size=y.shape).astype(y.dtype) for y in problem.y]
-        slope = inner(problem.pull(dy), v)
-        phi = weighed(dy, problem.forward, problem.point, v)
-        order = taylor_order(phi, slope, norm(dy) * norm(doubled(problem.y)))
-        if not order.slope >= 1.8:
-            message = (
-                f"|f(p + h v) - f(p) - h J v| falls as h^{order.slope:.2f} along {label!r}, not as h²; "
-                f"at h = {order.h:.0e} there is {order.rest:.1e} left"
-            )
-            name = problem.names[leaf] if leaf is not None else "all leaves"
-            yield Violation("adjoint", message, leaf=name, got=order.slope, want=2.0)
+        random = [rng.normal(size=y.shape).astype(y.dtype) for y in problem.y]
+        ends = problem.forward(moved(doubled(problem.point), doubled(v), 1e-4))
+        secant = unit([a - b for a, b in zip(ends, doubled(problem.y), strict=True)], problem.y)
+        for dy in (random, secant):
+            slope = inner(problem.pull(dy), v)
+            phi = weighed(dy, problem.forward, problem.point, v)
+            order = taylor_order(phi, slope, norm(dy) * norm(doubled(problem.y)))
+            if not order.slope >= 1.8:
+                message = (
+                    f"|f(p + h v) - f(p) - h J v| falls as h^{order.slope:.2f} along {label!r}, not as "
+                    f"h²; at h = {order.h:.0e} there is {order.rest:.1e} left"
+                )
+                name = problem.names[leaf] if leaf is not None else "all leaves"
+                yield Violation("adjoint", message, leaf=name, got=order.slope, want=2.0)
+                break
 
 
 def check_vjp(

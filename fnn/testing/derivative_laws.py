@@ -53,8 +53,8 @@ def _at_a_smooth_point(p: Probe, law: str, run: Any) -> Iterator[Violation]:
             return
         found = list(run(problem))
         if found and problem.method == "complex" and _size(p) > LARGE:
-            problem = _problem(here, doubtful=True)
-            found = list(run(problem))
+            doubted = _problem(here, doubtful=True)
+            found = found if doubted.method == "complex" else list(run(doubted))
         p.notes.extend(here.notes if here is not p else ())
         if found or not problem.unsharp:
             yield from found

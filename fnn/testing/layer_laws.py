@@ -69,17 +69,21 @@ def _broken(
 
 
 def _blamed(
-    law: str, layer: Layer, in_shape: Any, setting: Setting, train: bool, until: float
+    law: str,
+    layer: Layer,
+    in_shape: Any,
+    setting: Setting,
+    train: bool,
+    found: list[Violation],
+    until: float,
 ) -> list[tuple[Layer, Any, Violation]]:
-    """Return the broken law with the deepest children that break it alone, or with the layer itself."""
-    found, _ = _broken(law, layer, in_shape, setting, train)
-    if not found:
-        return []
+    """Return what breaks a law with the deepest children that break it alone, or the layer itself."""
     deeper = []
     for name, child, own_shape in children_of(layer, in_shape, setting.key):
         if time.monotonic() > until:
             break
-        for inner, shape, each in _blamed(law, child, own_shape, setting, train, until):
+        own, _ = _broken(law, child, own_shape, setting, train)
+        for inner, shape, each in _blamed(law, child, own_shape, setting, train, own, until):
             _, _, rest = each.path.partition("/")
             path = "/".join(filter(None, (layer.name, name, rest)))
             deeper.append((inner, shape, attrs.evolve(each, path=path)))
@@ -149,34 +153,47 @@ def _check(
     in_shape = _as_shape(in_shape)
     setting = Setting(key, name, batch, checked_rtol(rtol, np.dtype(name).char), directions)
     notes: list[str] = []
-    found: dict[Any, Violation] = {}
+    found: dict[tuple[str, bool], list[Violation]] = {}
+    said: set[Any] = set()
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for mode in modes:
             for law in laws:
-                broken, said = _broken(law, layer, in_shape, setting, mode)
-                notes += said
-                for each in broken:
-                    found.setdefault((each.law, each.mode, each.leaf, each.message), (law, mode))  # type: ignore[arg-type]
+                broken, more = _broken(law, layer, in_shape, setting, mode)
+                notes += more
+                # A call that fails breaks every law; it is told once.
+                new = [each for each in broken if _as_said(each) not in said]
+                said.update(map(_as_said, new))
+                if new:
+                    found[law, mode] = new
         violations = list(_explained(layer, in_shape, setting, found, shrink))
     return concluded(repr(layer), laws, violations, notes)
 
 
+def _as_said(each: Violation) -> tuple[str, ...]:
+    return (each.law, each.path, each.mode, each.leaf, each.message)
+
+
 def _explained(
-    layer: Layer, in_shape: Any, setting: Setting, found: Any, shrink: bool
+    layer: Layer,
+    in_shape: Any,
+    setting: Setting,
+    found: dict[tuple[str, bool], list[Violation]],
+    shrink: bool,
 ) -> Iterable[Violation]:
     """Return the violations with their deepest place and smallest shape, each once."""
     seen: dict[Any, Violation] = {}
-    start = time.monotonic()
-    for law, train in dict.fromkeys(found.values()):
-        for inner, shape, each in _blamed(law, layer, in_shape, setting, train, start + BLAME_SECONDS):
-            same = (each.law, each.path, each.mode, each.leaf, each.message)
+
+    until = time.monotonic() + BLAME_SECONDS
+    for (law, train), broken in found.items():
+        for inner, shape, each in _blamed(law, layer, in_shape, setting, train, broken, until):
+            same = _as_said(each)
             if same in seen:
                 continue
             seen[same] = each
             if shrink:
-                until = time.monotonic() + SHRINK_SECONDS / max(1, len(found))
-                seen[same] = _shrunk(law, inner, shape, setting, train, each, until)
+                soon = time.monotonic() + SHRINK_SECONDS / len(found)
+                seen[same] = _shrunk(law, inner, shape, setting, train, each, soon)
             else:
                 seen[same] = attrs.evolve(each, shape=(setting.batch, *shape))
     return seen.values()
