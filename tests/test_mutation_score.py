@@ -227,6 +227,7 @@ def test_no_wrong_version_of_a_transform_passes(transform):
 # --- what the laws do not tell yet ----------------------------------------------------------
 
 Drop, Dense = fnn.Dropout, fnn.Dense
+TWO_SIZES = fnn.residual(fnn.Conv(2, 3, padding="same"), shortcut=fnn.Conv(2, 1))
 SUBTLE = [
     (Dense(2), (3,), "params float64 leak"),
     (fnn.serial(Dense(3), Dense(3)), (3,), "init's key reused"),
@@ -347,7 +348,7 @@ def test_mutants_say_what_they_are_made_of(arguments, message):
 PARTS = ("equivalent", "killed", "survivors")
 
 
-def test_the_scores_are_printed(capsys):
+def printed(capsys):
     scores = SCORES.values()
     lines = [f"{kind} {score}" for (kind, *_), score in SCORES.items()]
     counts = {name: sum(len(getattr(each, name)) for each in scores) for name in PARTS}
@@ -355,3 +356,13 @@ def test_the_scores_are_printed(capsys):
     with capsys.disabled():
         sys.stdout.write("\n".join(["", *lines, ""]))
     assert sum(counts.values()) == sum(each.mutants for each in scores)
+
+
+def test_the_scores_are_printed(capsys):
+    printed(capsys)
+
+
+@pytest.mark.slow
+def test_the_scores_of_all_cases_are_printed(capsys, request):
+    if "slow" in request.config.option.markexpr:
+        printed(capsys)
