@@ -14,7 +14,8 @@ import fnn
 from fnn import Key, OneHot, TrainState, tree
 from fnn.errors import DataError, OptionError
 from fnn.testing.report import LawError
-from fnn.testing.training_laws import check_codec, check_train_step
+from fnn.testing.small_laws import check_codec
+from fnn.testing.training_laws import check_train_step
 
 NET = fnn.serial(fnn.Dense(4), fnn.BatchNorm(), fnn.Tanh(), fnn.Dropout(0.4), fnn.Dense(2))
 OPTIMIZER = fnn.chain(fnn.clip_by_global_norm(1.0), fnn.adam(falling))

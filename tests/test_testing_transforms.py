@@ -14,7 +14,8 @@ import fnn
 from fnn import Transform, Tree, tree
 from fnn.errors import FnnError, OptionError
 from fnn.testing.report import LawError
-from fnn.testing.transform_laws import check_schedule, check_transform
+from fnn.testing.small_laws import check_schedule
+from fnn.testing.transform_laws import check_transform
 
 
 def broken(check, subject, *args, **options):

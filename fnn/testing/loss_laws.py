@@ -19,9 +19,9 @@ import numpy as np
 from fnn.errors import DTypeError, OptionError
 from fnn.keys import Key
 from fnn.options import integer, real
+from fnn.testing.findings import Findings, named
 from fnn.testing.oracles import complex_step, difference
 from fnn.testing.report import Report
-from fnn.testing.training_laws import Findings, named
 from fnn.testing.values import described, norm, shown
 from fnn.tree import Array
 

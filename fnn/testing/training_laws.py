@@ -1,4 +1,4 @@
-"""Laws of train steps and of codecs; and `Findings`, by which checks gather what is wrong.
+"""Laws of train steps.
 
 A step is held to its promises bit for bit: a resumed run is the straight run, `scan` is the fold,
 `jit` changes nothing, randomness comes from the key and the step alone.
@@ -6,11 +6,8 @@ A step is held to its promises bit for bit: a resumed run is the straight run, `
 
 from __future__ import annotations
 
-import hashlib
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -20,99 +17,12 @@ from fnn import tree
 from fnn.errors import OptionError
 from fnn.keys import Key
 from fnn.plans import Jitted, jit
-from fnn.testing.report import Report, Violation, concluded
-from fnn.testing.values import bits_differ, described, loose, named_leaves, worst
+from fnn.testing.findings import Findings, bits, named
+from fnn.testing.report import Report
+from fnn.testing.values import described, loose
 from fnn.training import Batch, TrainState, scan
-from fnn.tree import Array
 
 # --- what all checks of users' functions share ------------------------------------------------
-
-
-def bits(*values: Any) -> str:
-    """Return a hash of arrays, numbers, trees and tuples of them: their dtypes, shapes and bytes."""
-    total = hashlib.sha256()
-    for value in values:
-        if isinstance(value, tuple | list):
-            total.update(f"({len(value)}:{bits(*value)})".encode())
-        elif isinstance(value, Mapping):
-            total.update(repr([(name, bits(value[name])) for name in sorted(value, key=str)]).encode())
-        elif isinstance(value, np.ndarray | np.generic):
-            array = np.asarray(value)
-            text = array.tolist() if array.dtype.kind in "OUS" else array.tobytes()
-            total.update(f"{array.dtype.str}{array.shape}{text!r}".encode())
-        else:
-            total.update(repr(value).encode())
-    return total.hexdigest()
-
-
-def named(fn: Any) -> str:
-    """Return what a function is called in reports."""
-    return getattr(fn, "__name__", None) or f"{fn!r:.200}"
-
-
-class Findings:
-    """What a check gathers while it runs; nothing that users wrote raises or warns through it."""
-
-    def __init__(self, subject: str, seed: int | None = None) -> None:
-        """Start without findings; `seed` is that of all draws."""
-        self.subject, self.seed = subject, seed
-        self.laws: list[str] = []
-        self.violations: list[Violation] = []
-        self.notes: list[str] = []
-
-    @contextmanager
-    def law(self, name: str) -> Iterator[None]:
-        """Check a law: what is raised inside is a violation of it, what warns is a note."""
-        self.laws.append(name)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                yield
-            except Exception as error:
-                self.broken(f"raised {described(error)}")
-        self.notes += [f"{name}: warned of {one.category.__name__}: {one.message}" for one in caught]
-
-    def broken(self, message: str, **place: Any) -> None:
-        """Add a violation of the present law."""
-        self.violations.append(Violation(self.laws[-1], message, seed=self.seed, **place))
-
-    def close(self, message: str, leaf: str, got: Any, want: Any, tolerance: float) -> bool:
-        """Return whether no entry is further off than `tolerance`; name the worst if one is."""
-        got, want = np.asarray(got), np.asarray(want)
-        if got.shape != want.shape:
-            self.broken(f"{message}: another shape", leaf=leaf, got=got.shape, want=want.shape)
-            return False
-        with np.errstate(all="ignore"):
-            if (np.abs(got - want) <= tolerance).all():
-                return True
-        self.broken(message, **worst(leaf, got, want, message).parts())
-        return False
-
-    def same(self, message: str, leaf: str, got: Any, want: Any) -> bool:
-        """Return whether two trees or arrays are equal bit for bit; name the first leaf that is not."""
-        place = bits_differ(named_leaves(got, leaf), named_leaves(want, leaf))
-        if place is not None:
-            self.broken(f"{message}: {place.message}", **place.parts())
-        return place is None
-
-    def refused(self, message: str, call: Callable[[], Any]) -> None:
-        """Require a ValueError, which all errors in arguments are."""
-        try:
-            result = call()
-        except ValueError:
-            return
-        except Exception as error:
-            self.broken(f"{message}: expected a ValueError", got=described(error))
-            return
-        shown = result[0] if isinstance(result, tuple) and result else result
-        self.broken(f"{message}: expected a ValueError", got=f"{shown!r:.80}")
-
-    def concluded(self) -> Report:
-        """Return the report, or raise its LawError."""
-        return concluded(self.subject, self.laws, self.violations, self.notes)
-
-
-# --- train steps ---------------------------------------------------------------------------------
 
 
 def _parts(now: TrainState) -> dict[str, Any]:
@@ -321,80 +231,3 @@ def check_train_step(step: Any, now: TrainState, batches: Iterable[Batch]) -> Re
 
 
 # --- codecs ----------------------------------------------------------------------------------------
-
-
-def _unknown(labels: Array) -> Any:
-    """Return labels of the kind of these, the last of them none that they hold, or None."""
-    if labels.dtype.kind not in "iufU":
-        return None
-    most = max(labels.tolist())
-    return np.append(labels[:-1], f"{most}?" if isinstance(most, str) else most + 1)
-
-
-def check_codec(codec: Any, labels: Any) -> Report:
-    """Prove a codec of labels right, or raise with every law that it breaks.
-
-    Laws, by name: `call`, `round_trip` (decode gives back what encode took), `rows` (a float32 row per
-    label, entries of 0 or more that sum to 1, equal for equal labels alone), `untouched`, `pure`,
-    `fit` (whatever the order and number of labels), `immutable` (classes are read-only) and
-    `unknown` (a label that was not fitted, and rows of another width, raise a ValueError).
-
-    Args:
-        codec: A class with `fit(labels)`, or what that returns, with `encode`, `decode`, `classes`.
-        labels: An array of two or more distinct labels that the codec knows, all of them.
-
-    Raises:
-        LawError: If a law is broken; lists all findings.
-    """
-    found, given = Findings(f"codec {named(codec)}"), np.array(labels)
-    fit: Any = getattr(codec, "fit", None) if isinstance(codec, type) else None
-    fitted, rows = None, None
-    with found.law("call"):
-        fitted = fit(given.copy()) if fit else codec
-        rows = np.array(fitted.encode(given.copy()))
-    if fitted is None or rows is None:
-        return found.concluded()
-    with found.law("round_trip"):
-        back = np.asarray(fitted.decode(rows.copy()))
-        if (
-            back.shape != given.shape
-            or not (back == given).all()
-            or back.dtype.kind != given.dtype.kind
-        ):
-            found.broken("decode does not give back what encode took", got=back, want=given)
-    with found.law("rows"):
-        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(given):
-            found.broken("expected float32, one row per label", got=f"{rows.dtype}{list(rows.shape)}")
-        elif not (rows >= 0).all() or not (rows.sum(axis=1) == 1).all():
-            found.broken(
-                "expected entries of 0 or more that sum to 1", leaf="rows", got=rows.sum(axis=1)
-            )
-        same = (rows[:, None] == rows[None]).all(axis=-1)
-        if not (same == (given[:, None] == given[None])).all():
-            found.broken("rows are equal where labels are not, or the other way round", leaf="rows")
-    with found.law("untouched"):
-        loose, wide = given.copy(), rows.copy()
-        fitted.encode(loose)
-        fitted.decode(wide)
-        found.same("decode wrote to them", "rows", wide, rows)
-        if not (loose == given).all():
-            found.broken("encode wrote to them", leaf="labels")
-    with found.law("pure"):
-        order = np.arange(len(given))[::-1]
-        found.same("labels in another order", "rows", fitted.encode(given[order]), rows[order])
-        found.same("called again", "rows", fitted.encode(given.copy()), rows)
-        if np.shares_memory(fitted.encode(given), fitted.encode(given)):
-            found.broken("two results share their memory", leaf="rows")
-    with found.law("fit"):
-        for other in (given[::-1], np.tile(given, 2)) if fit else ():
-            found.same("fitted backwards or twice", "rows", fit(other.copy()).encode(given), rows)
-    with found.law("immutable"):
-        if fitted.classes.flags.writeable:
-            found.broken("can be written to", leaf="classes")
-    with found.law("unknown"):
-        if (strange := _unknown(given)) is not None:
-            found.refused(f"the unknown label {strange[-1]!r}", lambda: fitted.encode(strange))
-        for width in (rows.shape[1] - 1, rows.shape[1] + 1):
-            message = f"rows {width} wide for {rows.shape[1]} classes"
-            found.refused(message, lambda width=width: fitted.decode(np.ones((1, width))))  # type: ignore[misc]
-    return found.concluded()

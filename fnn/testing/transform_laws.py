@@ -1,4 +1,4 @@
-"""Laws of transforms of gradients and of schedules.
+"""Laws of transforms of gradients.
 
 A transform is held to its contract bit for bit; only a closed form given for its first steps, and the
 agreement of float32 with float64, are compared to rounding.
@@ -18,8 +18,8 @@ from fnn import tree
 from fnn.errors import TreeError
 from fnn.keys import Key
 from fnn.options import integer
+from fnn.testing.findings import Findings, bits, named
 from fnn.testing.report import Report
-from fnn.testing.training_laws import Findings, bits, named
 from fnn.testing.values import loose, shown
 from fnn.tree import Array, Tree, TreeLike
 
@@ -352,49 +352,3 @@ def check_transform(
 
 
 # --- schedules ------------------------------------------------------------------------------------
-
-
-def check_schedule(schedule: Any, *, steps: int = 100) -> Report:
-    """Prove a schedule right, or raise with every law that it breaks.
-
-    Laws, by name: `call`, `number` (one finite number that float() takes), `sign` (0 or more), `pure`
-    (in any order of calls), `clock` (steps of any integer type give the same number).
-
-    Args:
-        schedule: `step -> float`.
-        steps: Steps 0, 1, ..., steps - 1 are asked for.
-
-    Raises:
-        LawError: If a law is broken; lists all findings.
-        OptionError: If `steps` is not 1 or more.
-    """
-    steps = integer("check_schedule", "steps", steps)
-    found, raw = Findings(f"schedule {named(schedule)}"), None
-    with found.law("call"):
-        raw = [schedule(i) for i in range(steps)]
-    if raw is None:
-        return found.concluded()
-    values: list[float] = []
-    with found.law("number"):
-        for i, one in enumerate(raw):
-            if isinstance(one, bool | str | complex) or np.ndim(one) or not math.isfinite(float(one)):
-                found.broken(f"expected a finite number at step {i}", got=one)
-                return found.concluded()
-            values.append(float(one))
-    if len(values) < steps:
-        return found.concluded()
-    with found.law("sign"):
-        if min(values) < 0:
-            found.broken(f"negative at step {values.index(min(values))}", got=min(values))
-    with found.law("pure"):
-        for i in [*reversed(range(steps)), *range(steps)]:
-            if (again := float(schedule(i))) != values[i]:
-                found.broken(f"another number when asked again at step {i}", got=again, want=values[i])
-                break
-    with found.law("clock"):
-        for kind in (np.int64, np.int32, np.uint64):
-            others = [float(schedule(kind(i))) for i in range(steps)]
-            for i in [i for i in range(steps) if others[i] != values[i]][:1]:
-                message = f"another number at step {kind.__name__}({i})"
-                found.broken(message, got=others[i], want=values[i])
-    return found.concluded()
