@@ -157,6 +157,8 @@ def state(p: Probe) -> Iterator[Violation]:
     if gap is not None:
         message = f"vjp moves the state otherwise than apply: {gap.message}"
         yield Violation("state", message, **gap.parts())
+    for each in _children(p):
+        yield from state(each)
     if p.layer.children:
         yield from _children_move(p, dict(named_leaves(after, "state")), dict(before))
         return

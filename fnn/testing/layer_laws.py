@@ -166,6 +166,8 @@ def _check(
                 said.update(map(_as_said, new))
                 if new:
                     found[law, mode] = new
+                if new and law == "contract":
+                    break  # Nothing else can be told.
         violations = list(_explained(layer, in_shape, setting, found, shrink))
     return concluded(repr(layer), laws, violations, notes)
 

@@ -35,7 +35,7 @@ def shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, Mapping):
-        return f"{type(value).__name__} of {sorted(map(str, value))}"
+        return f"dict of {sorted(map(str, value))}"
     if isinstance(value, tuple | list):
         return f"{type(value).__name__} of {len(value)}"
     return "None" if value is None else type(value).__name__
