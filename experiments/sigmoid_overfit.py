@@ -5,7 +5,8 @@ one, full-batch gradient descent.
 
     python experiments/sigmoid_overfit.py
 
-RESULT_LINE
+Result: loss 0.0008 and 100 % after 1,000 steps (below 0.01 from step 60 on), 0.05 minutes on two
+cores.
 """
 
 from __future__ import annotations
