@@ -195,6 +195,38 @@ class Probe:
 
         return y, state, pull
 
+    def wobble(self, dy: Any) -> dict[str, Any]:
+        """Return how far y and the gradient move, entry by entry, if the point is rounded otherwise.
+
+        What is ill-conditioned, such as 1 - y² where tanh saturates, keeps no more digits than this
+        leaves, and laws that compare two right results have to allow for it.
+        """
+        moved: dict[str, Any] = {}
+        base = self._run(self.params, self.x, dy)
+        for k in range(3):
+            rng = self.rng(f"wobble {k}")
+            params, x = (
+                rebuilt(value, [self._shaken(leaf, rng) for leaf in arrays_of(value)])
+                for value in (self.params, self.x)
+            )
+            for (name, a), (_, b) in zip(self._run(params, x, dy), base, strict=True):
+                moved[name] = np.maximum(np.abs(a - b), moved.get(name, 0.0))
+        return moved
+
+    def _shaken(self, leaf: Any, rng: np.random.Generator) -> Any:
+        if leaf.dtype.kind != "f":
+            return leaf.copy()
+        return (leaf * (1 + self.eps * rng.choice([-1.0, 1.0], size=leaf.shape))).astype(leaf.dtype)
+
+    def _run(self, params: Any, x: Any, dy: Any) -> list[tuple[str, Any]]:
+        y, _, pull = self.vjp(params=params, x=x)
+        dparams, dx = pull(dy)
+        return [
+            (name, leaf.copy())
+            for value, what in ((y, "y"), (dparams, "dparams"), (dx, "dx"))
+            for name, leaf in named_leaves(value, what)
+        ]
+
     # --- for the derivative laws ---
 
     def problem(self, method: str) -> Problem:
@@ -211,7 +243,14 @@ class Probe:
 
         leaves = [*arrays_of(self.params), *arrays_of(self.x)]
         rtol, notes = self.setting.rtol, self.notes
-        return Problem(names, leaves, arrays_of(y), forward, back, self.rng, method, rtol, notes)
+
+        def wobble(dy: Arrays) -> Arrays:
+            moved = self.wobble(rebuilt(y, [leaf.copy() for leaf in dy]))
+            return [moved[name] for name in names]
+
+        return Problem(
+            names, leaves, arrays_of(y), forward, back, self.rng, method, rtol, notes, wobble
+        )
 
     def y_at(self, arrays: Arrays) -> Any:
         """Return y at other values of params and x, the state brought to their precision."""
