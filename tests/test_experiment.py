@@ -1,5 +1,4 @@
 """A config is a command line, and a run is a folder that says what happened."""
-# ruff: noqa: RUF009 - `option` makes a field, as attrs.field does
 
 import json
 import math
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 
 from fnn import progress
-from fnn.errors import DataError, OptionError
 from fnn.config import plain
+from fnn.errors import DataError, OptionError
 from fnn.experiment import Run, config_from, execute, main, option, read_run
 
 

@@ -78,7 +78,9 @@ class Report:
         if not self.violations:
             return f"{self.subject}: {len(self.laws)} laws hold ({', '.join(self.laws)})"
         count = len(self.violations)
-        lines = [f"{self.subject} breaks {len(self.broken)} of {len(self.laws)} laws ({count} findings):"]
+        lines = [
+            f"{self.subject} breaks {len(self.broken)} of {len(self.laws)} laws ({count} findings):"
+        ]
         lines += [f"  {violation}" for violation in self.violations]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
