@@ -14,6 +14,7 @@ from fnn.keys import Key
 from fnn.layer import Layer, Traits, elementwise
 from fnn.testing.probe import Probe, children_of, keys_given
 from fnn.testing.report import Violation
+from fnn.testing.spies import SpyKey
 from fnn.testing.values import (
     BrokenError,
     arrays_of,
@@ -278,14 +279,13 @@ def _must_vary(p: Probe) -> bool:
 def insertion_stable(p: Probe) -> Iterator[Violation]:
     """Init is a function of key and in_shape; a layer of another kind put in changes nothing else."""
     wanted = [*named_leaves(p.first_params, "params"), *named_leaves(p.first_state, "state")]
-    _, other, _ = p.init(Key.of(424242))
     _, params, state = p.init(p.setting.key)
     gap = bits_differ([*named_leaves(params, "params"), *named_leaves(state, "state")], wanted)
     if gap is not None:
         message = "init with equal key and in_shape gives other bits"
         yield Violation("insertion_stable", message, **gap.parts())
         return
-    yield from _drawn_apart(named_leaves(params, "params"), named_leaves(other, "params"))
+    yield from _drawn_apart(p)
     before = {mode: p.apply(train=mode)[0] for mode in (False, True)} if p.layer.children else {}
     for place, longer in _with_one_more(p.layer):
         try:
@@ -311,22 +311,14 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
             yield from insertion_stable(Probe(child, in_shape, p.setting, p.train))
 
 
-def _drawn_apart(drawn: Named, other: Named) -> Iterator[Violation]:
-    """Refuse two leaves that hold the same random numbers, up to a factor: their keys are one."""
-    random = [
-        (name, leaf.ravel())
-        for (name, leaf), (_, elsewhere) in zip(drawn, other, strict=True)
-        if leaf.dtype.kind == "f" and leaf.size >= 4 and leaf.tobytes() != elsewhere.tobytes()
-    ]
-    for i, (name, a) in enumerate(random):
-        for later, b in random[i + 1 :]:
-            n = min(a.size, b.size)
-            if not a[0]:
-                continue
-            if np.abs(a[:n] * (b[0] / a[0]) - b[:n]).max() <= 1e-4 * np.abs(b[:n]).max():
-                message = f"draws the same numbers as {name}: one key serves both"
-                yield Violation("insertion_stable", message, leaf=later)
-                return
+def _drawn_apart(p: Probe) -> Iterator[Violation]:
+    """Refuse an init that makes two generators of one key: what they draw is the same numbers."""
+    key = SpyKey(p.setting.key.bits)
+    p.init(key)
+    if len(set(key.drawn)) < len(key.drawn):
+        times = max(map(key.drawn.count, key.drawn))
+        message = f"init makes {times} generators of one key: fold a name for each draw"
+        yield Violation("insertion_stable", message, leaf="params")
 
 
 def _same_masks(p: Probe, longer: Layer, place: int, before: dict[bool, Any]) -> Iterator[Violation]:

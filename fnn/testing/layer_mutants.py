@@ -15,7 +15,6 @@ from fnn.layer import Layer, Shape
 from fnn.recipe import Recipe, bare
 from fnn.testing.gradient_mutants import gradient_faults
 from fnn.testing.mode_mutants import (
-    SpyKey,
     init_key_faults,
     key_faults,
     keys_by_position,
@@ -23,6 +22,7 @@ from fnn.testing.mode_mutants import (
 )
 from fnn.testing.mutant_parts import Fault, Mutant, each
 from fnn.testing.output_mutants import init_faults, output_faults, state_faults, trait_faults
+from fnn.testing.spies import SpyKey
 
 # --- one layer ------------------------------------------------------------------------------
 

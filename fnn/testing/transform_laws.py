@@ -215,9 +215,13 @@ def _true_numbers(transform: Any, step: int, found: Findings) -> None:
         if isinstance(want, int | float | np.number) and float(want) != got:
             message = f"{transform!r:.80} declares another number at step {step}"
             found.broken(message, leaf=name, got=got, want=float(want))
-    for child in recipe.args:
-        if hasattr(child, "numbers"):
-            _true_numbers(child, step, found)
+    children = [child for child in recipe.args if hasattr(child, "numbers")]
+    want = sorted(number for child in children for number in child.numbers(step).values())
+    if children and sorted(now.values()) != want:
+        message = f"{transform!r:.80} declares other numbers than its members at step {step}"
+        found.broken(message, leaf="numbers", got=sorted(now.values()), want=want)
+    for child in children:
+        _true_numbers(child, step, found)
 
 
 def _is_elementwise(t: _Trial, found: Findings) -> None:
