@@ -5,68 +5,49 @@ contract. Every public name is here and in the room that it comes from; a room i
 its names is first used, so that a script pays for what it needs.
 """
 
-from importlib import import_module as _import_module
+from fnn.rooms import open_on_use
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "combinators": "named residual serial",
-    "datasets": (
-        "Batches Dataset OneHot batches digits find_mnist handwriting image_folder mnist "
-        "parity read_idx read_image write_idx"
-    ),
-    "derivatives": "hvp jacobian jvp per_example_grads",
-    "errors": "DataError DivergedError DTypeError FnnError OptionError ShapeError TreeError",
-    "initializers": (
-        "INITIALIZERS constant glorot_normal glorot_uniform he_normal he_uniform lecun_normal "
-        "lecun_uniform normal ones uniform zeros"
-    ),
-    "keys": "Key",
-    "layer": "Layer Traits elementwise make_layer",
-    "layers": (
-        "ACTIVATIONS AvgPool BatchNorm Conv Dense Dropout Flatten GlobalAvgPool Identity "
-        "LeakyRelu LogSoftmax MaxPool Relu Reshape Sigmoid Softmax Tanh"
-    ),
-    "loop": "Fit History early_stopping fit",
-    "losses": (
-        "LOSSES absolute_error cross_entropy half_squared_error make_loss nll "
-        "sigmoid_cross_entropy softmax_cross_entropy softmax_cross_entropy_dense "
-        "squared_error summed"
-    ),
-    "metrics": (
-        "METRICS ClassReport accuracy binary_accuracy categorical_accuracy "
-        "classification_report confusion_matrix top_k"
-    ),
-    "optimizers": (
-        "OPTIMIZERS Transform adagrad adam adamw add_decayed_weights apply_updates chain "
-        "clip_by_global_norm freeze global_norm momentum rmsprop scale_by_adam "
-        "scale_by_learning_rate scale_by_rms sgd trace"
-    ),
-    "plans": "jit",
-    "registry": "Registry",
-    "training": "TrainState evaluate init_train_state predict scan train_step value_and_grad",
-    "tree": "Tree",
-}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
-
-__all__ = sorted([*_HOME, "__version__", "tree"])
-
-
-def __getattr__(name: str) -> object:
-    """Load the room of a public name, or the room of that name."""
-    if name in _HOME:
-        value = getattr(_import_module(f"fnn.{_HOME[name]}"), name)
-        globals()[name] = value  # Asked for once.
-        return value
-    try:
-        if name.startswith("_"):
-            raise ModuleNotFoundError(name=f"fnn.{name}")
-        return _import_module(f"fnn.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"fnn.{name}":
-            raise
-        raise AttributeError(f"module 'fnn' has no attribute {name!r}") from None
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = open_on_use(
+    __name__,
+    {
+        "combinators": "named residual serial",
+        "datasets": (
+            "Batches Dataset OneHot batches digits find_mnist handwriting image_folder mnist "
+            "parity read_idx read_image write_idx"
+        ),
+        "derivatives": "hvp jacobian jvp per_example_grads",
+        "errors": "DataError DivergedError DTypeError FnnError OptionError ShapeError TreeError",
+        "initializers": (
+            "INITIALIZERS constant glorot_normal glorot_uniform he_normal he_uniform lecun_normal "
+            "lecun_uniform normal ones uniform zeros"
+        ),
+        "keys": "Key",
+        "layer": "Layer Traits elementwise make_layer",
+        "layers": (
+            "ACTIVATIONS AvgPool BatchNorm Conv Dense Dropout Flatten GlobalAvgPool Identity "
+            "LeakyRelu LogSoftmax MaxPool Relu Reshape Sigmoid Softmax Tanh"
+        ),
+        "loop": "Fit History early_stopping fit",
+        "losses": (
+            "LOSSES absolute_error cross_entropy half_squared_error make_loss nll "
+            "sigmoid_cross_entropy softmax_cross_entropy softmax_cross_entropy_dense "
+            "squared_error summed"
+        ),
+        "metrics": (
+            "METRICS ClassReport accuracy binary_accuracy categorical_accuracy "
+            "classification_report confusion_matrix top_k"
+        ),
+        "optimizers": (
+            "OPTIMIZERS Transform adagrad adam adamw add_decayed_weights apply_updates chain "
+            "clip_by_global_norm freeze global_norm momentum rmsprop scale_by_adam "
+            "scale_by_learning_rate scale_by_rms sgd trace"
+        ),
+        "plans": "jit",
+        "registry": "Registry",
+        "training": "TrainState evaluate init_train_state predict scan train_step value_and_grad",
+        "tree": "Tree",
+    },
+    extra=("__version__", "tree"),
+)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import fnn
+import fnn.testing
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fnn"
@@ -24,6 +25,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # --- ranks
 
 RANKS = [
+    {"rooms"},
     {"errors", "recipe"},
     {"tree", "keys", "options", "registry", "files"},
     {"kernels"},
@@ -211,19 +213,18 @@ def test_no_tracked_file_names_a_package_registry():
 # --- names
 
 
-def test_the_list_of_public_names_is_sorted_complete_and_the_one_that_type_checkers_see():
-    assert fnn.__all__ == sorted(fnn.__all__)
-    assert len(set(fnn.__all__)) == len(fnn.__all__)
-    stub = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
-    homes = {
-        alias.name: node.module.removeprefix("fnn.")
-        for node in stub.body
-        if isinstance(node, ast.ImportFrom) and node.module != "fnn"
-        for alias in node.names
-    }
-    assert homes == fnn._HOME
+@pytest.mark.parametrize("package", [fnn, fnn.testing], ids=lambda package: package.__name__)
+def test_the_public_names_are_sorted_complete_and_those_that_type_checkers_see(package):
+    assert package.__all__ == sorted(package.__all__)
+    assert len(set(package.__all__)) == len(package.__all__)
+    stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text("utf-8"))
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom) and node.module != "fnn":
+            room = importlib.import_module(node.module)
+            for alias in node.names:
+                assert getattr(package, alias.name) is getattr(room, alias.name)
     listed = next(node.value for node in stub.body if isinstance(node, ast.Assign))
-    assert sorted(ast.literal_eval(listed)) == fnn.__all__
+    assert sorted(ast.literal_eval(listed)) == package.__all__
 
 
 def test_names_that_are_not_there_are_said_to_be_missing():

@@ -21,7 +21,7 @@ from fnn.losses import make_loss, summed
 from fnn.optimizers import Transform, sgd
 from fnn.testing import LawError, Report, Violation, check_layer, layer_laws
 from fnn.testing.loss_laws import check_loss
-from fnn.testing.mutants import differs, mutants, mutation_score
+from fnn.testing.mutation import differs, mutants, mutation_score
 from fnn.testing.transform_laws import check_transform
 
 SCORES = {}

@@ -164,7 +164,6 @@ def test_a_suite_that_uses_nothing_of_it_does_not_load_hypothesis(pytester):
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-@pytest.mark.xfail(reason="fnn.testing itself loads the laws, and with them NumPy, when imported")
 def test_a_suite_that_uses_nothing_of_it_does_not_load_numpy(pytester):
     pytester.makepyfile(WATCH.replace("{HEAVY}", repr({"numpy", "attr", "fnn.layer"})))
     pytester.runpytest_subprocess().assert_outcomes(passed=1)

@@ -12,61 +12,23 @@ wrong versions. Strategies for Hypothesis are in `fnn.testing.strategies`, which
 `test` (`pip install fnn[test]`); nothing else here does.
 """
 
-from fnn.testing.adjoint import check_vjp
-from fnn.testing.layer_laws import (
-    ALL,
-    check_adjoint,
-    check_apply_is_vjp,
-    check_batch_independent,
-    check_complex_safe,
-    check_dtype,
-    check_entries,
-    check_finite,
-    check_insertion_stable,
-    check_kinks,
-    check_layer,
-    check_pullback_linear,
-    check_pure,
-    check_shapes,
-    check_state,
-    check_stochastic,
-)
-from fnn.testing.loss_laws import check_loss
-from fnn.testing.mutants import Mutant, MutationScore, differs, mutants, mutation_score
-from fnn.testing.report import LawError, Report, Violation
-from fnn.testing.small_laws import check_codec, check_schedule
-from fnn.testing.training_laws import check_train_step
-from fnn.testing.transform_laws import check_transform
+from fnn.rooms import open_on_use
 
-__all__ = [
-    "ALL",
-    "LawError",
-    "Mutant",
-    "MutationScore",
-    "Report",
-    "Violation",
-    "check_adjoint",
-    "check_apply_is_vjp",
-    "check_batch_independent",
-    "check_codec",
-    "check_complex_safe",
-    "check_dtype",
-    "check_entries",
-    "check_finite",
-    "check_insertion_stable",
-    "check_kinks",
-    "check_layer",
-    "check_loss",
-    "check_pullback_linear",
-    "check_pure",
-    "check_schedule",
-    "check_shapes",
-    "check_state",
-    "check_stochastic",
-    "check_train_step",
-    "check_transform",
-    "check_vjp",
-    "differs",
-    "mutants",
-    "mutation_score",
-]
+__getattr__, __dir__, __all__ = open_on_use(
+    __name__,
+    {
+        "adjoint": "check_vjp",
+        "layer_laws": (
+            "ALL check_adjoint check_apply_is_vjp check_batch_independent check_complex_safe "
+            "check_dtype check_entries check_finite check_insertion_stable check_kinks "
+            "check_layer check_pullback_linear check_pure check_shapes check_state "
+            "check_stochastic"
+        ),
+        "loss_laws": "check_loss",
+        "mutation": "Mutant MutationScore differs mutants mutation_score",
+        "report": "LawError Report Violation",
+        "small_laws": "check_codec check_schedule",
+        "training_laws": "check_train_step",
+        "transform_laws": "check_transform",
+    },
+)
