@@ -189,13 +189,16 @@ def excused(problem: Problem, moved: float, dy: Arrays, jv: Arrays, excess: floa
 
     Either the point, rounded otherwise, moves the gradient by as much (`moved`); or y is so flat that
     its last bits are a part of its derivative, as in 1 - y² where tanh saturates. The second is no
-    excuse for more than √eps of ‖dy‖ ‖J v‖: in float64 a factor 1 + 1e-6 has none.
+    excuse for more than √eps of ‖dy‖ ‖J v‖, so that in float64 a factor 1 + 1e-6 has none: beyond
+    that the gradient has to be proved at another point.
     """
     eps = float(np.finfo(problem.y[0].dtype).eps)
-    flat = min(16 * eps * norm(doubled(problem.y)), math.sqrt(eps) * norm(jv)) * norm(dy)
+    flat = 16 * eps * norm(doubled(problem.y)) * norm(dy)
     if not excess <= max(ROUNDINGS * moved, flat):
         return False
     problem.notes.append("ill-conditioned at a point: gradients are right up to its rounding")
+    if excess > max(ROUNDINGS * moved, math.sqrt(eps) * norm(dy) * norm(jv)):
+        problem.unsharp += 1
     return True
 
 
@@ -262,6 +265,8 @@ def entries(problem: Problem, most: int) -> Iterator[Violation]:
     moves: Arrays | None = None
     for i in floating:
         n = problem.point[i].size
+        along = problem.along_label(f"leaf {i}", i)
+        whole = problem.y if along is None else along[1]  # What the leaf's derivative is as a whole.
         chosen = range(n) if total <= most else rng.permutation(n)[: max(1, most * n // total)]
         bad: tuple[float, Any, float, float] | None = None
         for k in map(int, chosen):
@@ -275,7 +280,7 @@ def entries(problem: Problem, most: int) -> Iterator[Violation]:
             if gap <= bound or (bad is not None and gap <= bad[0]):
                 continue
             moves = problem.moves(dy) if moves is None else moves
-            if not excused(problem, float(moves[i].reshape(-1)[k]), dy, at[0], gap - bound):
+            if not excused(problem, float(moves[i].reshape(-1)[k]), dy, whole, gap - bound):
                 bad = gap, np.unravel_index(k, problem.point[i].shape), got, want
 
         if bad is not None:
