@@ -62,6 +62,7 @@ def read(config: Config) -> tuple[fnn.Dataset, fnn.Dataset, str]:
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train, write the report and the pictures, and return what was reached."""
+    pictures.require()
     train_set, test_set, source = read(config)
     run.say(source)
     net = network(config)
@@ -80,6 +81,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         callbacks=[run.epoch],
     )
     reached = run.settle(fit)
+    kept = run.keep(net, reached.last, train_set.x.shape[1:])
     history, last = reached.history, reached.last
     for name, label in (("loss", "cross-entropy / nats"), ("accuracy", "accuracy")):
         pictures.curves(
@@ -104,7 +106,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         "train_accuracy": fnn.evaluate(net, last, train_set, fnn.accuracy)["accuracy"],
         "test_accuracy": history["validation_accuracy"][-1],
         "best_test_accuracy": max(history["validation_accuracy"]),
-        **run.keep(net, last, train_set.x.shape[1:]),
+        **kept,
     }
 
 

@@ -53,6 +53,7 @@ def network(config: Config) -> fnn.Layer:
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train on one-hot rows, draw the curves and right and wrong images, return what was reached."""
+    pictures.require()
     train_set, test_set, source = fnn.handwriting(config.data)
     run.say(source)
     simple = config.model == "simple"
@@ -76,6 +77,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         callbacks=[run.epoch],
     )
     reached = run.settle(fit)
+    kept = run.keep(net, reached.last, train_set.x.shape[1:])
     history, last = reached.history, reached.last
     for name in ("loss", "accuracy"):
         pictures.curves(
@@ -89,7 +91,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     return {
         "test_accuracy": history["validation_accuracy"][-1],
         "best_test_accuracy": max(history["validation_accuracy"]),
-        **run.keep(net, last, train_set.x.shape[1:]),
+        **kept,
     }
 
 

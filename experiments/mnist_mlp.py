@@ -54,10 +54,14 @@ def network(config: Config) -> fnn.Layer:
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train, draw the curves and twenty predictions, and return what was reached."""
+    pictures.require()
     train_set, test_set, source = fnn.handwriting(
         config.data, scaled=not config.raw, first=(config.first, None)
     )
     run.say(source)
+    if len(config.widths) < 2 or config.widths[0] != train_set.x.shape[1]:
+        expected = f"{train_set.x.shape[1]} inputs and the widths of one layer or more"
+        raise fnn.OptionError(f"widths: expected {expected}, got {config.widths}")
     net = network(config)
     batch_size = config.batch_size or (1000 if len(train_set) >= 5000 else 100)
     fit = fnn.fit(
@@ -76,6 +80,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         callbacks=[run.epoch],
     )
     reached = run.settle(fit)
+    kept = run.keep(net, reached.last, train_set.x.shape[1:])
     history = reached.history
     for name, column, label in (
         ("accuracy", "accuracy", "accuracy"),
@@ -99,7 +104,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     return {
         "test_accuracy": history["validation_accuracy"][-1],
         "best_test_accuracy": max(history["validation_accuracy"]),
-        **run.keep(net, reached.last, train_set.x.shape[1:]),
+        **kept,
     }
 
 

@@ -50,6 +50,7 @@ def network(config: Config) -> fnn.Layer:
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train on all vectors, say which are right, draw the loss, and return what was reached."""
+    pictures.require()
     bits = fnn.parity(config.n)
     x, target = bits.x, bits.y[:, None]
     net = network(config)
@@ -63,6 +64,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         if epoch % config.say_every == 0 or epoch in (1, config.epochs):
             run.record(epoch=epoch, loss=logs["loss"])
             run.say(f"epoch {epoch:6d}  loss {logs['loss']:.6f}")
+    kept = run.keep(net, now, (config.n,))
     scores = fnn.predict(net, now, x)
     predicted = (scores > 0.5).astype(int)
     for vector, true, guess in zip(x.astype(int), target, predicted, strict=True):
@@ -79,7 +81,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         "accuracy": fnn.binary_accuracy(scores, target),
         "loss": losses[-1],
         "wrong": int(np.sum(predicted != target)),
-        **run.keep(net, now, (config.n,)),
+        **kept,
     }
 
 

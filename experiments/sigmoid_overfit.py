@@ -48,6 +48,7 @@ def network(config: Config) -> fnn.Layer:
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Take every step on all images, draw the loss, and return what was reached."""
+    pictures.require()
     images, _, source = fnn.handwriting(config.data, first=(config.samples, None))
     run.say(source)
     net, optimizer = network(config), fnn.sgd(config.learning_rate)
@@ -60,6 +61,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         run.record(step=i, **logs)
         if i % config.say_every == 0 or i in (1, config.steps):
             run.say(f"step {i:5d}  loss {logs['loss']:.6f}  accuracy {logs['accuracy']:.2%}")
+    kept = run.keep(net, now, images.x.shape[1:])
     pictures.curves(
         run.path("loss.png"),
         {"training": losses},
@@ -70,7 +72,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     )
     metrics: dict[str, Any] = {"loss": fnn.softmax_cross_entropy, "accuracy": fnn.accuracy}
     measured = fnn.evaluate(net, now, images, metrics)
-    return {**measured, **run.keep(net, now, images.x.shape[1:])}
+    return {**measured, **kept}
 
 
 if __name__ == "__main__":

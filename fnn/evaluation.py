@@ -36,7 +36,8 @@ def metric_table(metrics: Metrics, *, reserved: Iterable[str] = ()) -> dict[str,
     taken = set(reserved)
     for name, metric in table.items():
         if not callable(metric):
-            raise OptionError(f"metrics: expected functions, got {name!r}: {metric!r}")
+            hint = f"; write METRICS[{metric!r}]" if isinstance(metric, str) else ""
+            raise OptionError(f"metrics: expected functions, got {metric!r}{hint}")
         if not isinstance(name, str) or name in taken:
             raise OptionError(f"metrics: expected names other than {sorted(taken)}, got {name!r}")
     return table
@@ -63,6 +64,8 @@ def _number(name: str, result: Any) -> float:
 
 @np.errstate(all="ignore")
 def _outputs(net: Layer, now: TrainState, x: Any, size: int) -> Any:
+    if not isinstance(net, Layer) or not isinstance(now, TrainState):
+        raise OptionError(f"expected a Layer and a TrainState of it, got {net!r:.80} and {now!r:.80}")
     if not isinstance(x, np.ndarray) or not x.ndim or len(x) <= size:
         return net.apply(now.params, now.state, x)[0]
     starts = range(0, len(x), size)

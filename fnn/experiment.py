@@ -222,13 +222,15 @@ def main(
     name, description = _script(train)
     argv = sys.argv[1:] if argv is None else argv
     config = parse(config_class, argv, prog=f"{name}.py", description=description)
+    started = time.monotonic()
     try:
         result = execute(train, config)
     except (FnnError, ImportError) as error:
         _exit(f"error: {error}", 1)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
-    shown = {**result, "folder": getattr(config, "out", None) or Path("out", name)}
+    minutes = f"{(time.monotonic() - started) / 60:.2f}"
+    shown = {**result, "minutes": minutes, "folder": getattr(config, "out", None) or Path("out", name)}
     width = max(map(len, shown))
     for key, value in shown.items():
         _write_line(f"{key:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")

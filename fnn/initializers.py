@@ -38,6 +38,8 @@ def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -
     if not callable(init):
         hint = f"; write INITIALIZERS[{init!r}]" if isinstance(init, str) else ""
         raise OptionError(f"expected an initializer (key, shape, ...), got {init!r}{hint}")
+    if init in (normal, uniform):
+        init = init()  # Named as its siblings are, without numbers: those by default.
     arguments = (key, shape, fan_in, fan_out)[: _count_arguments(init)]
     with np.errstate(over="ignore"):  # Overflow shows in the values, which are checked.
         values = np.asarray(init(*arguments))
@@ -86,12 +88,12 @@ def _uniform(key: Key, shape: Shape, low: float, high: float) -> Array:
     return key.generator().random(shape, "float32") * np.float32(high - low) + np.float32(low)
 
 
-def zeros(key: Key, shape: Shape) -> Array:
+def zeros(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Return zeros."""
     return np.zeros(shape, "float32")
 
 
-def ones(key: Key, shape: Shape) -> Array:
+def ones(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Return ones."""
     return np.ones(shape, "float32")
 
@@ -108,8 +110,10 @@ class Drawn(Made):
         """Return the call of `Drawn` itself."""
         return Recipe(Drawn, (self.draw,))
 
-    def __call__(self, key: Key, shape: Shape) -> Array:
-        """Return the drawn array."""
+    def __call__(
+        self, key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
+    ) -> Array:
+        """Return the drawn array; the fans do not matter."""
         return self.draw(key, shape)
 
 

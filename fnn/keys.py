@@ -38,8 +38,15 @@ class Key:
 
     @classmethod
     def of(cls, seed: SupportsIndex) -> Key:
-        """Return the root key of `seed`, an integer of any size and sign."""
-        return cls(bytes(16)).fold(index(seed))
+        """Return the root key of `seed`, an integer of any size and sign.
+
+        Raises:
+            TypeError: If it is no integer.
+        """
+        try:
+            return cls(bytes(16)).fold(index(seed))
+        except TypeError:
+            raise TypeError(f"Key.of: expected an integer as seed, got {seed!r}") from None
 
     def fold(self, *names: SupportsIndex | str) -> Key:
         """Derive the child at path `names`: equal names give equal keys, different ones differ.

@@ -149,7 +149,8 @@ def _placed_apply(fn: Any, name: str, where: str) -> Any:
     def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         try:
             _check_call(params, state, key)
-            return inner(params, state, x, train=train, key=key)
+            with np.errstate(all="ignore"):  # Bad numbers show in y; a warning would only say it twice.
+                return inner(params, state, x, train=train, key=key)
         except (FnnError, KeyError) as error:
             raise placed_error(error, name, where) from error.__cause__
 
@@ -164,7 +165,8 @@ def _placed_vjp(fn: Any, name: str, where: str) -> Any:
     def vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         try:
             _check_call(params, state, key)
-            y, new_state, back = inner(params, state, x, train=train, key=key)
+            with np.errstate(all="ignore"):
+                y, new_state, back = inner(params, state, x, train=train, key=key)
         except (FnnError, KeyError) as error:
             raise placed_error(error, name, where) from error.__cause__
 
@@ -173,7 +175,8 @@ def _placed_vjp(fn: Any, name: str, where: str) -> Any:
                 if isinstance(y, np.ndarray):
                     check_array(dy)
                     check_like("dy", dy, y)
-                dparams, dx = back(dy, need_dx=need_dx)
+                with np.errstate(all="ignore"):
+                    dparams, dx = back(dy, need_dx=need_dx)
                 return freeze(dparams), dx
             except (FnnError, KeyError) as error:
                 raise placed_error(error, name, where) from error.__cause__

@@ -38,6 +38,8 @@ def real(
     NumPy scalars become Python floats, because `float32 * np.float64` is float64 in NumPy 2.
     """
     try:
+        if isinstance(value, bool | str | bytes | bytearray):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise OptionError(f"{name}: expected a number, got {value!r}", path=_path(who)) from None

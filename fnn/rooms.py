@@ -38,7 +38,7 @@ def open_on_use(
             raise missing from None
 
     def names() -> list[str]:
-        """Return the public names."""
-        return public
+        """Return the public names, the rooms, and what the package holds by now."""
+        return sorted({*public, *rooms, *vars(sys.modules[package])})
 
     return load, names, public

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import types
@@ -167,6 +168,7 @@ def test_a_run_leaves_a_folder_that_says_it_all(tmp_path, capsys):
         "½ done",
         "test_accuracy  0.975",
         "steps          7",
+        "minutes        0.00",
         f"folder         {folder}",
     ]
     about = read_run(folder)
@@ -407,7 +409,9 @@ def test_a_script_runs_as_a_program_of_its_own(tmp_path):
 
     good, bad = start("--to", "4"), start("--to", "-4")
     assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout.splitlines() == ["sum     6", f"folder  {Path('out/count')}"]
+    total, minutes, folder = good.stdout.splitlines()
+    assert (total, folder) == ("sum      6", f"folder   {Path('out/count')}")
+    assert re.fullmatch(r"minutes  \d+\.\d\d", minutes)
     assert read_run(tmp_path / "out" / "count")["experiment"] == "count"
     assert bad.returncode == 2
     assert bad.stderr.splitlines()[-1] == "count.py: error: to: expected a value in [0, inf), got -4"

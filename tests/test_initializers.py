@@ -274,3 +274,18 @@ def test_what_is_no_initializer_is_refused_by_a_readable_name(init, error, messa
         net.init(Key.of(0), (2,))
     assert str(caught.value).startswith("serial/dense_0 (test_initializers.py:")
     assert "0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", fnn.INITIALIZERS)
+def test_every_initializer_by_name_takes_all_four_arguments(name):
+    init, key = fnn.INITIALIZERS[name], Key.of(0)
+    values = init(key, (3, 4), 3, 4)
+    assert values.shape == (3, 4)
+    assert values.dtype == np.float32
+    assert values.tobytes() == init(key, (3, 4)).tobytes()
+
+
+@pytest.mark.parametrize("init", [fnn.normal, fnn.uniform])
+def test_what_takes_numbers_may_be_given_without_any(init):
+    one, other = (fnn.Dense(4, init_w=each).init(Key.of(0), (3,))[1] for each in (init, init()))
+    assert one == other

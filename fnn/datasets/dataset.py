@@ -216,6 +216,9 @@ def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: b
         DataError: If drop_last would leave no batch at all.
     """
     size = integer("batches", "size", size)
+    if not isinstance(dataset, Dataset):
+        got = type(dataset).__name__
+        raise DataError(f"expected a Dataset, got {got}; write Dataset(x, y)", path=("batches",))
     if drop_last and size > len(dataset):
         got = f"size {size} of {len(dataset)} examples"
         raise DataError(

@@ -57,9 +57,10 @@ class Summed:
 
 
 def summed(loss: Loss) -> Loss:
-    """Return the loss Σ wᵢ ℓᵢ: that of `loss` times Σ wᵢ, the batch size if there are no weights.
+    """Return the loss Σ wᵢ ℓᵢ over examples: `loss` times Σ wᵢ, the batch size without weights.
 
-    Other axes than that of the examples stay averaged. Gradients grow with the batch size.
+    ℓᵢ is an example's loss as it is in the mean: over further axes (time, features) it stays averaged,
+    where PyTorch's reduction="sum" adds those up too. Gradients grow with the batch size.
 
     Raises:
         OptionError: If `loss` is a sum already.
