@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_examples_run_as_they_are_pasted(capsys):
-    namespace: dict[str, object] = {}
+def test_the_examples_run_as_they_are_pasted(capsys, check_layer):
+    namespace: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 3
+    assert len(blocks) >= 4
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
+    namespace["test_swish_is_right"](check_layer)
     printed = capsys.readouterr().out.splitlines()
     accuracy, digest = printed[0].split()
     assert float(accuracy) > 0.95
