@@ -162,6 +162,16 @@ def test_a_file_has_a_size_to_read_and_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(text))
 
 
+@pytest.mark.parametrize("folder", ["tests", "experiments"])
+def test_the_other_files_are_short_enough_to_read_too(folder):
+    long = {
+        path.name: lines
+        for path in (ROOT / folder).glob("*.py")
+        if (lines := len(path.read_text("utf-8").splitlines())) > 400
+    }
+    assert not long
+
+
 def test_no_name_says_that_nobody_knew_where_to_put_it():
     banned = {"utils", "util", "common", "helpers", "misc", "_src", "base", "core"}
     names = {part.removesuffix(".py") for path in FILES for part in path.relative_to(PACKAGE).parts}
