@@ -30,11 +30,13 @@ class Config:
     epochs: int | None = option(None, "passes over the training set; 10 (simple) or 12", least=1)
     batch_size: int = option(100, "examples per step", least=1)
     learning_rate: float | None = option(None, "step size; 0.001 (simple) or 0.002", least=0)
-    optimizer: str = option("rmsprop", f"one of {', '.join(fnn.OPTIMIZERS)}")
-    loss: str = option("softmax_cross_entropy_dense", "that or squared_error")
+    optimizer: str = option("rmsprop", f"one of {', '.join(fnn.OPTIMIZERS)}", among=fnn.OPTIMIZERS)
+    loss: str = option("softmax_cross_entropy_dense", "that or squared_error", among=fnn.LOSSES)
     hidden: int = option(398, "units of the hidden layer (advanced)", least=1)
     slope: float = option(0.0, "slope of the leaky ReLU below zero (advanced)")
-    init: str = option("glorot_uniform", f"one of {', '.join(fnn.INITIALIZERS)}")
+    init: str = option(
+        "glorot_uniform", f"one of {', '.join(fnn.INITIALIZERS)}", among=fnn.INITIALIZERS
+    )
     frozen: tuple[str, ...] = option((), "paths of layers that are not trained, e.g. dense_0")
     seed: int = option(0, "where all randomness comes from")
     data: Path | None = option(None, "folder with the four files of MNIST")

@@ -28,9 +28,9 @@ class Config:
 
     n: int = option(5, "number of bits", least=1, below=13)
     widths: tuple[int, ...] = option((20, 10, 5, 1), "units of every layer", least=1)
-    activation: str = option("sigmoid", f"one of {', '.join(fnn.ACTIVATIONS)}")
-    loss: str = option("half_squared_error", f"one of {', '.join(fnn.LOSSES)}")
-    optimizer: str = option("adam", f"one of {', '.join(fnn.OPTIMIZERS)}")
+    activation: str = option("sigmoid", f"one of {', '.join(fnn.ACTIVATIONS)}", among=fnn.ACTIVATIONS)
+    loss: str = option("half_squared_error", f"one of {', '.join(fnn.LOSSES)}", among=fnn.LOSSES)
+    optimizer: str = option("adam", f"one of {', '.join(fnn.OPTIMIZERS)}", among=fnn.OPTIMIZERS)
     learning_rate: float = option(0.01, "step size of the optimizer", least=0)
     limit: float = option(4.0, "weights and biases are drawn from [-limit, limit)", least=0)
     epochs: int = option(3000, "steps on all vectors", least=1)

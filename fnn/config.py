@@ -8,7 +8,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -28,11 +28,18 @@ _SPELLING = {
 }
 
 
-def option(default: Any, help: str, *, least: float | None = None, below: float | None = None) -> Any:
-    """Declare a field of a config: its default, what it means, and its range [least, below).
+def option(
+    default: Any,
+    help: str,
+    *,
+    least: float | None = None,
+    below: float | None = None,
+    among: Collection[str] | None = None,
+) -> Any:
+    """Declare a field of a config: its default, what it means, and what it may be.
 
-    The range holds for numbers and for every entry of a tuple; None passes. `attrs.NOTHING` as the
-    default makes the flag required.
+    Numbers lie in [least, below), names are among those given, for one a registry. Either holds for
+    every entry of a tuple; None passes. `attrs.NOTHING` as the default makes the flag required.
 
     Raises:
         OptionError: When a config is made with a value out of range; names the field.
@@ -42,6 +49,8 @@ def option(default: Any, help: str, *, least: float | None = None, below: float 
         for entry in value if isinstance(value, tuple) else (value,):
             if entry is None:
                 continue
+            if among is not None and entry not in among:
+                raise OptionError(f"{field.name}: expected one of {', '.join(among)}, got {entry!r}")
             # Asked this way round, NaN is outside too.
             inside = (least is None or entry >= least) and (below is None or entry < below)
             if not inside:

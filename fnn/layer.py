@@ -9,7 +9,9 @@ Shapes are those of one example; arrays carry a leading batch axis, axis 0. `par
 `state` is carried (running statistics) and never differentiated; each is `{}` if there is none.
 `dparams` has the structure of `params`; `need_dx=False` returns None for dx and spares its cost.
 x has the precision of params (float32 or float64) or its complex counterpart. No argument is
-written to, equal arguments give equal bits, and a pullback is linear and may be called again.
+written to, equal arguments give equal bits, and a pullback is linear and may be called again. Numbers
+that are not finite pass through a layer; they are refused where data come in: `Dataset`, `predict`,
+the train step.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
+import fnn
 from fnn.config import plain
 from fnn.errors import DataError, OptionError
 from fnn.experiment import Run, config_from, execute, main, option, read_run
@@ -346,3 +347,14 @@ def test_a_script_runs_as_a_program_of_its_own(tmp_path):
     assert read_run(tmp_path / "out" / "count")["experiment"] == "count"
     assert bad.returncode == 2
     assert bad.stderr.splitlines()[-1] == "count.py: error: to: expected a value in [0, inf), got -4"
+
+
+def test_names_are_among_those_given(capsys):
+    @attrs.frozen
+    class Named:
+        loss: str = option("nll", "which", among=fnn.LOSSES)
+
+    refusal(capsys, "--loss", "nil", config=Named)
+    assert Named(loss="squared_error").loss == "squared_error"
+    with pytest.raises(OptionError, match=r"loss: expected one of .*nll.*, got 'nil'"):
+        Named(loss="nil")
