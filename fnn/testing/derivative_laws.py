@@ -28,6 +28,8 @@ from fnn.testing.values import (
 MOST_ENTRIES = 256
 LARGE = 20_000
 """Numbers in a point from which on the costlier laws look at fewer samples."""
+WAKINGS = 12
+"""How often entries of x are moved so that others count: as many as a window of 3 by 4 has."""
 
 
 def _problem(p: Probe, *, doubtful: bool = False) -> Any:
@@ -68,17 +70,39 @@ def adjoint(p: Probe) -> Iterator[Violation]:
     """⟨dy, J v⟩ = ⟨J* dy, v⟩ over params and x, jointly and leaf by leaf."""
     # Past a kink a derivative may be 0 at one point, which hides what is wrong there.
     points = 4 if p.layer.traits.has_kinks and _size(p) <= LARGE else 1
-    for k in range(points):
-        here = p.at(p.seed + k) if k else p
+    others = (p.at(p.seed + k) for k in range(1, points))
+    woken = _woken(p) if points > 1 else ()
+    for here in itertools.chain((p,), others, woken):
         found = list(
             _at_a_smooth_point(
                 here, "adjoint", lambda problem: adjoint_law.adjoint(problem, p.setting.directions)
             )
         )
-        p.notes.extend(here.notes if k else ())
+        p.notes.extend(here.notes if here is not p else ())
         if found:
             yield from (attrs.evolve(each, seed=here.seed) for each in found)
             return
+
+
+def _woken(p: Probe) -> Iterator[Probe]:
+    """Yield points at which those entries of x count that counted at none before.
+
+    What had no derivative is raised, what had one is lowered: an entry below a ReLU's kink gets over
+    it, and in every window of a pool another entry becomes the largest.
+    """
+    here, seen = p, [np.zeros(leaf.shape, bool) for leaf in arrays_of(p.x)]
+    for _ in range(WAKINGS):
+        y, _, pull = here.vjp()
+        dx = arrays_of(pull(here.draw_like(y, "dy that wakes"))[1])
+        news = [(leaf != 0) & ~known for leaf, known in zip(dx, seen, strict=True)]
+        seen = [known | new for known, new in zip(seen, news, strict=True)]
+        if not any(new.any() for new in news) or all(known.all() for known in seen):
+            return
+        here = p.at(p.seed)
+        far = [4 * np.abs(leaf).max(initial=1.0) for leaf in arrays_of(p.x)]
+        moved = zip(arrays_of(p.x), seen, far, strict=True)
+        here.x = rebuilt(p.x, [x + np.where(known, -by, by).astype(x.dtype) for x, known, by in moved])
+        yield here
 
 
 def entries(p: Probe) -> Iterator[Violation]:

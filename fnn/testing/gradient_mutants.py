@@ -28,7 +28,7 @@ from fnn.tree import Array, Tree
 
 
 def _without_last(g: Array, n: int) -> Array:
-    g = np.array(g)
+    g = np.array(g, order="C")  # Else reshape may copy.
     g.reshape(-1)[-1:] = 0
     return g
 
