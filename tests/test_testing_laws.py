@@ -65,7 +65,7 @@ def test_checking_a_small_layer_is_fast_enough_for_hundreds_of_examples():
     layer, x = Dense(4), np.ones((3, 3), "float32")
     _, params, state = layer.init(Key.of(0), (3,))
     check_layer(layer, (3,))
-    # About 4,000 calls' worth here: no law may come to need many times that.
+    # About 2,300 calls' worth here: no law may come to need many times that.
     once = shortest(lambda: layer.vjp(params, state, x)[2](np.ones((3, 4), "float32")))
     assert shortest(lambda: check_layer(layer, (3,))) < 20_000 * once
 
