@@ -44,7 +44,7 @@ def close(got, want, dtype, scale=1.0):
     np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
-def compare(layer, theirs, x, params, names, *, train=False):
+def assert_agrees(layer, theirs, x, params, names, *, train=False):
     """Compare values and derivatives; `names` are (path in ours, parameter of theirs, transposed)."""
     dtype = str(x.dtype)
     _, _, state = layer.init(Key.of(0), x.shape[1:])
@@ -86,7 +86,7 @@ def test_dense_is_linear(dtype, lead, bias):
     params = numbers({"w": (4, 3)} | ({"b": (3,)} if bias else {}), dtype)
     theirs = nn.Linear(4, 3, bias=bias)
     names = [("w", theirs.weight, True)] + ([("b", theirs.bias, False)] if bias else [])
-    compare(Dense(3, bias=bias), theirs, examples((*lead, 4), dtype), params, names)
+    assert_agrees(Dense(3, bias=bias), theirs, examples((*lead, 4), dtype), params, names)
 
 
 @both_dtypes
@@ -107,7 +107,7 @@ def test_conv_is_conv(dtype, theirs, space, options):
     ours, theirs = Conv(8, 3, **options), theirs(4, 8, 3, **options)
     shapes = {"w": tuple(theirs.weight.shape)} | ({"b": (8,)} if options.get("bias", True) else {})
     names = [("w", theirs.weight, False)] + ([("b", theirs.bias, False)] if "b" in shapes else [])
-    compare(ours, theirs, examples((3, 4, *space), dtype), numbers(shapes, dtype), names)
+    assert_agrees(ours, theirs, examples((3, 4, *space), dtype), numbers(shapes, dtype), names)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
@@ -125,7 +125,7 @@ def test_convolutions_of_any_geometry_are_theirs(data, axes):
     ours = Conv(4, window, stride=stride, dilation=dilation, padding=pairs, groups=groups)
     params = numbers({"w": tuple(theirs.weight.shape), "b": (4,)}, "float64")
     names = [("w", theirs.weight, False), ("b", theirs.bias, False)]
-    compare(ours, theirs, examples((2, 2, *space), "float64"), params, names)
+    assert_agrees(ours, theirs, examples((2, 2, *space), "float64"), params, names)
 
 
 @settings(max_examples=60, deadline=None)
@@ -138,18 +138,18 @@ def test_pools_of_any_geometry_are_theirs(data, axes, count_padding):
     pairs = tuple((p, p) for p in padding)
     x = examples((2, 3, *space), "float64")
     theirs = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1](window, stride, padding)
-    compare(MaxPool(window, stride=stride, padding=pairs), theirs, x, {}, [])
+    assert_agrees(MaxPool(window, stride=stride, padding=pairs), theirs, x, {}, [])
     theirs = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[axes - 1](
         window, stride, padding, count_include_pad=count_padding
     )
     ours = AvgPool(window, stride=stride, padding=pairs, count_padding=count_padding)
-    compare(ours, theirs, x, {}, [])
+    assert_agrees(ours, theirs, x, {}, [])
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_ties_in_max_pooling_go_where_theirs_go(stride):
     x = np.random.default_rng(0).integers(-2, 1, size=(4, 3, 7, 8)).astype("float64")
-    compare(MaxPool(3, stride=stride), nn.MaxPool2d(3, stride), x, {}, [])
+    assert_agrees(MaxPool(3, stride=stride), nn.MaxPool2d(3, stride), x, {}, [])
 
 
 @both_dtypes
@@ -178,14 +178,14 @@ def test_ties_in_max_pooling_go_where_theirs_go(stride):
     ids=repr,
 )
 def test_layers_without_parameters_are_theirs(dtype, layer, theirs, shape):
-    compare(layer, theirs, examples(shape, dtype), {}, [])
+    assert_agrees(layer, theirs, examples(shape, dtype), {}, [])
 
 
 @both_dtypes
 def test_the_derivative_of_relu_at_zero_is_theirs(dtype):
     x = np.array([[0.0, -0.0, 1.0, -1.0]], dtype)
-    compare(Relu(), nn.ReLU(), x, {}, [])
-    compare(LeakyRelu(), nn.LeakyReLU(), x, {}, [])
+    assert_agrees(Relu(), nn.ReLU(), x, {}, [])
+    assert_agrees(LeakyRelu(), nn.LeakyReLU(), x, {}, [])
 
 
 @both_dtypes
@@ -202,7 +202,7 @@ def test_batch_norm_is_theirs_and_its_momentum_is_what_they_call_the_rest(
     params = numbers({"scale": (3,), "shift": (3,)}, dtype)
     names = [("scale", theirs.weight, False), ("shift", theirs.bias, False)]
     layer = BatchNorm(momentum=momentum)
-    state = compare(layer, theirs, examples(shape, dtype), params, names, train=train)
+    state = assert_agrees(layer, theirs, examples(shape, dtype), params, names, train=train)
     close(state["mean"], theirs.running_mean, dtype)
     close(state["var"], theirs.running_var, dtype)
 
@@ -214,7 +214,7 @@ def test_batch_norm_over_the_last_axis_is_theirs_transposed(dtype):
     params = numbers({"scale": (3,), "shift": (3,)}, dtype)
     names = [("scale", theirs.weight, False), ("shift", theirs.bias, False)]
     theirs = nn.Sequential(Swap(), theirs, Swap())
-    state = compare(BatchNorm(axis=-1), theirs, x, params, names, train=True)
+    state = assert_agrees(BatchNorm(axis=-1), theirs, x, params, names, train=True)
     close(state["var"], theirs[1].running_var, dtype)
 
 
@@ -268,7 +268,7 @@ def test_a_convolutional_network_is_theirs_from_end_to_end(dtype, train):
         names.append((path, module.bias, False))
     names.append(("residual_0/batch_norm_0/shift", inner.norm.bias, False))
     assert {path for path, *_ in names} == {path for path, _ in tree.items(params)}
-    state = compare(ours, theirs, x, tree.cast(params, dtype), names, train=train)
+    state = assert_agrees(ours, theirs, x, tree.cast(params, dtype), names, train=train)
     close(tree.get(state, "residual_0/batch_norm_0/var"), inner.norm.running_var, dtype)
 
 

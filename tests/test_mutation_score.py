@@ -66,13 +66,12 @@ def one_of_each():
 def score_layer(monkeypatch, layer, in_shape, every):
     # Which child is to blame takes long to find, and nobody asks.
     monkeypatch.setattr(layer_laws, "BLAME_SECONDS", -1.0)
-    survivors = scored("layer", layer, law_by_law(in_shape), in_shape, every=every)
-    assert list(survivors) == []
+    return list(scored("layer", layer, law_by_law(in_shape), in_shape, every=every))
 
 
 @pytest.mark.parametrize(("layer", "in_shape", "every"), one_of_each(), ids=repr)
 def test_no_wrong_version_of_a_layer_passes(layer, in_shape, every, monkeypatch):
-    score_layer(monkeypatch, layer, in_shape, every)
+    assert score_layer(monkeypatch, layer, in_shape, every) == []
 
 
 @pytest.mark.slow
@@ -80,7 +79,7 @@ def test_no_wrong_version_of_a_layer_passes(layer, in_shape, every, monkeypatch)
 def test_no_wrong_version_of_any_case_passes(layer, in_shape, monkeypatch, request):
     if "slow" not in request.config.option.markexpr:
         pytest.skip("all mutants of all cases: pytest -m slow")
-    score_layer(monkeypatch, layer, in_shape, 1)
+    assert score_layer(monkeypatch, layer, in_shape, 1) == []
 
 
 # --- losses ---------------------------------------------------------------------------------
@@ -327,14 +326,19 @@ def printed(capsys):
     lines.append(f"all: {sum(each.mutants for each in scores)} mutants, {counts}")
     with capsys.disabled():
         sys.stdout.write("\n".join(["", *lines, ""]))
-    assert sum(counts.values()) == sum(each.mutants for each in scores)
+    return counts, sum(each.mutants for each in scores)
 
 
-def test_the_scores_are_printed(capsys):
-    printed(capsys)
+def test_the_scores_are_printed_and_account_for_every_mutant(capsys):
+    counts, total = printed(capsys)
+    assert sum(counts.values()) == total
+    assert counts["survivors"] == 0
 
 
 @pytest.mark.slow
-def test_the_scores_of_all_cases_are_printed(capsys, request):
-    if "slow" in request.config.option.markexpr:
-        printed(capsys)
+def test_the_scores_of_all_cases_account_for_every_mutant(capsys, request):
+    if "slow" not in request.config.option.markexpr:
+        pytest.skip("all mutants of all cases: pytest -m slow")
+    counts, total = printed(capsys)
+    assert sum(counts.values()) == total
+    assert counts["survivors"] == 0

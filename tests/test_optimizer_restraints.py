@@ -100,7 +100,9 @@ def test_a_norm_at_the_bound_is_not_clipped():
 @pytest.mark.parametrize("bad", [math.inf, math.nan, 3e38])
 def test_gradients_that_are_not_finite_or_overflow_print_no_warning(transform, bad):
     grads = tree.map(lambda g: np.full_like(g, bad), draw(0, "float32"))
-    run(transform, draw(0, "float32"), [grads, tree.map(np.negative, grads), grads])
+    params = draw(0, "float32")
+    moved, _ = run(transform, params, [grads, tree.map(np.negative, grads), grads])
+    assert [path for path, _ in tree.items(moved)] == [path for path, _ in tree.items(params)]
 
 
 # --- freezing --------------------------------------------------------------------------------

@@ -142,6 +142,7 @@ def test_ci_has_its_profile_unless_the_suite_has_its_own(pytester, monkeypatch):
 
 def test_a_profile_that_is_not_there_is_refused_with_those_that_are(pytester, monkeypatch):
     result = pytester.runpytest_subprocess("--fnn-profile", "weekly")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*invalid choice: 'weekly'*"])
     monkeypatch.setenv("FNN_PROFILE", "weekly")
     result = pytester.runpytest_subprocess()
@@ -201,4 +202,5 @@ def test_a_profile_without_hypothesis_is_refused_with_the_way_to_get_it(pytester
 
 def test_the_plugin_is_found_by_its_entry_point(pytester):
     result = pytester.runpytest_subprocess("--help")
+    assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*--fnn-profile*"])

@@ -6,13 +6,13 @@ import functools
 import inspect
 import math
 import pickle
-from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
+from searches import drawn, simplest, some
 
 import fnn
 from fnn import Key, tree
@@ -30,30 +30,6 @@ from fnn.testing.strategies import (
     shapes,
     transforms,
 )
-
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-
-def drawn(examples=50):
-    """Return settings for a test that is to be the same at every run."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=SLOW,
-    )
-
-
-def simplest(strategy, condition=lambda value: True, *, seed=0):
-    searching = settings(max_examples=5000, deadline=None, database=None, suppress_health_check=SLOW)
-    return find(strategy, condition, settings=searching, random=Random(seed))
-
-
-def some(strategy, condition):
-    """Return a value that fulfils the condition, however large."""
-    searching = settings(drawn(2000), phases=[Phase.generate])
-    return find(strategy, condition, settings=searching)
 
 
 def parts(layer):
@@ -105,7 +81,8 @@ def test_every_layer_of_the_alphabet_can_be_drawn(name):
 @pytest.mark.parametrize("name", sorted(COMBINATORS | {"Dense", "Conv", "BatchNorm", "Dropout"}))
 def test_networks_reach_every_combinator_and_kind_of_layer(name):
     network = some(networks((2, 4, 4), 3), lambda net: any(name in makers(c) for _, c in net.children))
-    network.init(Key.of(0), (2, 4, 4))
+    assert network.init(Key.of(0), (2, 4, 4))[0]
+    assert name in makers(network)
 
 
 def test_every_public_transform_can_be_drawn():
@@ -171,7 +148,7 @@ def test_arrays_away_from_kinks_have_values_well_apart_and_away_from_zero(array)
     ids=["zeros", "ones", "ties", "off zero", "Fortran", "strided", "backwards"],
 )
 def test_arrays_take_adversarial_forms_and_layouts(condition):
-    some(arrays((3, 4)), condition)
+    assert condition(some(arrays((3, 4)), condition))
 
 
 def test_arrays_shrink_to_zeros_or_a_ramp_in_plain_memory():
@@ -295,7 +272,8 @@ def test_a_residual_whose_ways_differ_in_shape_has_a_projection(in_shape):
         return any(part.name == "residual" and len(part.children) > 1 for part in parts(net))
 
     network = some(networks(in_shape, 4), is_projected)
-    network.init(Key.of(0), in_shape)
+    assert is_projected(network)
+    assert network.init(Key.of(0), in_shape)[0]
 
 
 def double(x):

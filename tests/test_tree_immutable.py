@@ -8,31 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from tree_cases import (
+    every_leaf_is_read_only,
+    example,
+    same_bits,
+)
 
 from fnn import Tree, tree
 from fnn.errors import DTypeError, TreeError
-
-
-def example():
-    return Tree(
-        {
-            "dense_0": {"w": np.arange(6, dtype="float32").reshape(2, 3), "b": np.zeros(3, "float32")},
-            "scale": np.float32(2),
-        }
-    )
-
-
-def every_leaf_is_read_only(node):
-    return all(not leaf.flags.writeable for leaf in tree.leaves(node))
-
-
-def same_bits(a, b):
-    pairs = zip(tree.items(a), tree.items(b), strict=True)
-    return all(
-        p == q and x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
-        for (p, x), (q, y) in pairs
-    )
-
 
 # --- nobody can change a tree
 

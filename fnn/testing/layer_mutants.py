@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from fnn.errors import FnnError
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
-from fnn.recipe import Recipe, bare
+from fnn.recipe import bare
 from fnn.testing.gradient_mutants import gradient_faults
 from fnn.testing.mode_mutants import (
     init_key_faults,
@@ -20,32 +19,11 @@ from fnn.testing.mode_mutants import (
     keys_by_position,
     mode_faults,
 )
-from fnn.testing.mutant_parts import Fault, Mutant, each
+from fnn.testing.mutant_parts import Fault, Mutant, each, wrong
 from fnn.testing.output_mutants import init_faults, output_faults, state_faults, trait_faults
 from fnn.testing.spies import SpyKey
 
 # --- one layer ------------------------------------------------------------------------------
-
-
-class _Wrong:
-    """A constructor with a fault: what the recipe of a mutant calls."""
-
-    def __init__(self, fault_name: str, fault: Fault, call: Any) -> None:
-        self.fault_name, self.fault, self.call = fault_name, fault, call
-        self.__name__ = f"{call.__name__}[{fault_name}]"
-        self.__qualname__ = self.__name__
-        self.__signature__ = inspect.signature(call)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Layer:
-        return wrong(self.call(*args, **kwargs), self.fault_name, self.fault)
-
-
-def wrong(layer: Layer, fault_name: str, fault: Fault) -> Layer:
-    """Return the layer with the fault, which its recipe makes again."""
-    recipe = layer.recipe
-    if recipe is not None:
-        recipe = Recipe(_Wrong(fault_name, fault, recipe.call), recipe.args, recipe.kwargs)
-    return attrs.evolve(layer, **fault(layer), recipe=recipe)
 
 
 def drawn_x(in_shape: Any, batch: int, rng: np.random.Generator, dtype: str = "float64") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -9,6 +10,7 @@ import attrs
 import numpy as np
 
 from fnn import tree
+from fnn.recipe import Recipe
 from fnn.tree import Array
 
 FACTOR = 1.001
@@ -100,3 +102,24 @@ def rounded(array: Array) -> Array:
 def halved(array: Array, *_: Array) -> Array:
     """Return half of the array."""
     return array // 2 if array.dtype.kind in "iu" else array * 0.5
+
+
+class _Wrong:
+    """A constructor with a fault: what the recipe of a mutant calls."""
+
+    def __init__(self, fault_name: str, fault: Fault, call: Any) -> None:
+        self.fault_name, self.fault, self.call = fault_name, fault, call
+        self.__name__ = f"{call.__name__}[{fault_name}]"
+        self.__qualname__ = self.__name__
+        self.__signature__ = inspect.signature(call)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return wrong(self.call(*args, **kwargs), self.fault_name, self.fault)
+
+
+def wrong(made: Any, fault_name: str, fault: Fault) -> Any:
+    """Return a layer or a transform with the fault, which its recipe makes again."""
+    recipe = made.recipe
+    if recipe is not None:
+        recipe = Recipe(_Wrong(fault_name, fault, recipe.call), recipe.args, recipe.kwargs)
+    return attrs.evolve(made, **fault(made), recipe=recipe)

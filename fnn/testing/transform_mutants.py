@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count, pairwise
@@ -13,7 +12,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.optimizers.transform import Transform
-from fnn.recipe import Recipe, bare
+from fnn.recipe import bare
 from fnn.testing.mutant_parts import (
     FACTOR,
     Fault,
@@ -23,30 +22,11 @@ from fnn.testing.mutant_parts import (
     overwrite,
     rounded,
     wide,
+    wrong,
 )
 from fnn.tree import Array, Tree
 
 Leaf = Callable[[Array], Array]
-
-
-class _Wrong:
-    """A constructor with a fault: what the recipe of a mutant calls."""
-
-    def __init__(self, fault_name: str, fault: Fault, call: Any) -> None:
-        self.fault_name, self.fault, self.call = fault_name, fault, call
-        self.__name__ = f"{call.__name__}[{fault_name}]"
-        self.__qualname__ = self.__name__
-        self.__signature__ = inspect.signature(call)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Transform:
-        return _wrong(self.call(*args, **kwargs), self.fault_name, self.fault)
-
-
-def _wrong(transform: Transform, fault_name: str, fault: Fault) -> Transform:
-    recipe = transform.recipe
-    if recipe is not None:
-        recipe = Recipe(_Wrong(fault_name, fault, recipe.call), recipe.args, recipe.kwargs)
-    return attrs.evolve(transform, **fault(transform), recipe=recipe)
 
 
 def _around(
@@ -232,7 +212,7 @@ def _rebuilt(transform: Transform, args: list[Any]) -> Transform:
 def transform_mutants(transform: Transform, params: Mapping[str, Any]) -> Iterator[Mutant]:
     """Yield wrong versions of the transform, and of those it is made of, one fault each."""
     for name, fault in _faults(transform, params):
-        yield Mutant(name, _wrong(transform, name, fault))
+        yield Mutant(name, wrong(transform, name, fault))
     args = list(transform.recipe.args) if transform.recipe is not None else []
     places = [i for i, value in enumerate(args) if isinstance(value, Transform)]
     for i in places:
