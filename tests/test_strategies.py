@@ -104,7 +104,7 @@ def test_a_layer_is_drawn_with_every_option_off_its_default():
     for name, wanted in options.items():
         strategy = LAYERS[name][2]((2, 4, 5))
         for option in wanted:
-            some(strategy, functools.partial(has_option, option))
+            assert has_option(option, some(strategy, functools.partial(has_option, option)))
 
 
 def test_the_public_strategies_are_documented_and_sorted():
