@@ -1,0 +1,127 @@
+"""A worker process: one peer on one workload, driven by lines of JSON on standard input.
+
+`python -m bench.worker WORKLOAD PEER` answers every command with a line of JSON: {"do": "first"} with
+the losses of the first steps, {"do": "calibrate", "seconds": s} with how many steps fill s seconds,
+{"do": "block", "n": n, "skip": k} with the seconds of n steps after k others, and its peak memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bench.job import Job, Unavailable
+from bench.workloads import LONG, WORKLOADS, make_batches
+
+MODULES = {
+    "fnn": "ours", "fnn_step": "ours", "torch": "pytorch", "torch_compile": "pytorch",
+    "jax_jit": "xla", "jax_scan": "xla", "sklearn": "scikit", "numpy": "plain", "bare": "bare",
+}  # fmt: skip
+OTHER_KINDS = {"pipeline": "pipeline", "training": "training"}
+PEERS = {
+    "step": list(MODULES),
+    "predict": ["fnn", "torch", "torch_compile", "jax_jit", "numpy", "bare"],
+    "pipeline": ["fnn", "torch", "numpy"],
+    "training": ["fnn", "torch"],
+}
+
+
+def make_job(name: str, peer: str) -> Job:
+    """Return the job of a peer on a workload; raises Unavailable if there is none."""
+    workload = (WORKLOADS | LONG)[name]
+    if peer not in PEERS[workload.kind]:
+        raise Unavailable("–")
+    batches = make_batches(workload) if workload.kind in ("step", "predict") else []
+    try:
+        module = import_module(f"bench.{OTHER_KINDS.get(workload.kind, MODULES[peer])}")
+    except ImportError as error:
+        raise Unavailable(f"not installed ({error.name})") from None
+    start_counting()
+    job: Job = module.make(workload, batches, peer)
+    return job
+
+
+def start_counting() -> None:
+    """Let the kernel forget the peak so far, where it can: imports have peaks of their own."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def memory() -> tuple[float, float]:
+    """Return the resident memory of this process, at its peak and now, in MiB."""
+    try:
+        # Not ru_maxrss where there is a choice: on Linux a child starts with its parent's.
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
+        return int(sizes["VmHWM"]) / 1024, int(sizes["VmRSS"]) / 1024
+    except (OSError, KeyError):
+        import resource
+
+        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        return peak, peak
+
+
+def calibrate(job: Job, seconds: float) -> int:
+    """Return how many steps, a multiple of the job's, take about so long; at least one."""
+    n, took = job.multiple, 0.0
+    job.start()
+    job.run(n)
+    while True:
+        start = time.perf_counter()
+        job.run(n)
+        took = time.perf_counter() - start
+        if took >= seconds / 4:
+            return max(1, round(seconds / took * n / job.multiple)) * job.multiple
+        n *= max(2, min(10, int(seconds / 2 / max(took, 1e-9))))
+
+
+def block(job: Job, n: int, skip: int) -> dict[str, Any]:
+    """Time n steps from the first weights, after some that wake up the threads."""
+    job.start()
+    job.run(skip)
+    start = time.perf_counter()
+    value = job.run(n)
+    return {"seconds": time.perf_counter() - start, "value": value, "peak": memory()[0]}
+
+
+def answer(job: Job, command: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one command."""
+    if command["do"] == "first":
+        return {"first": job.first()}
+    if command["do"] == "calibrate":
+        n = calibrate(job, command["seconds"])
+        return {"n": n, "skip": max(1, n // job.multiple // 10) * job.multiple}
+    return block(job, command["n"], command["skip"])
+
+
+def serve(name: str, peer: str) -> None:
+    """Answer commands until standard input ends."""
+    # Libraries print; the answers go where standard output was, prints to standard error.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(reply: dict[str, Any]) -> None:
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()
+
+    try:
+        job = make_job(name, peer)
+        say({"ready": True, "before": memory()[1]})
+        for line in sys.stdin:
+            say(answer(job, json.loads(line)))
+    except Unavailable as error:
+        say({"unavailable": str(error)})
+    except Exception as error:  # Whatever a peer dies of belongs in the table.
+        say({"error": f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"})
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:3])
