@@ -1,23 +1,33 @@
 """How fast the library is beside PyTorch, JAX, scikit-learn and straightforward NumPy.
 
-    python experiments/benchmark.py
+Every peer trains the same networks from the same weights on the same batches, each in a process of
+its own; the processes take turns, so that noise hits all alike, and ratios are taken within a round.
+What is not installed is left out (`pip install -e ".[bench]"` brings all). `--check` compares with
+plain NumPy alone and fails when a ratio exceeds its bound; `--growth` measures how time and memory
+grow; `--long` adds two whole trainings on MNIST beside PyTorch ($FNN_DATA says where it is).
 
-Result: a table. 10 minutes on two cores.
+    python experiments/benchmark.py --growth --long
+
+Result: benchmark.md, benchmark.png, benchmark.json and growth.png in the run's folder; 6 minutes on two
+cores, `--growth` 1 and `--long` 8 more, `--check` alone half a minute.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import attrs
+from bench import check, growth, picture, report
 from bench.lockstep import measure
-from bench.report import table
+from bench.machine import describe
 from bench.summary import summarize
 from bench.worker import MODULES
 from bench.workloads import LONG, WORKLOADS
 
+from fnn import pictures
 from fnn.config import plain
 from fnn.experiment import Run, main, option
 
@@ -30,20 +40,40 @@ class Config:
     peers: tuple[str, ...] = option(tuple(MODULES), "which peers", among=MODULES)
     rounds: int = option(9, "how many blocks every peer runs", least=1)
     seconds: float = option(0.4, "how long a block is", least=0.001)
+    check: bool = option(False, "only compare with plain NumPy; status 1 if that became too slow")
+    growth: bool = option(False, "measure growth curves too")
+    long: bool = option(False, "train twice on MNIST too")
+    picture: bool = option(True, "draw benchmark.png")
     out: Path = option(Path("out/benchmark"), "folder for the report")
 
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Measure, and write the report."""
-    rows = {}
-    for name in config.only or WORKLOADS:
+    if config.check:
+        failures = check.failures(config.only, run.say)
+        if failures:
+            sys.stderr.write("\n".join(failures) + "\n")
+            raise SystemExit(1)
+        return {"check": "passed"}
+    if config.picture:
+        pictures.require()
+    machine, rows = describe(), {}
+    for name in config.only or (*WORKLOADS, *(LONG if config.long else ())):
         workload = (WORKLOADS | LONG)[name]
-        found = measure(name, list(config.peers), config.rounds, config.seconds)
-        rows[name] = summarize(workload, found)
-        run.say(table({name: rows[name]}))
-    run.path("benchmark.json").write_text(json.dumps(plain({"workloads": rows}), indent=1), "utf-8")
-    run.path("benchmark.md").write_text(table(rows), "utf-8")
-    return {}
+        rounds = workload.epochs if workload.kind == "training" else config.rounds
+        rows[name] = summarize(workload, measure(name, list(config.peers), rounds, config.seconds))
+        run.say(report.words(name, rows[name]))
+    grown = growth.curves(min(config.rounds, 5), config.seconds / 4, run.say) if config.growth else {}
+    about = {"machine": machine, "workloads": rows, "growth": grown}
+    run.path("benchmark.json").write_text(json.dumps(plain(about), indent=1) + "\n", "utf-8")
+    text = report.markdown(machine, rows) + ("\n" + growth.table(grown) if grown else "")
+    run.path("benchmark.md").write_text(text, "utf-8")
+    if config.picture:
+        picture.draw(run.path("benchmark.png"), rows)
+        if grown:
+            growth.draw(run.path("growth.png"), grown)
+    bars = [bar["met"] for row in rows.values() for bar in row["bars"]]
+    return {"bars": len(bars), "met": sum(bars)}
 
 
 if __name__ == "__main__":

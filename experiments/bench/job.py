@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -27,6 +28,7 @@ class Job:
         many: Takes several items at once instead of `step`, if the peer has a loop of its own.
         multiple: Of how many items at a time `many` is made.
         outputs: What the correctness check compares, if not the losses of the first steps.
+        goes_on: A block starts where the last one ended, as the epochs of a training do.
     """
 
     step: Callable[[Any], Any]
@@ -35,12 +37,14 @@ class Job:
     many: Callable[[int, int], Any] | None = None
     multiple: int = 1
     outputs: Callable[[], list[float]] | None = None
+    goes_on: bool = False
     at: int = 0
 
     def start(self) -> None:
         """Go back to the first weights and the first batch."""
-        self.at = 0
-        self.reset()
+        if not self.goes_on:
+            self.at = 0
+            self.reset()
 
     def run(self, n: int) -> float:
         """Take n steps; read the last loss at the end only."""
@@ -51,7 +55,8 @@ class Job:
         loss: Any = 0.0
         for i in range(start, start + n):
             loss = step(items[i % count])
-        return float(loss)
+        # A prediction is an array; its first number has been waited for like all of it.
+        return float(np.asarray(loss).reshape(-1)[0])
 
     def first(self, n: int = 3) -> list[float]:
         """Return the losses of the first n steps, which every peer must agree on."""

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 PAUSE = 0.05
-"""Seconds between two blocks: the threads of a BLAS go on spinning for a while after their last call."""
+"""Seconds between two blocks: a BLAS's threads go on spinning for a while after their last call."""
 
 AGREEMENT = 1e-4
 """How far the losses of two peers may be apart, relatively, in float32."""
@@ -98,13 +98,17 @@ def measure(workload: str, peers: list[str], rounds: int, seconds: float) -> dic
                 found[peer] = {"trouble": worker.trouble}
                 continue
             ready[peer], plans[peer] = worker, plan
-            found[peer] = {"seconds": [], "before": before, "peak": 0.0, "steps": plan["n"]}
+            found[peer] = {"seconds": [], "values": [], "before": before, "steps": plan["n"]}
             time.sleep(PAUSE)
         for i in range(rounds):
             order = list(ready)
             for peer in order[i % len(order) :] + order[: i % len(order)]:
                 reply = ready[peer].ask(do="block", **plans[peer])
+                if ready[peer].trouble:
+                    found[peer] = {"trouble": ready.pop(peer).trouble}
+                    continue
                 found[peer]["seconds"].append(reply["seconds"] / plans[peer]["n"])
+                found[peer]["values"].append(reply["value"])
                 found[peer]["peak"] = reply["peak"]
                 time.sleep(PAUSE)
     return found

@@ -47,6 +47,12 @@ def begin(workload: Workload) -> fnn.TrainState:
     return fnn.init_train_state(network(workload), optimizer, workload.in_shape, fnn.Key.of(0))
 
 
+def train_step(workload: Workload) -> Any:
+    """Return the pure step."""
+    optimizer = fnn.OPTIMIZERS[workload.optimizer[0]](workload.optimizer[1])
+    return fnn.train_step(network(workload), LOSSES[workload.loss], optimizer)
+
+
 def weights(workload: Workload) -> list[dict[str, Any]]:
     """Return the first weights, writable copies, one dict per layer, empty where there are none."""
     there = list(begin(workload).params.values())
@@ -64,14 +70,11 @@ def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
     if workload.kind == "predict":
         images = [x for x, _ in batches]
         return Job(
-            lambda x: fnn.predict(net, now, x)[0, 0],
+            lambda x: fnn.predict(net, now, x),
             images,
             outputs=lambda: fnn.predict(net, now, images[0])[0].tolist(),
         )
-    plain = fnn.train_step(
-        net, LOSSES[workload.loss], fnn.OPTIMIZERS[workload.optimizer[0]](workload.optimizer[1])
-    )
-    first = now
+    first, plain = now, train_step(workload)
 
     def reset() -> None:
         nonlocal now

@@ -1,4 +1,4 @@
-"""Input pipelines as peers: an epoch of shuffled batches, with nothing computed on them."""
+"""Input pipelines as peers: an epoch of shuffled batches; in a growth curve our steps on them too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 import fnn
+from bench import ours
 from bench.job import Job
 from bench.workloads import Batch, Workload, make_batches
 
@@ -38,7 +39,11 @@ def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
             return _plain(x, y, size, i)
         return fnn.batches(dataset, size, key=fnn.Key.of(0).fold("epoch", i))
 
-    def step(i: int) -> int:
+    if workload.kind == "epoch":
+        step, now = fnn.jit(ours.train_step(workload)), ours.begin(workload)
+        return Job(lambda i: fnn.scan(step, now, epoch(i))[1]["loss"][-1], range(64))
+
+    def count(i: int) -> int:
         return sum(len(targets) for _, targets in epoch(i))
 
     def outputs() -> list[float]:
@@ -46,4 +51,4 @@ def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
         seen = [(float(b[0].sum()), float(b[1].sum()), len(b[1])) for b in epoch(0)]
         return [sum(each) for each in zip(*seen, strict=True)]
 
-    return Job(step, range(64), outputs=outputs)
+    return Job(count, range(64), outputs=outputs)

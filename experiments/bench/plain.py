@@ -74,7 +74,7 @@ def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
     if workload.kind == "predict":
         images = [x for x, _ in batches]
         outputs = lambda: forward(layers, images[0])[0].tolist()  # noqa: E731
-        return Job(lambda x: forward(layers, x)[0, 0], images, outputs=outputs)
+        return Job(lambda x: forward(layers, x), images, outputs=outputs)
 
     def reset() -> None:
         nonlocal layers, optimizer

@@ -81,7 +81,7 @@ def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
                 return run(x)
 
         images = [x for x, _ in items]
-        return Job(lambda x: predict(x)[0, 0], images, outputs=lambda: predict(images[0])[0].tolist())
+        return Job(predict, images, outputs=lambda: predict(images[0])[0].tolist())
     first = {name: value.clone() for name, value in net.state_dict().items()}
     loss, update = loss_of(workload), optimizer(workload, net)
 

@@ -19,14 +19,22 @@ def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
     return {"median": middle, "low": low, "high": high}
 
 
+def _whole(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Return the ratio of two whole trainings, with the quartiles over their epochs."""
+    return {**ratio(ours, theirs), "median": sum(ours) / sum(theirs)}
+
+
 def summarize(workload: Workload, found: dict[str, Any]) -> dict[str, Any]:
     """Return what the report says of one workload."""
     times = {peer: entry["seconds"] for peer, entry in found.items() if "seconds" in entry}
-    medians = {peer: median(each) for peer, each in times.items()}
+    whole = workload.kind == "training"
+    medians = {peer: (sum if whole else median)(each) for peer, each in times.items()}
+    compare = _whole if whole else ratio
     row: dict[str, Any] = {"medians": medians, "peers": found, "ratios": {}, "bars": []}
+    row["training"] = whole
     if "fnn" not in times:
         return row
-    row["ratios"] = {peer: ratio(times["fnn"], each) for peer, each in times.items() if peer != "fnn"}
+    row["ratios"] = {peer: compare(times["fnn"], each) for peer, each in times.items() if peer != "fnn"}
     rivals = [peer for peer in RIVALS if peer in times]
     bars = dict(workload.bars)
     if rivals:

@@ -12,28 +12,32 @@ import os
 import sys
 import time
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.job import Job, Unavailable
+from bench.resident import memory, start_counting
+from bench.sizes import GROWTH
 from bench.workloads import LONG, WORKLOADS, make_batches
 
 MODULES = {
     "fnn": "ours", "fnn_step": "ours", "torch": "pytorch", "torch_compile": "pytorch",
     "jax_jit": "xla", "jax_scan": "xla", "sklearn": "scikit", "numpy": "plain", "bare": "bare",
 }  # fmt: skip
-OTHER_KINDS = {"pipeline": "pipeline", "training": "training"}
+OTHER_KINDS = {"pipeline": "pipeline", "epoch": "pipeline", "training": "training"}
 PEERS = {
     "step": list(MODULES),
     "predict": ["fnn", "torch", "torch_compile", "jax_jit", "numpy", "bare"],
     "pipeline": ["fnn", "torch", "numpy"],
+    "epoch": ["fnn"],
     "training": ["fnn", "torch"],
 }
 
 
 def make_job(name: str, peer: str) -> Job:
     """Return the job of a peer on a workload; raises Unavailable if there is none."""
-    workload = (WORKLOADS | LONG)[name]
+    workload = (WORKLOADS | LONG | GROWTH)[name]
     if peer not in PEERS[workload.kind]:
         raise Unavailable("–")
     batches = make_batches(workload) if workload.kind in ("step", "predict") else []
@@ -44,29 +48,6 @@ def make_job(name: str, peer: str) -> Job:
     start_counting()
     job: Job = module.make(workload, batches, peer)
     return job
-
-
-def start_counting() -> None:
-    """Let the kernel forget the peak so far, where it can: imports have peaks of their own."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return
-
-
-def memory() -> tuple[float, float]:
-    """Return the resident memory of this process, at its peak and now, in MiB."""
-    try:
-        # Not ru_maxrss where there is a choice: on Linux a child starts with its parent's.
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
-        return int(sizes["VmHWM"]) / 1024, int(sizes["VmRSS"]) / 1024
-    except (OSError, KeyError):
-        import resource
-
-        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-        return peak, peak
 
 
 def calibrate(job: Job, seconds: float) -> int:
@@ -86,10 +67,12 @@ def calibrate(job: Job, seconds: float) -> int:
 def block(job: Job, n: int, skip: int) -> dict[str, Any]:
     """Time n steps from the first weights, after some that wake up the threads."""
     job.start()
-    job.run(skip)
+    if skip:
+        job.run(skip)
     start = time.perf_counter()
     value = job.run(n)
-    return {"seconds": time.perf_counter() - start, "value": value, "peak": memory()[0]}
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "value": value, "peak": memory()[0]}
 
 
 def answer(job: Job, command: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +80,8 @@ def answer(job: Job, command: dict[str, Any]) -> dict[str, Any]:
     if command["do"] == "first":
         return {"first": job.first()}
     if command["do"] == "calibrate":
+        if job.goes_on:
+            return {"n": 1, "skip": 0}
         n = calibrate(job, command["seconds"])
         return {"n": n, "skip": max(1, n // job.multiple // 10) * job.multiple}
     return block(job, command["n"], command["skip"])
@@ -115,8 +100,10 @@ def serve(name: str, peer: str) -> None:
     try:
         job = make_job(name, peer)
         say({"ready": True, "before": memory()[1]})
-        for line in sys.stdin:
-            say(answer(job, json.loads(line)))
+        # Sigmoids of drawn weights overflow on the way to what is right.
+        with np.errstate(all="ignore"):
+            for line in sys.stdin:
+                say(answer(job, json.loads(line)))
     except Unavailable as error:
         say({"unavailable": str(error)})
     except Exception as error:  # Whatever a peer dies of belongs in the table.

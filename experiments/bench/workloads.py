@@ -41,7 +41,8 @@ class Workload:
             half the summed squared error.
         optimizer: Its name and learning rate; the other numbers are the same on all sides.
         init: How weights and biases are drawn: "glorot", "normal" or "uniform" in [-4, 4).
-        kind: A step of training, a prediction, an epoch of batches alone, or an epoch of a training.
+        kind: A step of training, a prediction, an epoch of batches alone, one with
+            steps on them, or one of a training on MNIST with an evaluation after it.
         bar: At most this fraction of the best of torch, jax_jit and jax_scan.
         bars: At most this fraction of one peer.
         images: Size of the data set, for pipelines and trainings.
@@ -54,7 +55,7 @@ class Workload:
     loss: Literal["mean", "sum", "rows", "half_squared"] = "mean"
     optimizer: tuple[str, float] = ("sgd", 0.1)
     init: str = "glorot"
-    kind: Literal["step", "predict", "pipeline", "training"] = "step"
+    kind: Literal["step", "predict", "pipeline", "epoch", "training"] = "step"
     bar: float | None = None
     bars: dict[str, float] = attrs.field(factory=dict)
     images: int = 10_000
@@ -86,6 +87,7 @@ LONG = {
         images=60_000, epochs=4,
     ),
 }  # fmt: skip
+
 
 BATCHES = 8
 """How many different batches a worker cycles through."""

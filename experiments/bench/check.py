@@ -1,0 +1,40 @@
+"""`--check`: our time per step as a fraction of straightforward NumPy's must stay within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.lockstep import measure
+from bench.summary import ratio
+from bench.workloads import WORKLOADS
+
+BOUNDS = {
+    "mlp_bn_1000": 1.0,
+    "cnn_100": 1.0,
+    "sigmoid_100": 1.0,
+    "parity_32": 2.0,
+    "keras_100": 1.0,
+    "lenet_128": 1.0,
+    "predict_1": 1.5,
+    "input_pipeline": 1.5,
+}
+"""At most these fractions, about 1.35 times what was measured on two cores: a ratio holds on a noisy
+machine where a time would not."""
+
+
+def failures(only: tuple[str, ...], say: Callable[[str], None]) -> list[str]:
+    """Time fnn against numpy; return a line for each workload that is too slow or went wrong."""
+    found = []
+    for name in only or tuple(WORKLOADS):
+        entries = measure(name, ["fnn", "numpy"], rounds=5, seconds=0.06)
+        troubles = [f"{peer}: {e['trouble']}" for peer, e in entries.items() if "trouble" in e]
+        if troubles:
+            found.append(f"{name}: {'; '.join(troubles)}")
+            continue
+        middle = ratio(*(entries[peer]["seconds"] for peer in ("fnn", "numpy")))["median"]
+        say(f"{name:<16} {middle:.2f} of numpy's time, at most {BOUNDS[name]:.2f}")
+        if middle > BOUNDS[name]:
+            found.append(
+                f"{name}: expected at most {BOUNDS[name]:.2f} of numpy's time, got {middle:.2f}"
+            )
+    return found
