@@ -72,7 +72,7 @@ def draw(path: Path, found: dict[str, Any]) -> None:
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(
         2, len(found), figsize=(3.1 * len(found), 5.6), squeeze=False, layout="constrained"
@@ -84,11 +84,14 @@ def draw(path: Path, found: dict[str, Any]) -> None:
             at.loglog(sizes, values, "o-", color=colour, markersize=5, linewidth=1.8)
             at.set_xticks(sizes, [f"{n:,}" for n in sizes], fontsize=7)
             at.xaxis.set_minor_formatter(NullFormatter())
+            at.yaxis.set_major_formatter(NullFormatter())
             at.yaxis.set_minor_formatter(NullFormatter())
-            written = duration if name == "seconds" else lambda mib: f"{mib:g} MiB"
-            at.yaxis.set_major_formatter(
-                FuncFormatter(lambda value, _, as_text=written: as_text(value))
-            )
+            at.margins(x=0.12, y=0.18)
+            for n, value in zip(sizes, values, strict=True):
+                text = duration(value) if name == "seconds" else f"{value:.3g} MiB"
+                at.annotate(
+                    text, (n, value), (0, 6), textcoords="offset points", ha="center", fontsize=7
+                )
             at.grid(alpha=0.25)
             at.spines[["top", "right"]].set_visible(False)
             at.set_xlabel(axis)

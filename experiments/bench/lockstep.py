@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ import attrs
 
 PAUSE = 0.05
 """Seconds between two blocks: a BLAS's threads go on spinning for a while after their last call."""
+
+PATIENCE = 90.0
+"""Seconds after which a peer that does not answer is given up: lax.scan takes minutes for lenet_128."""
 
 AGREEMENT = 1e-4
 """How far the losses of two peers may be apart, relatively, in float32."""
@@ -32,8 +37,14 @@ class Worker:
     def read(self) -> dict[str, Any]:
         """Return the next answer; one that is none goes into `trouble`."""
         assert self.process.stdout is not None
+        patience = threading.Timer(PATIENCE, self.process.kill)
+        patience.start()
+        started = time.monotonic()
         line = self.process.stdout.readline()
-        reply: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
+        patience.cancel()
+        late = time.monotonic() - started >= PATIENCE
+        ended = f"no answer in {PATIENCE:.0f} s" if late else "the process ended"
+        reply: dict[str, Any] = json.loads(line) if line else {"error": ended}
         self.trouble = reply.get("unavailable", reply.get("error", ""))
         return reply
 
@@ -101,8 +112,9 @@ def measure(workload: str, peers: list[str], rounds: int, seconds: float) -> dic
             found[peer] = {"seconds": [], "values": [], "before": before, "steps": plan["n"]}
             time.sleep(PAUSE)
         for i in range(rounds):
-            order = list(ready)
-            for peer in order[i % len(order) :] + order[: i % len(order)]:
+            order = deque(ready)
+            order.rotate(-i)
+            for peer in order:
                 reply = ready[peer].ask(do="block", **plans[peer])
                 if ready[peer].trouble:
                     found[peer] = {"trouble": ready.pop(peer).trouble}

@@ -66,7 +66,7 @@ def draw(path: Path, rows: dict[str, Any]) -> None:
         at.set_visible(False)
     for at, (name, row) in zip(axes.flat, rows.items(), strict=False):
         _panel(at, name, row)
-    title = "Median time of a step, shorter is better (blue: fnn, orange: the best of PyTorch and JAX)"
+    title = "Median time of a step; shorter is better (blue: fnn, orange: best of PyTorch and JAX)"
     figure.suptitle(title, fontsize=13)
     figure.savefig(path, dpi=130)
     plt.close(figure)

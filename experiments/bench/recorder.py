@@ -81,7 +81,7 @@ class Recorder:
     def relu(self, x: Any, p: Any, g: Any, need_dx: bool) -> Any:
         """y = max(x, 0)."""
         positive = np.empty(x.shape, bool)
-        self.do(np.maximum, x, np.float32(0), x)
+        self.do(np.maximum, x, np.float32(0), out=x)
 
         def back(dy: Any) -> Any:
             self.do(np.greater, x, np.float32(0), positive)

@@ -19,7 +19,7 @@ import numpy as np
 from bench.job import Job, Unavailable
 from bench.resident import memory, start_counting
 from bench.sizes import GROWTH
-from bench.workloads import LONG, WORKLOADS, make_batches
+from bench.workloads import LONG, WORKLOADS, Workload, make_batches
 
 MODULES = {
     "fnn": "ours", "fnn_step": "ours", "torch": "pytorch", "torch_compile": "pytorch",
@@ -35,9 +35,8 @@ PEERS = {
 }
 
 
-def make_job(name: str, peer: str) -> Job:
+def make_job(workload: Workload, peer: str) -> Job:
     """Return the job of a peer on a workload; raises Unavailable if there is none."""
-    workload = (WORKLOADS | LONG | GROWTH)[name]
     if peer not in PEERS[workload.kind]:
         raise Unavailable("–")
     batches = make_batches(workload) if workload.kind in ("step", "predict") else []
@@ -98,7 +97,7 @@ def serve(name: str, peer: str) -> None:
         answers.flush()
 
     try:
-        job = make_job(name, peer)
+        job = make_job((WORKLOADS | LONG | GROWTH)[name], peer)
         say({"ready": True, "before": memory()[1]})
         # Sigmoids of drawn weights overflow on the way to what is right.
         with np.errstate(all="ignore"):
