@@ -34,7 +34,7 @@ def make(name, peer):
     """Return a job, with a batch that is small enough for a test."""
     workload = part("workloads").WORKLOADS[name]
     if workload.kind == "step":
-        workload = attrs.evolve(workload, batch=8 if name == "lenet_128" else 32)
+        workload = attrs.evolve(workload, batch=2 if name == "lenet_128" else 32)
     return part("worker").make_job(workload, peer)
 
 
