@@ -44,9 +44,8 @@ __getattr__, __dir__, __all__ = open_on_use(
             "clip_by_global_norm freeze global_norm momentum rmsprop scale_by_adam "
             "scale_by_learning_rate scale_by_rms sgd trace"
         ),
-        "plans": "jit",
         "registry": "Registry",
-        "training": "TrainState evaluate init_train_state predict scan train_step value_and_grad",
+        "training": "TrainState evaluate init_train_state jit predict scan train_step value_and_grad",
         "tree": "Tree",
     },
     extra=("__version__", "tree"),

@@ -127,9 +127,6 @@ from fnn.optimizers import (
     sgd,
     trace,
 )
-from fnn.plans import (
-    jit,
-)
 from fnn.registry import (
     Registry,
 )
@@ -137,6 +134,7 @@ from fnn.training import (
     TrainState,
     evaluate,
     init_train_state,
+    jit,
     predict,
     scan,
     train_step,

@@ -280,7 +280,9 @@ def elementwise(
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        y, state = apply(params, state, x)
+        check_array(x)
+        y = f(x)
+        check_like("f(x)", y, x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             if not need_dx:

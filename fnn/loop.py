@@ -26,10 +26,9 @@ from fnn.keys import Key
 from fnn.layer import Layer
 from fnn.optimizers import Transform
 from fnn.options import integer
-from fnn.plans import jit
 from fnn.progress import Bar, bar
 from fnn.state import TrainState, init_train_state
-from fnn.training import Loss, train_step
+from fnn.training import Loss, jit, train_step
 
 __all__ = ["Fit", "History", "early_stopping", "fit"]
 

@@ -103,7 +103,7 @@ def unpack(batch: Batch) -> tuple[Any, Any, dict[str, Any]]:
 
 def is_finite(node: Any) -> bool:
     """Return whether every number of a tree is finite; call it where overflow does not warn."""
-    if isinstance(node, Mapping):
+    if type(node) is not np.ndarray and isinstance(node, Mapping):
         return all(map(is_finite, node.values()))
     # One pass in BLAS, without a temporary; where the squares overflow, look closely.
     return (

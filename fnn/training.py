@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -10,11 +11,15 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.errors import DivergedError, OptionError
+from fnn.errors import DivergedError, FnnError, OptionError
 from fnn.evaluation import Metric, Metrics, evaluate, measure, metric_table, predict
+from fnn.kernels.checks import check_like
+from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
-from fnn.layer import Layer
+from fnn.layer import Layer, placed_error
 from fnn.optimizers import Transform, apply_updates, global_norm
+from fnn.plans import Flat, MisfitError, Plan, planned, signature
+from fnn.recipe import bare
 from fnn.state import Batch, TrainState, check_kept, check_parts, init_train_state, is_finite, unpack
 from fnn.tree import Array, Tree
 
@@ -28,6 +33,7 @@ __all__ = [
     "TrainStep",
     "evaluate",
     "init_train_state",
+    "jit",
     "predict",
     "scan",
     "train_step",
@@ -71,40 +77,56 @@ class TrainStep:
     optimizer: Transform
     metrics: dict[str, Metric] = attrs.field(factory=dict, converter=_step_metrics)
 
+    @np.errstate(all="ignore")  # What is not finite raises; a warning would only say it twice.
+    def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """Return the state after `batch`, and {"loss": value, **metrics} as they were before it."""
+        value, grads, state, logs = self.grads(now, batch)
+        return self.moved(now, batch, value, grads, state), logs
+
     def grads(self, now: TrainState, batch: Batch) -> tuple[Any, Tree, Tree, dict[str, Any]]:
-        """Return the loss, its gradient, the carried state after it, and the metrics.
+        """Return the loss, its gradient, the carried state after it, and all logs.
+
+        To be called where numbers that are not finite give no warning.
 
         Raises:
             DivergedError: If the loss or the carried state is not finite.
             TreeError, ShapeError, DTypeError: If the carried state changed its structure.
         """
         x, target, weight = unpack(batch)
-        # What is not finite raises below; a warning would only say it twice.
-        with np.errstate(all="ignore"):
-            key = now.key.fold("step", now.step) if self.net.traits.stochastic else None
-            y, state, pullback = self.net.vjp(now.params, now.state, x, train=True, key=key)
-            value, dy = self.loss(y, target, **weight)
+        net = self.net
+        key = now.key.fold("step", now.step) if net.traits.stochastic else None
+        try:
+            # Without what a call from outside has checked and silenced; here that is done already.
+            y, state, pullback = bare(net.vjp)(now.params, now.state, x, train=True, key=key)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, net.name, net.where) from error.__cause__
+        value, dy = bare(self.loss)(y, target, **weight)
+        try:
+            if isinstance(y, np.ndarray):
+                check_like("dy", dy, y)
             grads, _ = pullback(dy, need_dx=False)
             grads = tree.freeze(grads)
-            if not math.isfinite(value):
-                raise self.diverged(now, batch, value, grads)
-            if state is not now.state:
-                state = tree.freeze(state)
-                check_kept(now.state, state, "state")
-                if not is_finite(state):
-                    raise self.diverged(now, batch, value, grads, after={"state": state})
-            logs = measure(self.metrics, y, target) if self.metrics else {}
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, net.name, net.where) from error.__cause__
+        if not math.isfinite(value):
+            raise self.diverged(now, batch, value, grads)
+        if state is not now.state:
+            state = tree.freeze(state)
+            check_kept(now.state, state, "state")
+            if not is_finite(state):
+                raise self.diverged(now, batch, value, grads, after={"state": state})
+        logs = {"loss": value}
+        if self.metrics:
+            logs |= measure(self.metrics, y, target)
         return value, grads, state, logs
 
-    def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        """Return the state after `batch`, and {"loss": value, **metrics} as they were before it."""
-        value, grads, state, logs = self.grads(now, batch)
-        with np.errstate(all="ignore"):
-            updates, opt_state = self.optimizer.update(grads, now.opt_state, now.params, now.step)
-            params = apply_updates(now.params, updates)
-            if not is_finite(params):
-                raise self.diverged(now, batch, value, grads, after={"params": params})
-        return TrainState(now.step + 1, now.key, params, state, opt_state), {"loss": value, **logs}
+    def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
+        """Return the state after the update; to be called where overflow does not warn."""
+        updates, opt_state = self.optimizer.update(grads, now.opt_state, now.params, now.step)
+        params = apply_updates(now.params, updates)
+        if not is_finite(params):
+            raise self.diverged(now, batch, value, grads, after={"params": params})
+        return TrainState(now.step + 1, now.key, params, state, opt_state)
 
     def diverged(
         self, now: TrainState, batch: Batch, value: Any, grads: Tree, *, after: Mapping[str, Any] = {}
@@ -161,11 +183,104 @@ def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics
     return TrainStep(net, loss, optimizer, metrics)
 
 
+MOST_PLANS = 64
+"""How many plans a step keeps; more structures than that are planned anew at every call."""
+
+
+class _Kept(threading.local):
+    """What a thread keeps from one call of a jitted step to the next."""
+
+    def __init__(self) -> None:
+        self.arena = Arena()
+        self.last: Flat | None = None
+
+
+class Jitted:
+    """A step made by `jit`; calls like the step it wraps, bit for bit."""
+
+    def __init__(self, step: Step) -> None:
+        """Wrap `step`; nothing is planned before the first call."""
+        self.step = step
+        self._plans: dict[tuple[Any, ...], Plan | None] = {}
+        self._kept = _Kept()
+
+    def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """Return what the step returns."""
+        step, kept = self.step, self._kept
+        with recycled(kept.arena):
+            if not isinstance(step, TrainStep):
+                return step(now, batch)
+            with np.errstate(all="ignore"):
+                last = kept.last
+                flat = last if last is not None and last.of is now else self._flatten(step, now)
+                value, grads, state, logs = step.grads(now, batch)
+                if flat is not None:
+                    try:
+                        kept.last = flat = self._moved(flat, batch, value, grads, state)
+                        return flat.of, logs
+                    except MisfitError:
+                        pass  # Let the step say by path what is wrong.
+                return step.moved(now, batch, value, grads, state), logs
+
+    def _moved(self, flat: Flat, batch: Batch, value: Any, grads: Any, state: Tree) -> Flat:
+        """Return the next state, with its vectors."""
+        step, now, plan = self.step, flat.of, flat.plan
+        vector, held = flat.updated(step.optimizer, plan.leaves(grads), now.step)
+        params = plan.scatter(vector)
+        if not is_finite(vector):
+            raise step.diverged(now, batch, value, grads, after={"params": params})
+        opt_state = plan.scatter_memory(now.opt_state, held) if held else tree.EMPTY
+        moved = TrainState(now.step + 1, now.key, params, state, opt_state)
+        return Flat(moved, plan, vector, held)
+
+    def _flatten(self, step: TrainStep, now: TrainState) -> Flat | None:
+        """Return the vectors of `now`, or None if it is for the step itself to do."""
+        if not step.optimizer.elementwise or not isinstance(now.params, dict):
+            return None
+        mark = signature(now.params)
+        if mark in self._plans:
+            plan = self._plans[mark]
+        else:
+            plan = planned(now.params)
+            if len(self._plans) < MOST_PLANS:
+                self._plans[mark] = plan
+        try:
+            return None if plan is None else Flat.gathered(plan, step.optimizer, now)
+        except MisfitError:
+            return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return jit, (self.step,)
+
+    def __repr__(self) -> str:
+        sizes = [f"{plan.size} numbers" for plan in list(self._plans.values()) if plan is not None]
+        plans = f"{len(sizes)} plan{'s' * (len(sizes) > 1)}, {', '.join(sizes)}" if sizes else "no plan"
+        return f"jit({self.step!r}: {plans})"
+
+
+def jit(step: Step) -> Jitted:
+    """Return `step` with what its calls share done once; results are equal bit for bit.
+
+    Its kernels write to memory of earlier calls that nobody holds any more. Parameters trained by an
+    elementwise optimizer are kept with their memory as one vector each between calls, and updated
+    by a few array operations however many leaves there are. Purity stays: the states handed out are
+    immutable and stay what they are, and any state may be given, not only the last. `repr` shows the
+    plans made so far, one for every structure of parameters.
+
+    Raises:
+        OptionError: If `step` is no function.
+    """
+    if not callable(step):
+        raise OptionError(f"expected a step, got {step!r}", path=("jit",))
+    return step if isinstance(step, Jitted) else Jitted(step)
+
+
 def scan(step: Step, now: TrainState, batches: Iterable[Batch]) -> tuple[TrainState, dict[str, Array]]:
     """Fold `step` over `batches`; return the last state and the logs, one entry per step.
 
-    Without any batch that is `(now, {})`.
+    The step is jitted meanwhile, unless it is already. Without any batch that is `(now, {})`.
     """
+    step = jit(step)
     logs: list[dict[str, Any]] = []
     for batch in batches:
         now, log = step(now, batch)

@@ -34,10 +34,10 @@ RANKS = [
     {"combinators"},
     {"losses", "optimizers", "datasets"},
     {"metrics"},
-    {"state", "checkpoint", "progress"},
+    {"state", "checkpoint", "progress", "plans"},
     {"evaluation", "history"},
     {"training"},
-    {"plans", "derivatives"},
+    {"derivatives"},
     {"loop", "config"},
     {"experiment", "pictures", "testing"},
 ]

@@ -1,4 +1,4 @@
-"""Elementwise nonlinearities.
+"""Elementwise nonlinearities; call them where overflow does not warn.
 
 For complex arrays each continues analytically along the real axis: branches ask `x.real`, because
 NumPy orders complex numbers lexicographically and would let a perturbation choose the branch.
@@ -6,59 +6,119 @@ NumPy orders complex numbers lexicographically and would let a perturbation choo
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 
+from fnn.kernels.memory import like
 from fnn.tree import Array
+
+_ROW = 4096
+"""How long the rows may be along which an array meets its bound: they stay in the fastest cache."""
+
+_BOOL = np.dtype(bool)
 
 
 def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), without overflow warnings at any x."""
-    if np.iscomplexobj(x):
+    """Return 1 / (1 + exp(-x)); exp(-x) = inf where x is very negative, and 1 / inf is right."""
+    if x.dtype.kind == "c":
         return 0.5 * (1 + np.tanh(0.5 * x))
-    with np.errstate(over="ignore"):  # exp(-x) = inf where x is very negative; 1 / inf is right.
-        y = np.exp(-x)
-    y += 1
-    return np.divide(1, y, out=y)
+    y = np.negative(x, like(x))
+    np.exp(y, y)
+    one = _constant(1, x.dtype)
+    np.add(y, one, y)
+    return np.divide(one, y, y)
 
 
 def sigmoid_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = y (1 - y) dy."""
-    dx = 1 - y
-    dx *= y
-    return dx * dy
+    dx = np.subtract(_constant(1, y.dtype), y, like(y))
+    np.multiply(dx, y, dx)
+    return np.multiply(dx, dy, dx if dx.dtype is dy.dtype else None)
 
 
 def tanh(x: Array) -> Array:
     """Return tanh x."""
-    return np.tanh(x)
+    return np.tanh(x, like(x))
 
 
 def tanh_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = (1 - y²) dy."""
-    return (1 - y * y) * dy
+    dx = np.multiply(y, y, like(y))
+    np.subtract(_constant(1, y.dtype), dx, dx)
+    return np.multiply(dx, dy, dx if dx.dtype is dy.dtype else None)
 
 
 def relu(x: Array) -> Array:
     """Return max(x, 0); NaN stays NaN."""
-    if np.iscomplexobj(x):
+    if x.dtype.kind == "c":
         return np.where(x.real > 0, x, 0)
-    return np.maximum(x, 0)
+    return _at_least_zero(x)
+
+
+def _at_least_zero(x: Array) -> Array:
+    # Against a row of zeros NumPy takes a third of the time that it takes against the number 0.
+    y = like(x)
+    flat, row = _flat(x), _row(x.shape)
+    if flat is None or row < 16:
+        return np.maximum(x, _constant(0, x.dtype), out=y)
+    if y is None:
+        y = np.empty_like(x)
+    np.maximum(flat.reshape(-1, row), _zeros(row, x.dtype), out=_flat(y).reshape(-1, row))
+    return y
+
+
+def _flat(x: Array) -> Array | None:
+    """Return a view of x in the order of memory, or None if x has gaps or another order."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
+    inner = x.transpose(*range(1, x.ndim), 0)
+    return inner.reshape(-1) if inner.flags.c_contiguous else None
+
+
+@functools.lru_cache(maxsize=256)
+def _row(shape: tuple[int, ...]) -> int:
+    """Return a divisor of the size of such an array, as large as _ROW allows."""
+    size = math.prod(shape)
+    return next((n for n in range(min(_ROW, size), 0, -1) if size % n == 0), 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _zeros(n: int, dtype: np.dtype) -> Array:
+    zeros = np.zeros(n, dtype)
+    zeros.setflags(write=False)
+    return zeros
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(value: int, dtype: np.dtype) -> Array:
+    """Return a number as an array, which a ufunc takes in half the time of a Python number."""
+    constant = np.array(value, dtype)
+    constant.setflags(write=False)
+    return constant
 
 
 def relu_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = dy where x > 0, else 0 (at x = 0 too)."""
-    return dy * (x.real > 0)
+    positive = np.greater(x.real, 0, like(x, dtype=_BOOL) if x.dtype.kind == "f" else None)
+    return np.multiply(dy, positive, like(dy))
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
     """Return x where x > 0, else slope x."""
-    if 0 <= slope <= 1 and not np.iscomplexobj(x):
-        return np.maximum(x, slope * x)  # The same numbers, many times faster than `where`.
+    if 0 <= slope <= 1 and x.dtype.kind != "c":
+        if slope == 0:
+            return _at_least_zero(x)
+        y = np.multiply(x, slope, like(x))
+        return np.maximum(x, y, out=y)  # The same numbers, many times faster than `where`.
     return np.where(x.real > 0, x, slope * x)
 
 
 def leaky_relu_vjp(x: Array, dy: Array, slope: float) -> Array:
     """Return dx = dy where x > 0, else slope dy (at x = 0 too)."""
+    if slope == 0:
+        return relu_vjp(x, x, dy)
     if 0 <= slope <= 1:
-        return np.maximum(x.real > 0, slope, dtype=dy.real.dtype) * dy
+        return np.multiply(np.maximum(x.real > 0, slope, dtype=dy.real.dtype), dy)
     return np.where(x.real > 0, dy, slope * dy)

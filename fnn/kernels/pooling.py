@@ -7,37 +7,46 @@ import math
 
 import numpy as np
 
+from fnn.kernels.memory import empty, like, zeros
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
+
+_BOOL = np.dtype(bool)
 
 
 def max_pool(x: Array, at: Windows) -> Array:
     """Return the largest value of every window; padding counts as -inf."""
     z = pad(batch_last(x), at, -np.inf)
-    first, *others = (z[at.slices(offset)] for offset in at.offsets())
-    y = first.copy()
-    for values in others:
-        if np.iscomplexobj(z):
+    first, *others = (z[cut] for cut in at.cuts())
+    y = empty(first.shape, z.dtype)
+    if z.dtype.kind == "c":
+        np.copyto(y, first)
+        for values in others:
             # By the real part alone, and the first of equals, so that perturbations decide nothing.
             np.copyto(y, values, where=values.real > y.real)
-        else:
-            np.maximum(y, values, out=y)
+        return batch_first(y)
+    for values in others:
+        first = np.maximum(first, values, out=y)
+    if not others:
+        np.copyto(y, first)
     return batch_first(y)
 
 
 def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
     """Return dx: dy of every window at its first maximum in row-major order, 0 elsewhere."""
     z, best, g = pad(batch_last(x), at, -np.inf), batch_last(y), batch_last(dy)
-    dz = np.zeros(z.shape, g.dtype)
-    free = np.ones(best.shape, bool)
+    dz = empty(z.shape, g.dtype) if at.tile() else zeros(z.shape, g.dtype)
     apart = all(s >= k for s, k in zip(at.stride, at.size, strict=True))
-    for offset in at.offsets():
-        cut = at.slices(offset)
-        hit = z[cut] == best
-        hit &= free
-        free ^= hit
+    hit, free = empty(best.shape, _BOOL), empty(best.shape, _BOOL)
+    for i, cut in enumerate(at.cuts()):
+        np.equal(z[cut], best, hit)
+        if i == 0:
+            np.logical_not(hit, free)
+        else:
+            np.logical_and(hit, free, hit)
+            np.logical_xor(free, hit, free)
         if apart:
-            np.multiply(g, hit, out=dz[cut])
+            np.multiply(g, hit, dz[cut])
         else:
             dz[cut] += g * hit
     return batch_first(dz[at.interior()])
@@ -46,8 +55,9 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
 def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
     """Return the mean of every window, over the image alone or over the padding's zeros too."""
     z = pad(batch_last(x), at, 0)
-    first, *others = (z[at.slices(offset)] for offset in at.offsets())
-    y = first.copy()
+    first, *others = (z[cut] for cut in at.cuts())
+    y = empty(first.shape, z.dtype)
+    np.copyto(y, first)
     for values in others:
         y += values
     y *= _inverse_counts(at, y.real.dtype, count_padding)
@@ -57,10 +67,10 @@ def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
 def average_pool_vjp(x: Array, dy: Array, at: Windows, *, count_padding: bool) -> Array:
     """Return dx: every window's dy / count, added where windows overlap."""
     g = batch_last(dy)
-    g = g * _inverse_counts(at, g.real.dtype, count_padding)
-    dz = np.zeros((x.shape[1], *at.padded, x.shape[0]), g.dtype)
-    for offset in at.offsets():
-        dz[at.slices(offset)] += g
+    g = np.multiply(g, _inverse_counts(at, g.real.dtype, count_padding), like(g))
+    dz = zeros((x.shape[1], *at.padded, x.shape[0]), g.dtype)
+    for cut in at.cuts():
+        dz[cut] += g
     return batch_first(dz[at.interior()])
 
 
@@ -70,8 +80,8 @@ def _inverse_counts(at: Windows, dtype: np.dtype, count_padding: bool) -> Array:
         return np.array(1 / math.prod(at.size), dtype)
     inside = pad(np.ones((1, *at.space, 1)), at, 0)
     counts = np.zeros((1, *at.out, 1))
-    for offset in at.offsets():
-        counts += inside[at.slices(offset)]
+    for cut in at.cuts():
+        counts += inside[cut]
     inverse = (1 / counts).astype(dtype)
     inverse.setflags(write=False)
     return inverse

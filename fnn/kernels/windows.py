@@ -15,12 +15,13 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError, ShapeError
+from fnn.kernels.memory import empty
 from fnn.tree import Array
 
 Pairs: TypeAlias = tuple[tuple[int, int], ...]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Windows:
     """Where windows lie along each spatial axis of one image size."""
 
@@ -36,18 +37,37 @@ class Windows:
         """Return the places inside a window, in row-major order."""
         return list(itertools.product(*map(range, self.size)))
 
-    def slices(self, offset: tuple[int, ...]) -> tuple[slice, ...]:
-        """Index what lies at `offset` of every window, in a padded (channels, *space, batch) array."""
-        cuts = (
-            slice(at * d, at * d + (n - 1) * s + 1, s)
-            for at, d, n, s in zip(offset, self.dilation, self.out, self.stride, strict=True)
+    def tile(self) -> bool:
+        """Return whether every value of the padded image lies in one window and no more."""
+        return (
+            self.stride == self.size
+            and set(self.dilation) <= {1}
+            and all(n * k == p for n, k, p in zip(self.out, self.size, self.padded, strict=True))
         )
-        return (slice(None), *cuts)
+
+    def cuts(self) -> tuple[tuple[slice, ...], ...]:
+        """Index the first value of all windows, the second and so on, in row-major order."""
+        return _cuts(self)
 
     def interior(self) -> tuple[slice, ...]:
         """Index the image itself in its padded array."""
         cuts = (slice(a, a + n) for (a, _), n in zip(self.pads, self.space, strict=True))
         return (slice(None), *cuts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cuts(at: Windows) -> tuple[tuple[slice, ...], ...]:
+    """Return for every offset what lies there, in a padded (channels, *space, batch) array."""
+    return tuple(
+        (
+            slice(None),
+            *(
+                slice(i * d, i * d + (n - 1) * s + 1, s)
+                for i, d, n, s in zip(offset, at.dilation, at.out, at.stride, strict=True)
+            ),
+        )
+        for offset in at.offsets()
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -89,7 +109,12 @@ def windows(
 
 def batch_last(x: Array) -> Array:
     """Return (batch, channels, *space) as a contiguous (channels, *space, batch) array."""
-    return np.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
+    z = x.transpose(*range(1, x.ndim), 0)
+    if z.flags.c_contiguous:
+        return z
+    copied = empty(z.shape, z.dtype)
+    np.copyto(copied, z)
+    return copied
 
 
 def batch_first(z: Array) -> Array:
@@ -101,6 +126,7 @@ def pad(z: Array, at: Windows, value: float) -> Array:
     """Return z (channels, *space, batch) with its space padded by `value`."""
     if at.padded == at.space:
         return z
-    padded = np.full((z.shape[0], *at.padded, z.shape[-1]), value, z.dtype)
+    padded = empty((z.shape[0], *at.padded, z.shape[-1]), z.dtype)
+    padded.fill(value)
     padded[at.interior()] = z
     return padded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fnn.errors import ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.affine import affine, affine_vjp
@@ -51,6 +53,20 @@ def Dense(
 
     def checked(params: Any, x: Any) -> tuple[Array, Array | None]:
         """Return w and b, b None without bias."""
+        if type(x) is np.ndarray and x.ndim > 1 and len(params) == len(names):
+            # What fits passes by comparing tuples and identities alone.
+            w, b = params.get("w"), params.get("b")
+            if (
+                type(w) is np.ndarray
+                and w.shape == (x.shape[-1], width)
+                and x.dtype is w.dtype
+                and w.dtype.kind == "f"
+                and w.dtype.itemsize > 2
+            ):
+                if not bias:
+                    return w, None
+                if type(b) is np.ndarray and b.shape == (width,) and b.dtype is w.dtype:
+                    return w, b
         check_array(x, 2)
         w, *rest = entries("params", params, names)
         if w.shape != (x.shape[-1], width):

@@ -8,6 +8,7 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.kernels.memory import like
 from fnn.kernels.normalization import (
     batch_norm_vjp,
     moments,
@@ -79,7 +80,7 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         return z.reshape(shape).transpose(*range(x.ndim - at, x.ndim), *range(x.ndim - at))
 
     def centered(params: Any, state: Any, x: Any, train: bool) -> Any:
-        """Return x minus the mean and 1 / std, by feature, and the new state."""
+        """Return x less about its mean, by feature, the mean of that, 1 / std and the new state."""
         check_array(x, 2)
         at = feature_axis(x.ndim)
         scale, shift = entries("params", params, ("scale", "shift"))
@@ -91,43 +92,46 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
             check_entry(name, leaf, (x.shape[at],), x)
         rows = by_feature(x, at)
         if not train:
-            return rows - mean[:, None], 1 / np.sqrt(var + eps), state
+            rest = np.subtract(rows, mean[:, None], like(rows, mean))
+            return rest, np.zeros_like(mean), 1 / np.sqrt(var + eps), state
         count = rows.shape[1]
         if count < 2:
             raise ShapeError(f"expected 2 or more values per feature in training, got {x.shape}")
-        batch_mean, batch_var, rest = moments(rows)
+        batch_mean, batch_var, rest, missed = moments(rows)
         keep, unbias = 1 - momentum, count / (count - 1)
         moved = {
             "mean": momentum * mean + keep * batch_mean,
             "var": momentum * var + keep * unbias * batch_var,
         }
-        return rest, 1 / np.sqrt(batch_var + eps), Tree.own(moved)
+        return rest, missed, 1 / np.sqrt(batch_var + eps), Tree.own(moved)
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        rest, inv_std, new_state = centered(params, state, x, train)
-        y = scale_and_shift(rest, params["scale"] * inv_std, params["shift"])
+        rest, missed, inv_std, new_state = centered(params, state, x, train)
+        factor = params["scale"] * inv_std
+        y = scale_and_shift(rest, factor, params["shift"] - missed * factor)
         return restore(y, x, feature_axis(x.ndim)), new_state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        rest, inv_std, new_state = centered(params, state, x, train)
+        rest, missed, inv_std, new_state = centered(params, state, x, train)
         at, factor = feature_axis(x.ndim), params["scale"] * inv_std
+        y = scale_and_shift(rest, factor, params["shift"] - missed * factor)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             rows = by_feature(dy, at)
-            dfactor, dshift = scale_and_shift_vjp(rows, rest)
+            dfactor, dshift = scale_and_shift_vjp(rows, rest, missed)
             dparams = Tree.own({"scale": dfactor * inv_std, "shift": dshift})
             if not need_dx:
                 return dparams, None
             if train:
-                dx = batch_norm_vjp(rows, rest, factor, inv_std, dfactor, dshift)
+                dx = batch_norm_vjp(rows, rest, missed, factor, inv_std, dfactor, dshift)
             else:
-                dx = rows * factor[:, None]
+                dx = np.multiply(rows, factor[:, None], like(rows, factor))
             return dparams, restore(dx, x, at)
 
-        return restore(scale_and_shift(rest, factor, params["shift"]), x, at), new_state, pullback
+        return restore(y, x, at), new_state, pullback
 
     return Layer("batch_norm", init, apply, vjp, traits=Traits(mixes_batch=True))

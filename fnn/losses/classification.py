@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fnn.losses.checks import check_labels, check_pred, check_real, refuse
-from fnn.losses.reduction import average, pointwise
+from fnn.losses.reduction import average, pointwise, quiet
 from fnn.tree import Array
 
 # What rounding may add to a probability of 1 or a log-probability of 0; scores exceed it at once.
@@ -29,7 +29,7 @@ def _exponentials(logits: Array) -> tuple[Array, Array, Array]:
     return shifted, exp, np.add.reduce(exp, axis=-1, keepdims=True)
 
 
-@np.errstate(all="ignore")
+@quiet
 def softmax_cross_entropy(
     logits: Array, labels: Array, *, weight: Array | None = None
 ) -> tuple[Any, Array]:
@@ -55,7 +55,7 @@ def softmax_cross_entropy(
     return average(who, values.reshape(shape), exp.reshape(logits.shape), weight)
 
 
-@np.errstate(all="ignore")
+@quiet
 def softmax_cross_entropy_dense(
     logits: Array, rows: Array, *, weight: Array | None = None
 ) -> tuple[Any, Array]:
@@ -94,6 +94,7 @@ def _sigmoid(logits: Array, targets: Array) -> tuple[Array, Array]:
     return values, np.where(positive, 1, exp) / (1 + exp) - targets
 
 
+@quiet
 def sigmoid_cross_entropy(
     logits: Array, targets: Array, *, weight: Array | None = None
 ) -> tuple[Any, Array]:
@@ -142,7 +143,7 @@ def _minus_log(p: Array) -> tuple[Array, Array]:
     return np.where(low, (tiny - p) / tiny, 0) - np.log(safe), -1 / safe
 
 
-@np.errstate(all="ignore")
+@quiet
 def cross_entropy(
     probabilities: Array, labels: Array, *, weight: Array | None = None
 ) -> tuple[Any, Array]:
@@ -170,7 +171,7 @@ def cross_entropy(
     return _of_picked(who, probabilities, labels, weight, _minus_log)
 
 
-@np.errstate(all="ignore")
+@quiet
 def nll(log_probabilities: Array, labels: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
     """Return the mean of -log_probabilities[label], in nats, and its gradient.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
@@ -13,6 +14,22 @@ from fnn.losses.checks import check_pred, check_real, check_weight
 from fnn.tree import Array
 
 Pointwise: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
+F = TypeVar("F", bound=Callable[..., tuple[Any, Array]])
+
+
+def quiet(loss: F) -> F:
+    """Return the loss with NumPy's warnings silenced: what is not finite shows in what it returns.
+
+    A loop that has silenced them for a whole step calls `bare(loss)`.
+    """
+
+    @functools.wraps(loss)
+    def silenced(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return loss(*args, **kwargs)
+
+    silenced.bare = loss  # type: ignore[attr-defined]
+    return silenced  # type: ignore[return-value]
 
 
 class Loss(Protocol):
@@ -61,7 +78,6 @@ def average(who: str, values: Array, dvalues: Array, weight: Array | None) -> tu
     return np.add.reduce(values, axis=None) / values.size, dvalues * scale
 
 
-@np.errstate(all="ignore")
 def pointwise(
     who: str, f: Pointwise, pred: Array, target: Array, weight: Array | None
 ) -> tuple[Any, Array]:
@@ -94,6 +110,7 @@ class PointwiseLoss:
     def __name__(self) -> str:
         return self.name
 
+    @np.errstate(all="ignore")
     def __call__(self, pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
         """Return (value, dpred)."""
         return pointwise(self.name, self.f, pred, target, weight)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.losses.reduction import pointwise
+from fnn.losses.reduction import pointwise, quiet
 from fnn.tree import Array
 
 
@@ -15,6 +15,7 @@ def _squared(pred: Array, target: Array) -> tuple[Array, Array]:
     return d * d, 2 * d
 
 
+@quiet
 def squared_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
     """Return the mean of (pred - target)² and its gradient in pred.
 
@@ -38,6 +39,7 @@ def _absolute(pred: Array, target: Array) -> tuple[Array, Array]:
     return sign * d, sign
 
 
+@quiet
 def absolute_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
     """Return the mean of |pred - target| and its gradient in pred, which is 0 where they are equal.
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from fnn.errors import OptionError
 from fnn.losses.checks import check_pred, check_real, check_weight
-from fnn.losses.reduction import Loss, weigh
+from fnn.losses.reduction import Loss, quiet, weigh
 from fnn.tree import Array
 
 
-@np.errstate(all="ignore")
+@quiet
 def half_squared_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
     """Return ½ Σ wᵢ (pred - target)² and its gradient wᵢ (pred - target), divided by nothing.
 
