@@ -86,11 +86,11 @@ def draw(path: Path, found: dict[str, Any]) -> None:
             at.xaxis.set_minor_formatter(NullFormatter())
             at.yaxis.set_major_formatter(NullFormatter())
             at.yaxis.set_minor_formatter(NullFormatter())
-            at.margins(x=0.12, y=0.18)
+            at.margins(x=0.2, y=0.18)
             for n, value in zip(sizes, values, strict=True):
                 text = duration(value) if name == "seconds" else f"{value:.3g} MiB"
                 at.annotate(
-                    text, (n, value), (0, 6), textcoords="offset points", ha="center", fontsize=7
+                    text, (n, value), (-3, 4), textcoords="offset points", ha="right", fontsize=7
                 )
             at.grid(alpha=0.25)
             at.spines[["top", "right"]].set_visible(False)
