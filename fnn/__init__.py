@@ -45,6 +45,7 @@ __getattr__, __dir__, __all__ = open_on_use(
             "scale_by_learning_rate scale_by_rms sgd trace"
         ),
         "registry": "Registry",
+        "summaries": "summary",
         "training": "TrainState evaluate init_train_state jit predict scan train_step value_and_grad",
         "tree": "Tree",
     },

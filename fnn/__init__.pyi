@@ -130,6 +130,9 @@ from fnn.optimizers import (
 from fnn.registry import (
     Registry,
 )
+from fnn.summaries import (
+    summary,
+)
 from fnn.training import (
     TrainState,
     evaluate,
@@ -252,6 +255,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_cross_entropy_dense",
     "squared_error",
+    "summary",
     "summed",
     "top_k",
     "trace",

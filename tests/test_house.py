@@ -34,12 +34,13 @@ RANKS = [
     {"combinators"},
     {"losses", "optimizers", "datasets"},
     {"metrics"},
-    {"state", "checkpoint", "progress", "plans"},
+    {"state", "checkpoint", "progress", "plans", "summaries"},
     {"evaluation", "history"},
     {"training"},
     {"derivatives"},
     {"loop", "config"},
     {"experiment", "pictures", "testing"},
+    {"report"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

@@ -1,0 +1,135 @@
+"""Summaries of networks: every number here is counted by hand."""
+
+from __future__ import annotations
+
+
+import numpy as np
+import pytest
+
+import fnn
+from fnn.tree import size
+
+
+def row(net, in_shape, path):
+    return next(row for row in fnn.summary(net, in_shape).rows if row.path == path)
+
+
+def test_the_convolutional_network_of_the_experiments_adds_up():
+    net = fnn.serial(
+        fnn.Conv(4, 5), fnn.MaxPool(2), fnn.Relu(), fnn.Conv(16, 3), fnn.MaxPool(2), fnn.Relu(),
+        fnn.Flatten(), fnn.Dense(10),
+    )  # fmt: skip
+    got = [
+        (row.path, row.out_shape, row.parameters, row.flops)
+        for row in fnn.summary(net, (1, 28, 28)).rows
+    ]
+    assert got == [
+        ("conv_0", (4, 24, 24), 4 * 25 + 4, 2 * 4 * 25 * 24 * 24),
+        ("max_pool_0", (4, 12, 12), 0, 4 * 12 * 12 * 4),
+        ("relu_0", (4, 12, 12), 0, 4 * 12 * 12),
+        ("conv_1", (16, 10, 10), 16 * 4 * 9 + 16, 2 * 16 * 4 * 9 * 10 * 10),
+        ("max_pool_1", (16, 5, 5), 0, 16 * 5 * 5 * 4),
+        ("relu_1", (16, 5, 5), 0, 16 * 5 * 5),
+        ("flatten_0", (400,), 0, 0),
+        ("dense_0", (10,), 4010, 8000),
+    ]
+    whole = fnn.summary(net, (1, 28, 28))
+    assert (whole.parameters, whole.state, whole.is_complete) == (4706, 0, True)
+    assert whole.flops == 115_200 + 2304 + 576 + 115_200 + 1600 + 400 + 8000
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape", "flops"),
+    [
+        (fnn.Dense(3), (4,), 24),
+        (fnn.Dense(3, bias=False), (5, 4), 5 * 24),
+        (fnn.Conv(6, 3, groups=2), (4, 8, 8), 2 * 6 * 2 * 9 * 36),
+        (fnn.Conv(6, 3, stride=2, padding="same"), (4, 8, 8), 2 * 6 * 4 * 9 * 16),
+        (fnn.Conv(2, 3, dilation=2), (1, 9), 2 * 2 * 3 * 5),
+        (fnn.Conv(2, (1, 3)), (1, 4, 4), 2 * 2 * 3 * 4 * 2),
+        (fnn.AvgPool(3, stride=1), (2, 5, 5), 2 * 9 * 9),
+        (fnn.MaxPool((2, 1)), (2, 4, 4), 2 * 2 * 4 * 2),
+        (fnn.MaxPool(2), (3, 8), 3 * 4 * 2),
+        (fnn.GlobalAvgPool(), (3, 4, 5), 60),
+        (fnn.BatchNorm(), (3, 4, 5), 120),
+        (fnn.Softmax(), (10,), 50),
+        (fnn.LogSoftmax(), (2, 10), 100),
+        (fnn.Sigmoid(), (7,), 7),
+        (fnn.LeakyRelu(0.1), (7,), 7),
+        (fnn.Dropout(0.5), (7,), 0),
+        (fnn.Reshape((2, -1)), (8,), 0),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, fnn.Layer) else "",
+)
+def test_a_layer_costs_what_a_hand_counts(layer, in_shape, flops):
+    (only,) = fnn.summary(layer, in_shape).rows
+    out, params, state = layer.init(fnn.Key.of(3), in_shape)
+    assert only.flops == flops
+    assert (only.out_shape, only.parameters, only.state) == (out, size(params), size(state))
+
+
+def test_paths_are_those_of_the_parameters_and_nesting_is_indented():
+    block = fnn.residual(fnn.Dense(4), fnn.serial(fnn.BatchNorm(), fnn.Relu()))
+    net = fnn.serial(fnn.named("in", fnn.Dense(4)), block, fnn.Dense(2))
+    _, params, state = net.init(fnn.Key.of(0), (3,))
+    whole = fnn.summary(net, (3,))
+    found = {row.path: row for row in whole.rows}
+    assert list(found) == [
+        "in", "residual_0", "residual_0/dense_0", "residual_0/serial_0",
+        "residual_0/serial_0/batch_norm_0", "residual_0/serial_0/relu_0", "dense_0",
+    ]  # fmt: skip
+    assert [row.depth for row in whole.rows] == [0, 0, 1, 1, 2, 2, 0]
+    assert found["residual_0/dense_0"].parameters == size(fnn.tree.get(params, "residual_0/dense_0"))
+    # The sum of both ways: one addition per number.
+    assert (found["residual_0"].flops, found["residual_0/serial_0"].flops) == (4, 0)
+    assert (whole.parameters, whole.state) == (size(params), size(state))
+    assert "\n  residual_0/dense_0 " in repr(whole)
+
+
+def test_a_shortcut_starts_from_what_the_block_got():
+    net = fnn.residual(fnn.Dense(5), fnn.Dense(6), shortcut=fnn.Dense(6, bias=False))
+    assert row(net, (4,), "shortcut").flops == 2 * 4 * 6
+    assert row(net, (4,), "residual").out_shape == (6,)
+    with pytest.raises(fnn.ShapeError, match="both ways"):
+        fnn.summary(fnn.residual(fnn.Dense(5)), (4,))
+
+
+def test_a_layer_of_ones_own_is_counted_where_it_can_be_and_said_to_be_unknown_where_not():
+    def init(key, in_shape):
+        return (*in_shape, 2), {"w": np.ones(3, "float32")}, {}
+
+    mine = fnn.make_layer("mine", init, lambda params, state, x, train, key: (x, state, None))
+    twice = fnn.elementwise("twice", lambda x: 2 * x, lambda x, y, dy: 2 * dy)
+    whole = fnn.summary(fnn.serial(twice, mine), (5,))
+    assert [(row.kind, row.flops, row.parameters) for row in whole.rows] == [
+        ("twice", 5, 0),
+        ("mine", None, 3),
+    ]
+    assert not whole.is_complete
+    assert "–" in repr(whole).splitlines()[4]
+    assert "≥ 5" in repr(whole).splitlines()[-1]
+
+
+def test_it_prints_as_an_aligned_table_with_options_and_without_initializers():
+    net = fnn.serial(fnn.Conv(2, 3, stride=2), fnn.Flatten(), fnn.Dense(1000, init_w=fnn.normal(0.1)))
+    lines = repr(fnn.summary(net, (1, 9, 9))).splitlines()
+    assert lines[0] == "input 1×9×9"
+    assert len({len(line) for line in lines[1:]}) == 1
+    assert "Conv(2, 3, stride=2)" in lines[3]
+    assert "Dense(1000) " in lines[5]
+    assert lines[-1].split() == ["total", "33,020", f"{2 * 18 * 16 + 64_000:,}", "0"]
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(fnn.OptionError, match="expected a Layer"):
+        fnn.summary(fnn.Relu, (3,))
+    with pytest.raises(fnn.ShapeError):
+        fnn.summary(fnn.serial(fnn.Conv(2, 3)), (4,))
+    with pytest.raises(fnn.ShapeError, match="at most 10"):
+        fnn.summary(fnn.serial(fnn.Dense(10), fnn.Dense(11)), (3,), most=10)
+
+
+def test_a_summary_is_a_value():
+    net = fnn.serial(fnn.Dense(3), fnn.Relu())
+    assert fnn.summary(net, (4,)) == fnn.summary(net, [4])
+    assert fnn.summary(fnn.serial(), (4,)).rows == ()
