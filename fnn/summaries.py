@@ -32,7 +32,6 @@ from fnn.layers import (
     Tanh,
 )
 from fnn.recipe import Recipe
-from fnn.tree import Tree
 
 _HEAD = ("layer", "kind", "output", "parameters", "FLOPs", "state")
 
@@ -234,7 +233,7 @@ def _shape(shape: Shape) -> str:
 
 # --- costs by constructor -------------------------------------------------------------------
 
-Count = Callable[[Recipe, Shape, Shape, Tree], int]
+Count = Callable[[Recipe, Shape, Shape, Any], int]
 
 
 def _per_value(cost: int) -> Count:
