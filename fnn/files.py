@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -11,6 +12,10 @@ from typing import IO, TypeAlias
 from fnn.errors import DataError
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)-[0-9a-f]{8}\.tmp")
+# By their names, which are unlike any other, however their folder is spelled.
+_writing: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -25,6 +30,7 @@ def replacing(path: PathLike) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    _writing.add(temporary.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -36,6 +42,7 @@ def replacing(path: PathLike) -> Iterator[IO[bytes]]:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+            _writing.discard(temporary.name)
     except OSError as error:
         if (
             error.errno is None
@@ -55,3 +62,30 @@ def _sync_folder(folder: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def sweep(folder: PathLike) -> None:
+    """Remove the temporary files that writers left in `folder` when they were killed.
+
+    Those of `replacing` calls that still run stay, whichever process of this machine they are in.
+    What cannot be removed stays too.
+    """
+    with contextlib.suppress(OSError):
+        for file in list(Path(folder).iterdir()):
+            name = _TEMPORARY.fullmatch(file.name)
+            if name is not None and file.name not in _writing and not _runs_elsewhere(int(name[1])):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def _runs_elsewhere(process: int) -> bool:
+    # Windows has no harmless signal, but refuses to remove what somebody still writes to.
+    if process == os.getpid() or os.name == "nt":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

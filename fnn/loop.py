@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
-from fnn.datasets import Dataset, batches
+from fnn.datasets import Batches, Dataset, batches
 from fnn.errors import DataError, DivergedError, OptionError
 from fnn.evaluation import Metrics, evaluate, metric_table
 from fnn.history import (
@@ -17,6 +16,7 @@ from fnn.history import (
     EarlyStopping,
     History,
     Mode,
+    Progress,
     Record,
     better,
     checked_mode,
@@ -50,20 +50,17 @@ class Fit:
     interrupted: bool = False
 
 
-class _Means:
-    """Means over an epoch's examples: every batch weighs as many examples as it has."""
+_Place: TypeAlias = tuple[TrainState, int, int, dict[str, float], tuple[int, Any, float, bool]]
+"""now, batch, count and sums of a Progress; and its epoch, best, best_value and stopped."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.sums: dict[str, float] = {}
 
-    def add(self, logs: Mapping[str, Any], count: int) -> None:
-        self.count += count
-        for name, value in logs.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value) * count
+def _progress(place: _Place, records: list[Record]) -> Progress:
+    now, batch, count, sums, (epoch, best, best_value, stopped) = place
+    return Progress(now, best, best_value, epoch, batch, count, sums, records[:epoch], stopped)
 
-    def values(self) -> dict[str, float]:
-        return {name: value / self.count for name, value in self.sums.items()}
+
+def _means(sums: Mapping[str, float], count: int) -> dict[str, float]:
+    return {name: value / count for name, value in sums.items()}
 
 
 def _check_callbacks(callbacks: Any, columns: list[str]) -> tuple[Callback, ...]:
@@ -80,6 +77,43 @@ def _check_callbacks(callbacks: Any, columns: list[str]) -> tuple[Callback, ...]
 def _check_set(name: str, dataset: Any) -> None:
     if not isinstance(dataset, Dataset):
         raise DataError(f"{name}: expected a Dataset, got {type(dataset).__name__}", path=("fit",))
+
+
+def _check_start(
+    start: Any,
+    like: TrainState,
+    columns: list[str],
+    logs: set[str],
+    monitor: str,
+    mode: Mode,
+    order: Batches,
+) -> None:
+    """Refuse to go on with a run from what another one reached."""
+    path = ("fit", "start")
+    if not isinstance(start, Progress):
+        raise OptionError(f"expected a Progress, got {type(start).__name__}", path=path)
+    misfits = start.misfits(like)
+    if misfits:
+        raise DataError("does not fit:\n  " + "\n  ".join(misfits), path=path)
+    for record in start.records:
+        if set(record) != {"epoch", "step", *columns}:
+            raise DataError(f"records: expected {columns}, got {list(record)}", path=path)
+    if start.sums and set(start.sums) != logs:
+        raise DataError(f"sums: expected {sorted(logs)}, got {sorted(start.sums)}", path=path)
+    seen = min(start.batch * order.size, len(order.dataset))
+    if start.batch > len(order) or start.count != seen:
+        got = f"{start.count} examples in {start.batch} batches"
+        raise DataError(
+            f"expected batches of {order.size} of {len(order.dataset)}, got {got}", path=path
+        )
+    best: Record | None = None
+    for record in start.records:
+        if best is None or better(record[monitor], best[monitor], mode):
+            best = record
+    step = None if start.best is None else start.best.step
+    if step != (None if best is None else best["step"]):
+        expected = f"the best {monitor!r} ({mode}) after step {best and best['step']}"
+        raise DataError(f"best: expected {expected}, got that of step {step}", path=path)
 
 
 @np.errstate(all="ignore")
@@ -125,6 +159,9 @@ def fit(
     mode: Mode | None = None,
     drop_last: bool = False,
     progress: bool = True,
+    start: Progress | None = None,
+    save: Callable[[Progress], Any] | None = None,
+    save_every: int | None = None,
 ) -> Fit:
     """Train for some epochs, each over all batches in an order of its own.
 
@@ -132,6 +169,9 @@ def fit(
     (from 0) from `key.fold("epoch", i)`, masks from the key and the step. Ctrl-C ends it cleanly
     with what was reached; no finished epoch is lost. What does not fit together raises before the
     first step.
+
+    A run may be stopped after any step and continued: with `start`, everything goes on where it was,
+    and ends with the bits that it would have had without the stop.
 
     Args:
         net: The network.
@@ -151,12 +191,19 @@ def fit(
         mode: Whether smaller ("min") or larger ("max") is better; needed unless a loss is monitored.
         drop_last: Leave out a last batch that is smaller.
         progress: Show a bar per epoch where tqdm is installed and stderr is a terminal.
+        start: What an earlier `fit` gave to its `save`, to go on from with the same arguments
+            (`epochs` may be another number). If that many are done, or a callback asked to stop,
+            nothing is trained.
+        save: Called as `save(progress)` after every epoch, when its callbacks have answered; when
+            Ctrl-C ends it, with what was reached; and as `save_every` says.
+        save_every: Save also after every step whose number it divides.
 
     Raises:
         DivergedError: If a step's loss, or what comes after it, is not finite. It brings a note with
             the epoch; a callback that saves what it sees has every epoch before.
         OptionError: If an argument is out of its range.
-        DataError, ShapeError, DTypeError: If data, network and loss do not fit together.
+        DataError, ShapeError, DTypeError: If data, network and loss do not fit together, or `start`
+            is of a run with others; names the paths that differ.
     """
     epochs = integer("fit", "epochs", epochs, least=0)
     _check_set("train", train)
@@ -173,26 +220,46 @@ def fit(
         raise OptionError(f"monitor: expected one of {names}, got {monitor!r}", path=("fit",))
     mode = checked_mode("fit", mode, monitor)
     listeners = _check_callbacks(callbacks, names)
+    if save is not None and not callable(save):
+        raise OptionError(f"save: expected a function, got {save!r}", path=("fit",))
+    if save_every is not None:
+        save_every = integer("fit", "save_every", save_every)
+        if save is None:
+            raise OptionError("save_every: expected save beside it, got None", path=("fit",))
     # These check their arguments before there is anything to lose.
-    batches(train, batch_size, drop_last=drop_last)
+    order = batches(train, batch_size, drop_last=drop_last)
     step = jit(train_step(net, loss, optimizer, metrics=table))
-    now = init_train_state(net, optimizer, train.x.shape[1:], key)
-    records: list[Record] = []
-    # How many records there are and which state is best change at once: Ctrl-C may come anywhere.
-    reached: tuple[int, TrainState | None, float] = 0, None, math.nan
+    first = init_train_state(net, optimizer, train.x.shape[1:], key)
+    if start is None:
+        start = Progress(first)
+    else:
+        _check_start(start, first, names, {"loss", *table}, monitor, mode, order)
+    now, skipped = start.now, start.batch
+    records = list(start.records)
+    done = start.epoch, start.best, start.best_value, start.stopped
+    # Ctrl-C may come between any two operations, so what belongs together changes at once: in `place`
+    # what a run goes on from, in `reached` the number of records and what is best among them.
+    place: _Place = now, skipped, start.count, dict(start.sums), done
+    reached = done[:3]
     interrupted = False
     try:
         _rehearse(net, loss, now, train, validation, batch_size, drop_last)
-        for epoch in range(epochs):
+        for epoch in range(start.epoch, 0 if start.stopped else epochs):
             order = batches(train, batch_size, key=key.fold("epoch", epoch), drop_last=drop_last)
-            shown = bar(order, len(order), f"epoch {epoch + 1}/{epochs}") if progress else order
-            means = _Means()
-            for batch in shown:
+            left, n_left = order.since(skipped), len(order) - skipped
+            shown = bar(left, n_left, f"epoch {epoch + 1}/{epochs}") if progress else left
+            _, _, count, sums, _ = place
+            for i, batch in enumerate(shown, skipped + 1):
                 now, logs = step(now, batch)
-                means.add(logs, len(batch[0]))
+                n = len(batch[0])
+                count += n
+                sums = {name: sums.get(name, 0.0) + float(value) * n for name, value in logs.items()}
+                place = now, i, count, sums, done
+                if save_every is not None and save is not None and now.step % save_every == 0:
+                    save(_progress(place, records))
                 if isinstance(shown, Bar) and shown.is_drawn:
-                    shown.show(**means.values())
-            record = {"epoch": epoch + 1, "step": now.step, **means.values()}
+                    shown.show(**_means(sums, count))
+            record = {"epoch": epoch + 1, "step": now.step, **_means(sums, count)}
             if validation is not None:
                 measured = evaluate(net, now, validation, {"loss": loss, **table})
                 record |= {f"validation_{name}": value for name, value in measured.items()}
@@ -201,16 +268,26 @@ def fit(
             if best is None or better(record[monitor], best_value, mode):
                 best, best_value = now, record[monitor]
             reached = len(records), best, best_value
+            stopped = False
             if listeners:
                 history = History.of(tuple(records))
                 # Every one is called, also after one that stops.
                 answers = [callback(now, history) for callback in listeners]
-                if any(answers):
-                    break
+                stopped = any(answers)
+            done, skipped = (*reached, stopped), 0
+            place = now, 0, 0, {}, done
+            if save is not None:
+                save(_progress(place, records))
+            if stopped:
+                break
     except KeyboardInterrupt:
         interrupted = True
+        if save is not None:
+            save(_progress(place, records))
     except DivergedError as error:
         error.add_note(f"in epoch {len(records) + 1} of {epochs}")
         raise
     count, best, _ = reached
-    return Fit(now if best is None else best, now, History.of(tuple(records[:count])), interrupted)
+    return Fit(
+        place[0] if best is None else best, place[0], History.of(tuple(records[:count])), interrupted
+    )

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fnn import checkpoint, tree
+from fnn import tree
 from fnn.checkpoint import load_tree, save_tree
+from fnn.checkpoint import trees as npz
 from fnn.errors import DataError, TreeError
 from fnn.files import replacing
 
@@ -300,6 +301,6 @@ def test_content_is_synced_before_it_takes_the_name_and_the_folder_after(tmp_pat
 
 
 def test_a_leaf_too_large_for_the_format_is_refused_by_its_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_MAX_LEAF", 100)
+    monkeypatch.setattr(npz, "_MAX_LEAF", 100)
     with pytest.raises(TreeError, match="below 2 GiB"):
         save_tree(tmp_path / "t.npz", {"w": np.ones(20)})

@@ -192,8 +192,12 @@ class Batches:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return self.since(0)
+
+    def since(self, first: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the batches from number `first` on; no example before them is looked at."""
         x, y = self.dataset.x, self.dataset.y
-        starts = range(0, len(self) * self.size, self.size)
+        starts = range(first * self.size, len(self) * self.size, self.size)
         if self.key is None:
             for start in starts:
                 yield x[start : start + self.size], y[start : start + self.size]

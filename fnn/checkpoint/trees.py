@@ -23,6 +23,7 @@ import numpy as np
 
 from fnn.errors import DataError, FnnError, TreeError
 from fnn.files import PathLike, replacing
+from fnn.history import differences
 from fnn.tree import Array, Tree, TreeLike, freeze
 
 _VERSION = 1
@@ -40,8 +41,11 @@ _HEADER = re.compile(
 _MAX_DEPTH = 64
 # Beyond 2 GiB a member needs the wider headers of zip64, which the strict reader does not know.
 _MAX_LEAF = (1 << 31) - (1 << 16)
-# What a nested dict takes at most: a file may not ask for more of them than a few times its size.
-_BRANCH = 512
+# What a leaf's or a branch's objects take at most, its numbers aside: a file may not ask for more of
+# them than a few times its size. One of ours never does: a leaf takes 256 bytes in it, and more.
+_NODE = 512
+SLACK = 1 << 20
+"""How many bytes reading may take beyond 4 times the size of a file, however small it is."""
 
 
 def save_tree(path: PathLike, tree: Mapping[str, TreeLike]) -> None:
@@ -117,9 +121,9 @@ def load_tree(path: PathLike, *, like: Mapping[str, TreeLike] | None = None) -> 
     except (FnnError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: {error}") from None
     if like is not None:
-        differences = _differences(tree, freeze(like))
-        if differences:
-            raise DataError(f"{path}: does not fit:\n  " + "\n  ".join(differences))
+        lines = differences(tree, freeze(like))
+        if lines:
+            raise DataError(f"{path}: does not fit:\n  " + "\n  ".join(lines))
     return tree
 
 
@@ -145,7 +149,7 @@ def _read(file: BufferedReader, size: int) -> Tree:
         raise DataError("content differs from its sha256; damaged or changed since it was written")
     file.seek(0)
     root: dict[str, Any] = {}
-    room = (3 * size + _CHUNK) // _BRANCH
+    room = (3 * size + SLACK) // _NODE
     while (member := _read_member(file, size - _SEAL)) is not None:
         name, leaf = member
         *branches, last = (
@@ -154,6 +158,7 @@ def _read(file: BufferedReader, size: int) -> Tree:
         if len(branches) > _MAX_DEPTH or not all((*branches, last)):
             raise DataError(f"expected a path of up to {_MAX_DEPTH} names, got {name[:80]!r}")
         node = root
+        room -= 1
         for branch in branches:
             room -= branch not in node
             node = node.setdefault(branch, {})
@@ -212,18 +217,3 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype,
     descr, fortran, sizes = (part.decode() for part in header.groups())
     shape = tuple(int(n) for n in sizes.split(",") if n.strip())
     return shape, np.dtype(descr), "F" if fortran == "True" else "C"
-
-
-def _differences(tree: Tree, like: Tree) -> list[str]:
-    def described(tree: Tree) -> dict[str, str]:
-        return {
-            name.removesuffix(".npy"): "nothing" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
-            for name, leaf in _members(tree)
-        }
-
-    got, expected = described(tree), described(like)
-    return [
-        f"{path}: expected {expected.get(path, 'no such path')}, got {got.get(path, 'no such path')}"
-        for path in sorted(got.keys() | expected.keys())
-        if got.get(path) != expected.get(path)
-    ]
