@@ -1,8 +1,8 @@
 """How trees of one structure lie in one vector, so that an update is a few calls however many leaves.
 
-An elementwise transform gives every entry the same bits whether the entry stands in its leaf, in a
-vector of all leaves or in a piece of that. So `Flat` keeps parameters and memory as vectors between
-steps and updates them piece by piece, each small enough to stay in the cache.
+The rule of an entrywise transform gives every entry the same bits whether the entry stands in its
+leaf, in a vector of all leaves or in a piece of that. So `Flat` keeps parameters and memory as vectors
+between steps and updates them piece by piece, each small enough to stay in the cache.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from fnn import tree
 from fnn.errors import FnnError
 from fnn.kernels import memory
-from fnn.optimizers import Transform
-from fnn.recipe import bare
+from fnn.optimizers.entrywise import Rule
 from fnn.tree import Array, Tree
 
-PIECE = 1 << 16
-"""How many numbers are updated at a time: with what an optimizer remembers they fit into the cache."""
+PIECE = 1 << 18
+"""How many numbers are updated at a time, so that scratch memory stays small beside the parameters. (Pieces
+that fit into the cache were slower: what the calls cost is more than what the cache gains.)"""
 
 OWN_RUN = 1 << 12
 """From how many numbers on a leaf is updated where its gradient lies, not gathered with others first."""
@@ -90,6 +90,17 @@ class Plan:
         memory.seal(vector)
         return self._cut(self._root, vector)
 
+    def scatter_roles(self, roles: tuple[str, ...], vectors: list[Array]) -> Tree:
+        """Return an optimizer's memory as trees, by the paths of its roles."""
+        node: dict[str, Any] = {}
+        for role, vector in zip(roles, vectors, strict=True):
+            *branches, last = role.split("/")
+            at = node
+            for name in branches:
+                at = at.setdefault(name, {})
+            at[last] = self.scatter(vector)
+        return Tree(node) if node else tree.EMPTY
+
     def _cut(self, branch: Any, vector: Array) -> Tree:
         node: dict[str, Any] = {}
         for name, expected, cut in branch:
@@ -99,28 +110,6 @@ class Plan:
                 part = vector[cut]
                 node[name] = part if len(expected) == 1 else part.reshape(expected)
         return Tree.own(node)
-
-    def gather_memory(self, template: Any, held: Any) -> Any:
-        """Return an optimizer's memory of these trees as its memory of their vector, `template`."""
-        if isinstance(template, dict):
-            if not isinstance(held, dict) or held.keys() != template.keys():
-                raise MisfitError
-            return Tree.own({name: self.gather_memory(template[name], held[name]) for name in template})
-        if isinstance(held, dict):
-            vector = self.gather(held)
-            if template.shape != vector.shape or template.dtype != vector.dtype:
-                raise MisfitError
-            return vector
-        # A number of its own, such as a counter, is the same in both; a vector is no tree of ours.
-        if held.shape == (self.size,) or template.shape != held.shape or template.dtype != held.dtype:
-            raise MisfitError
-        return held
-
-    def scatter_memory(self, template: Any, held: Any) -> Any:
-        """Return the memory of the trees from that of their vector; `template` tells which is which."""
-        if isinstance(held, dict):
-            return Tree.own({name: self.scatter_memory(template[name], held[name]) for name in held})
-        return self.scatter(held) if isinstance(template, dict) else held
 
 
 def _runs(sizes: list[int]) -> list[_Run]:
@@ -162,79 +151,53 @@ class Flat:
     of: Any
     plan: Plan
     params: Array
-    opt_state: Any
+    held: list[Array]
 
     @classmethod
-    def gathered(cls, plan: Plan, optimizer: Transform, now: Any) -> Flat:
+    def gathered(cls, plan: Plan, rule: Rule, now: Any) -> Flat:
         """Return the vectors of a TrainState, or raise MisfitError."""
-        params = plan.gather(now.params)
-        return cls(now, plan, params, plan.gather_memory(optimizer.init(params), now.opt_state))
+        held = [plan.gather(part) for part in _parts(now.opt_state, rule.roles)]
+        return cls(now, plan, plan.gather(now.params), held)
 
-    def updated(self, optimizer: Transform, gradient: list[Array], step: int) -> tuple[Array, Any]:
+    def updated(self, rule: Rule, gradient: list[Array], step: int) -> tuple[Array, list[Array]]:
         """Return parameters and memory as vectors after an update; call where overflow is silent.
 
+        Raises MisfitError if the rule has no numbers for the step: a schedule went wrong.
+
         Args:
-            optimizer: An elementwise transform.
+            rule: That of the optimizer.
             gradient: What `plan.leaves` gives of it.
             step: The step's number.
         """
+        params, held = self.params, self.held
         try:
-            return self._updated(bare(optimizer.update), gradient, step)
-        except FnnError as error:
-            raise error.inside(optimizer.name, optimizer.where) from error.__cause__
-
-    def _updated(self, update: Any, gradient: list[Array], step: int) -> tuple[Array, Any]:
-        params, held, runs = self.params, self.opt_state, self.plan.runs
-        if len(runs) == 1 and len(runs[0].pieces) == 1:
-            g = gradient[0] if len(gradient) == 1 else np.concatenate(gradient)
-            updates, moved = update(g, held, params, step)
-            _check_alike(updates, params)
-            _check_alike(moved, held)
-            return np.add(params, updates), moved
-        new, moved = memory.empty(params.shape, params.dtype), _room(held, params.shape)
-        for run in runs:
-            parts = gradient[run.leaves]
-            g = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            for piece in run.pieces:
-                own, p = g[piece.start - run.start : piece.stop - run.start], params[piece]
-                remembered = _cut(held, params.shape, piece)
-                updates, now = update(own, remembered, p, step)
-                _check_alike(updates, p)
-                _check_alike(now, remembered)
-                np.add(p, updates, new[piece])
-                _put(now, moved, piece)
+            run = rule.at(step)
+        except FnnError:
+            raise MisfitError from None
+        new = memory.empty(params.shape, params.dtype)
+        moved = [memory.empty(params.shape, params.dtype) for _ in held]
+        u = memory.empty((min(PIECE, params.size),), params.dtype)
+        for part in self.plan.runs:
+            leaves = gradient[part.leaves]
+            g = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
+            for piece in part.pieces:
+                p, room = params[piece], new[piece]
+                own = g[piece.start - part.start : piece.stop - part.start]
+                into = u[: piece.stop - piece.start]
+                run(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
+                np.add(p, into, room)
         return new, moved
 
 
-def _check_alike(got: Any, like: Any) -> None:
-    """Leave to the step itself to say what is wrong with a transform that changes shapes or dtypes."""
-    if isinstance(like, dict):
-        if got.keys() != like.keys():
-            raise MisfitError
-        for name, value in like.items():
-            _check_alike(got[name], value)
-    elif type(got) is not np.ndarray or got.shape != like.shape or got.dtype is not like.dtype:
+def _parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
+    """Return the trees of a memory in the order of `roles`, or raise MisfitError if it has others."""
+    parts = []
+    for role in roles:
+        node = held
+        for name in role.split("/"):
+            node = node.get(name) if isinstance(node, dict) else None
+        parts.append(node)
+    heads = {role.split("/")[0] for role in roles}
+    if not isinstance(held, dict) or held.keys() != heads:
         raise MisfitError
-
-
-def _room(held: Any, shape: tuple[int, ...]) -> Any:
-    """Return room for the vectors of a memory, in a dict like it."""
-    if isinstance(held, dict):
-        return {name: _room(value, shape) for name, value in held.items()}
-    return memory.empty(shape, held.dtype) if held.shape == shape else held
-
-
-def _cut(held: Any, shape: tuple[int, ...], piece: slice) -> Any:
-    if isinstance(held, dict):
-        return {name: _cut(value, shape, piece) for name, value in held.items()}
-    return held[piece] if held.shape == shape else held
-
-
-def _put(moved: Any, into: dict[str, Any], piece: slice) -> None:
-    for name, value in moved.items():
-        if isinstance(value, dict):
-            _put(value, into[name], piece)
-        elif value.shape == into[name].shape:
-            into[name] = value  # A number of its own, the same for every piece.
-        else:
-            into[name][piece] = value
+    return parts

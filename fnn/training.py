@@ -18,6 +18,7 @@ from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
 from fnn.layer import Layer, placed_error
 from fnn.optimizers import Transform, apply_updates, global_norm
+from fnn.optimizers.entrywise import rule_of
 from fnn.plans import Flat, MisfitError, Plan, planned, signature
 from fnn.recipe import bare
 from fnn.state import Batch, TrainState, check_kept, check_parts, init_train_state, is_finite, unpack
@@ -201,6 +202,7 @@ class Jitted:
     def __init__(self, step: Step) -> None:
         """Wrap `step`; nothing is planned before the first call."""
         self.step = step
+        self._rule: Any = rule_of(step.optimizer) if isinstance(step, TrainStep) else None
         self._plans: dict[tuple[Any, ...], Plan | None] = {}
         self._kept = _Kept()
 
@@ -212,7 +214,7 @@ class Jitted:
                 return step(now, batch)
             with np.errstate(all="ignore"):
                 last = kept.last
-                flat = last if last is not None and last.of is now else self._flatten(step, now)
+                flat = last if last is not None and last.of is now else self._flatten(now)
                 value, grads, state, logs = step.grads(now, batch)
                 if flat is not None:
                     try:
@@ -224,18 +226,17 @@ class Jitted:
 
     def _moved(self, flat: Flat, batch: Batch, value: Any, grads: Any, state: Tree) -> Flat:
         """Return the next state, with its vectors."""
-        step, now, plan = self.step, flat.of, flat.plan
-        vector, held = flat.updated(step.optimizer, plan.leaves(grads), now.step)
+        step, rule, now, plan = self.step, self._rule, flat.of, flat.plan
+        vector, held = flat.updated(rule, plan.leaves(grads), now.step)
         params = plan.scatter(vector)
         if not is_finite(vector):
             raise step.diverged(now, batch, value, grads, after={"params": params})
-        opt_state = plan.scatter_memory(now.opt_state, held) if held else tree.EMPTY
-        moved = TrainState(now.step + 1, now.key, params, state, opt_state)
-        return Flat(moved, plan, vector, held)
+        opt_state = plan.scatter_roles(rule.roles, held)
+        return Flat(TrainState(now.step + 1, now.key, params, state, opt_state), plan, vector, held)
 
-    def _flatten(self, step: TrainStep, now: TrainState) -> Flat | None:
+    def _flatten(self, now: TrainState) -> Flat | None:
         """Return the vectors of `now`, or None if it is for the step itself to do."""
-        if not step.optimizer.elementwise or not isinstance(now.params, dict):
+        if self._rule is None or not isinstance(now.params, dict):
             return None
         mark = signature(now.params)
         if mark in self._plans:
@@ -245,7 +246,7 @@ class Jitted:
             if len(self._plans) < MOST_PLANS:
                 self._plans[mark] = plan
         try:
-            return None if plan is None else Flat.gathered(plan, step.optimizer, now)
+            return None if plan is None else Flat.gathered(plan, self._rule, now)
         except MisfitError:
             return None
 
@@ -262,7 +263,7 @@ def jit(step: Step) -> Jitted:
     """Return `step` with what its calls share done once; results are equal bit for bit.
 
     Its kernels write to memory of earlier calls that nobody holds any more. Parameters trained by an
-    elementwise optimizer are kept with their memory as one vector each between calls, and updated
+    entrywise optimizer are kept with their memory as one vector each between calls, and updated
     by a few array operations however many leaves there are. Purity stays: the states handed out are
     immutable and stay what they are, and any state may be given, not only the last. `repr` shows the
     plans made so far, one for every structure of parameters.

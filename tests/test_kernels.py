@@ -163,7 +163,8 @@ def test_same_gives_ceil_of_size_over_stride_and_the_odd_row_at_the_end(n, k, st
 
 @pytest.mark.parametrize("limit", [1, 100, 1000])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, groups):
+@pytest.mark.parametrize("long_row", [1, 10_000])
+def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, groups, long_row):
     rng = np.random.default_rng(0)
     at = windows((9, 7), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
     x, w, b = rng.normal(size=(3, 4, 9, 7)), rng.normal(size=(6, 4 // groups, 3, 2)), rng.normal(size=6)
@@ -176,35 +177,30 @@ def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, 
     whole = run()
     convolution._chunks.cache_clear()
     monkeypatch.setattr(convolution, "COLUMN_BYTES", limit)
+    monkeypatch.setattr(convolution, "ROW_BYTES", limit)
+    monkeypatch.setattr(convolution, "LONG_ROW", long_row)
     try:
-        assert len(convolution._chunks(at, 4, 3, 8)) > 1
+        assert len(convolution._chunks(at, 4, 3, 8, long_row == 1)) > 1
         for got, want in zip(run(), whole, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
     finally:
         convolution._chunks.cache_clear()
 
 
-def test_chunks_cover_every_row_once():
-    convolution._chunks.cache_clear()
+@pytest.mark.parametrize("by_row", [True, False])
+def test_chunks_cover_every_row_once(by_row):
     at = windows((200, 50), (5, 5), (2, 1), "same", (1, 1))
-    chunks = convolution._chunks(at, 16, 32, 4)
+    chunks = convolution._chunks(at, 16, 32, 4, by_row)
     assert len(chunks) > 1
-    assert chunks[0].columns.start == 0
-    assert chunks[-1].columns.stop == math.prod(at.out) * 32
+    assert chunks[0].make.start == chunks[0].see.start == 0
+    assert chunks[-1].make.stop == math.prod(at.out) * 32
+    assert chunks[-1].see.stop <= at.padded[0]
     for one, two in itertools.pairwise(chunks):
-        assert one.columns.stop == two.columns.start
-        assert two.start == one.start + one.at.out[0] * at.stride[0]
-
-
-def test_the_batch_innermost_format_goes_there_and_back_without_a_copy():
-    x = np.arange(48.0).reshape(2, 3, 2, 4)
-    z = batch_last(x)
-    assert z.shape == (3, 2, 4, 2)
-    assert z.flags.c_contiguous
-    back = batch_first(z)
-    assert (back == x).all()
-    assert np.shares_memory(back, z)
-    assert np.shares_memory(batch_last(back), z)
+        assert one.make.stop == two.make.start
+        n_rows = (one.make.stop - one.make.start) // (at.out[1] * 32)
+        assert two.see.start == one.see.start + n_rows * at.stride[0]
+    blocks = [made for chunk in chunks for _, made in chunk.blocks]
+    assert all(one.stop == two.start for one, two in itertools.pairwise(blocks))
 
 
 # --- normalisation ---------------------------------------------------------------------------

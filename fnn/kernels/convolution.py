@@ -1,9 +1,15 @@
 """Convolution (cross-correlation) in any number of spatial dimensions, by unfolding to matrices.
 
-A window's values are gathered into columns (channels · window, outputs · batch) and multiplied by
-the kernels (out_channels, channels · window). Columns are made for some rows of the output at a
-time, so that they stay within a byte budget and in the cache. A bias is one more row of ones in
-the columns: it comes with the product, and its derivative with that of the kernels.
+A window's values are gathered into columns and multiplied by the kernels. Where a row of the output
+is long, only the axes after the first are unfolded: the values of a window's rows then follow each
+other in memory, so that every row of the output is a product with a part of the columns as it lies,
+and a k · k window costs k copies of the image, not k². Where rows are short, several are unfolded
+along all axes, for one product. Either way columns are made for some rows at a time, so that they stay
+within a byte budget.
+
+Tried and left out: keeping the columns for the way back (memory costs more than gathering anew), a
+row of ones in them for the bias, dx as a convolution of dy (as fast, and wasteful for strides), two
+threads that share the copying (handing work over costs more than it spares below a million numbers).
 """
 
 from __future__ import annotations
@@ -15,51 +21,88 @@ import math
 import attrs
 import numpy as np
 
+from fnn.kernels.affine import row_sums
 from fnn.kernels.memory import empty, zeros
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
 
 COLUMN_BYTES = 1 << 21
-"""How large the columns of one chunk may grow."""
+"""How large the columns of one chunk may grow that have all axes unfolded."""
+
+ROW_BYTES = 1 << 23
+"""The same for those that follow each other by rows: less of them is copied twice."""
+
+LONG_ROW = 512
+"""From how many numbers on a row of the output is worth a product of its own."""
 
 
 @attrs.frozen(cache_hash=True)
 class _Chunk:
-    """Some rows of the output: their windows, where those start, and which columns they fill."""
+    """Some rows of the output and what they see of the padded image.
 
+    Attributes:
+        see: Rows of the image.
+        make: Columns of the output, as a matrix.
+        at: The windows along the axes that are unfolded.
+        blocks: For every product: rows of the columns, and columns of the output.
+    """
+
+    see: slice
+    make: slice
     at: Windows
-    start: int
-    columns: slice
+    blocks: tuple[tuple[slice, slice], ...]
+
+
+def _row_length(at: Windows, batch: int) -> int:
+    return math.prod(at.out[1:]) * batch
 
 
 @functools.lru_cache(maxsize=1024)
-def _chunks(at: Windows, channels: int, batch: int, itemsize: int) -> tuple[_Chunk, ...]:
-    width = math.prod(at.out[1:]) * batch
-    row_bytes = channels * math.prod(at.size) * width * itemsize
-    n_chunks = min(at.out[0], max(1, -(-at.out[0] * row_bytes // COLUMN_BYTES)))
+def _chunks(at: Windows, channels: int, batch: int, itemsize: int, by_row: bool) -> tuple[_Chunk, ...]:
+    """Cut the output into chunks; `by_row` has a product for every row, else one for every chunk."""
+    length = _row_length(at, batch)
+    step, reach = at.stride[0], (at.size[0] - 1) * at.dilation[0] + 1
+    row_bytes = max(1, channels * length * itemsize * math.prod(at.size[1:] if by_row else at.size))
+    # Rows of the image in the one case, of the output in the other.
+    rows = (ROW_BYTES // row_bytes - reach) // step + 1 if by_row else COLUMN_BYTES // row_bytes
+    n_chunks = -(-at.out[0] // max(1, rows))
     # Of even length: a last chunk of a single row would waste its product.
     cuts = [at.out[0] * i // n_chunks for i in range(n_chunks + 1)]
-    return tuple(
-        _Chunk(
-            attrs.evolve(at, out=(stop - start, *at.out[1:])),
-            start * at.stride[0],
-            slice(start * width, stop * width),
+    return tuple(_chunk(at, start, stop, length, by_row) for start, stop in itertools.pairwise(cuts))
+
+
+def _chunk(at: Windows, start: int, stop: int, length: int, by_row: bool) -> _Chunk:
+    step, reach = at.stride[0], (at.size[0] - 1) * at.dilation[0] + 1
+    see = slice(start * step, (stop - 1) * step + reach)
+    make = slice(start * length, stop * length)
+    if not by_row:
+        inner = attrs.evolve(at, out=(stop - start, *at.out[1:]))
+        return _Chunk(see, make, inner, ((slice(0, 1), make),))
+    blocks = tuple(
+        (
+            slice(i * step, i * step + reach, at.dilation[0]),
+            slice((start + i) * length, (start + i + 1) * length),
         )
-        for start, stop in itertools.pairwise(cuts)
+        for i in range(stop - start)
     )
+    axes = [field.name for field in attrs.fields(Windows) if field.init]
+    return _Chunk(see, make, Windows(*(getattr(at, name)[1:] for name in axes)), blocks)
 
 
-def _unfold(z: Array, chunk: _Chunk, groups: int, bias: bool) -> Array:
-    """Return the chunk's columns (groups, channels / groups · window, outputs · batch).
+def _unfold(z: Array, chunk: _Chunk, groups: int, by_row: bool) -> Array:
+    """Return the chunk's columns (groups, rows, channels / groups · window, outputs · batch).
 
-    With a bias every group has a row of ones below.
+    Without `by_row` there is one row, and the window has all axes.
     """
-    at, steps, own = chunk.at, z.strides[1:-1], z.shape[0] // groups
+    at, own = chunk.at, z.shape[0] // groups
+    z = z[:, chunk.see]
+    row, *steps = z.strides[1:-1] if by_row else (0, *z.strides[1:-1])
     view = np.lib.stride_tricks.as_strided(
-        z[:, chunk.start :],
-        (groups, own, *at.size, *at.out, z.shape[-1]),
+        z,
+        (groups, z.shape[1] if by_row else 1, own, *at.size, *at.out, z.shape[-1]),
         (
             own * z.strides[0],
+            row,
             z.strides[0],
             *(step * d for step, d in zip(steps, at.dilation, strict=True)),
             *(step * s for step, s in zip(steps, at.stride, strict=True)),
@@ -67,19 +110,17 @@ def _unfold(z: Array, chunk: _Chunk, groups: int, bias: bool) -> Array:
         ),
         writeable=False,
     )
-    n_rows = own * math.prod(at.size)
-    columns = empty((groups, n_rows + bias, math.prod(at.out) * z.shape[-1]), z.dtype)
-    # A view: splitting axes of an array never copies.
-    np.copyto(columns[:, :n_rows].reshape(view.shape), view)
-    if bias:
-        columns[:, n_rows:] = 1
-    return columns
+    columns = empty(view.shape, z.dtype)
+    np.copyto(columns, view)
+    return columns.reshape(*view.shape[:2], own * math.prod(at.size), -1)
 
 
-def _kernels(w: Array, b: Array | None, groups: int) -> Array:
-    """Return the kernels as matrices (groups, out / groups, channels / groups · window), b the last column."""
-    kernels = w.reshape(groups, w.shape[0] // groups, -1)
-    return kernels if b is None else np.concatenate((kernels, b.reshape(groups, -1, 1)), axis=2)
+def _kernels(w: Array, groups: int, by_row: bool) -> Array:
+    """Return the kernels as matrices (groups, out / groups, window), in the order of the columns."""
+    kernels = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    if by_row:
+        kernels = np.moveaxis(kernels, 3, 2)  # The window's rows before the channels.
+    return kernels.reshape(*kernels.shape[:2], -1)
 
 
 def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -> Array:
@@ -88,45 +129,61 @@ def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -
     Shapes: x (batch, channels, *space), w (out, channels / groups, *window), b (out,).
     """
     z = pad(batch_last(x), at, 0)
-    kernels, batch = _kernels(w, b, groups), z.shape[-1]
-    y = empty((groups, kernels.shape[1], math.prod(at.out) * batch), np.result_type(x, kernels))
-    for chunk in _chunks(at, z.shape[0], batch, z.itemsize):
-        columns = _unfold(z, chunk, groups, b is not None)
+    batch = z.shape[-1]
+    by_row = _row_length(at, batch) >= LONG_ROW
+    kernels = _kernels(w, groups, by_row)
+    dtype = z.dtype if z.dtype is w.dtype else np.result_type(z, w)
+    if b is not None and b.dtype is not dtype:
+        dtype = np.result_type(dtype, b)
+    y = empty((groups, kernels.shape[1], math.prod(at.out) * batch), dtype)
+    for chunk in _chunks(at, z.shape[0], batch, z.itemsize, by_row):
+        columns = _unfold(z, chunk, groups, by_row)
         for g in range(groups):
-            np.matmul(kernels[g], columns[g], out=y[g, :, chunk.columns])
+            for rows, make in chunk.blocks:
+                block = columns[g, rows].reshape(kernels.shape[2], -1)
+                np.matmul(kernels[g], block, y[g, :, make])
+        if b is not None:
+            made = y[:, :, chunk.make]
+            np.add(made, b.reshape(groups, -1, 1), made)
     return batch_first(y.reshape(w.shape[0], *at.out, batch))
 
 
 def convolution_vjp(
     x: Array, w: Array, dy: Array, at: Windows, groups: int, *, bias: bool, need_dx: bool
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dw, db (None without bias) and dx (None if not needed) of `convolution`.
-
-    The columns are made anew: gathering them again costs less than keeping them in memory.
-    """
+    """Return dw, db (None without bias) and dx (None if not needed) of `convolution`."""
     z = pad(batch_last(x), at, 0)
-    kernels, batch = _kernels(w, None, groups), z.shape[-1]
+    batch = z.shape[-1]
+    by_row = _row_length(at, batch) >= LONG_ROW
+    kernels = _kernels(w, groups, by_row)
     slopes = batch_last(dy).reshape(*kernels.shape[:2], -1)
-    sums = np.zeros((groups, kernels.shape[1], kernels.shape[2] + bias), np.result_type(x, dy))
-    dz = zeros((z.shape[0], *at.padded, batch), np.result_type(w, dy)) if need_dx else None
-    for chunk in _chunks(at, z.shape[0], batch, z.itemsize):
-        part = slopes[:, :, chunk.columns]
-        columns = _unfold(z, chunk, groups, bias)
-        sums += (columns @ part.transpose(0, 2, 1)).transpose(0, 2, 1)
-        if dz is not None:
-            _fold(kernels, part, dz, chunk)
-    dw = sums[:, :, : kernels.shape[2]].reshape(w.shape)
-    db = sums[:, :, -1].reshape(-1) if bias else None
-    dx = None if dz is None else batch_first(dz[at.interior()])
-    return dw, db, dx
+    sums = np.zeros((groups, kernels.shape[2], kernels.shape[1]), np.result_type(x, dy))
+    for chunk in _chunks(at, z.shape[0], batch, z.itemsize, by_row):
+        columns = _unfold(z, chunk, groups, by_row)
+        for g in range(groups):
+            for rows, make in chunk.blocks:
+                block = columns[g, rows].reshape(sums.shape[1], -1)
+                sums[g] += np.matmul(block, slopes[g, :, make].T)  # `dot` would copy the latter.
+    dw = sums.transpose(0, 2, 1)
+    if by_row:
+        dw = np.moveaxis(dw.reshape(*dw.shape[:2], at.size[0], w.shape[1], *at.size[1:]), 2, 3)
+    db = row_sums(slopes.reshape(w.shape[0], -1)) if bias else None
+    if not need_dx:
+        return np.ascontiguousarray(dw.reshape(w.shape)), db, None
+    dz = zeros((z.shape[0], *at.padded, batch), np.result_type(w, dy))
+    _fold(w, slopes, dz, at, groups)
+    return np.ascontiguousarray(dw.reshape(w.shape)), db, batch_first(dz[at.interior()])
 
 
-def _fold(kernels: Array, part: Array, dz: Array, chunk: _Chunk) -> None:
-    """Add to dz what the chunk's windows send back: the transpose of unfolding and multiplying."""
-    shape = kernels.shape[0], kernels.shape[2], part.shape[2]
-    columns = np.matmul(kernels.transpose(0, 2, 1), part, out=empty(shape, dz.dtype))
-    columns = columns.reshape(dz.shape[0], *chunk.at.size, *chunk.at.out, dz.shape[-1])
-    into = dz[:, chunk.start :]
-    for offset, cut in zip(chunk.at.offsets(), chunk.at.cuts(), strict=True):
-        place = into[cut]
-        np.add(place, columns[(slice(None), *offset)], place)
+def _fold(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
+    """Add wᵀ dy to dz, every value where it was unfolded from."""
+    kernels = _kernels(w, groups, False).transpose(0, 2, 1)
+    for chunk in _chunks(at, dz.shape[0], dz.shape[-1], dz.itemsize, False):
+        part = slopes[:, :, chunk.make]
+        columns = empty((groups, kernels.shape[1], part.shape[2]), dz.dtype)
+        np.matmul(kernels, part, columns)
+        columns = columns.reshape(dz.shape[0], *at.size, *chunk.at.out, dz.shape[-1])
+        into = dz[:, chunk.see]
+        for offset, cut in zip(at.offsets(), chunk.at.cuts(), strict=True):
+            place = into[cut]
+            np.add(place, columns[(slice(None), *offset)], place)

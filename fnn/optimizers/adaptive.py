@@ -7,50 +7,32 @@ the entry standing still, as in other libraries; `clip_by_global_norm` before it
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fnn import tree
-from fnn.optimizers.gradient import decayed_sum
-from fnn.optimizers.transform import Numbers, Transform, factor, joined, numbers_of, recall, zeros_init
+from fnn.optimizers.entrywise import Run, entrywise
+from fnn.optimizers.transform import Numbers, Transform, factor, numbers_of
 from fnn.options import Number, real
 from fnn.recipe import constructor
-from fnn.tree import Array, TreeLike
+from fnn.tree import Array
 
-# --- arrays in, arrays out ------------------------------------------------------------------
-
-
-def blend(old: Array, new: Array, decay: float) -> Array:
-    """Return decay · old + (1 - decay) · new."""
-    out = old * decay
-    out += new * (1.0 - decay)
-    return out
+# --- arrays -----------------------------------------------------------------------------------
 
 
-def blend_square(old: Array, g: Array, decay: float) -> Array:
-    """Return decay · old + (1 - decay) · g²."""
-    square = g * g
-    square *= 1.0 - decay
-    out = old * decay
-    out += square
-    return out
+def blend(old: Array, new: Array, scaled: Array, decay: float) -> None:
+    """Write decay · old + scaled to `new`, where `scaled` is (1 - decay) times what came."""
+    np.multiply(old, decay, new)
+    new += scaled
 
 
-def add_square(old: Array, g: Array) -> Array:
-    """Return old + g²."""
-    out = g * g
-    out += old
-    return out
-
-
-def over_root(g: Array, square: Array, rate: float, eps: float) -> Array:
-    """Return rate · g / (√square + eps)."""
-    out = np.sqrt(square, out=np.empty_like(square))
-    out += eps
-    np.divide(g, out, out=out)
-    out *= rate
-    return out
+def over_root(g: Array, square: Array, rate: float, eps: float, u: Array) -> None:
+    """Write rate · g / (√square + eps) to u."""
+    np.sqrt(square, u)
+    u += eps
+    np.divide(g, u, u)
+    u *= rate
 
 
 def _eps(who: str, eps: Any) -> float:
@@ -96,15 +78,18 @@ def scale_by_rms(decay: Number = 0.9, *, eps: float = 1e-6) -> Transform:
 
 
 def _rms(name: str, numbers: Numbers, eps: float) -> Transform:
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
-        (square,) = recall(opt_state, "square")
-        now = numbers(step)
+    def bind(now: Mapping[str, float], step: int) -> Run:
         decay, rate = now["decay"], factor(now)
-        square = joined(lambda s, g: blend_square(s, g, decay), square, updates)
-        u = tree.map(lambda s, g: over_root(g, s, rate, eps), square, updates)
-        return u, {"square": square}
 
-    return Transform(name, zeros_init("square"), update, elementwise=True, numbers=numbers)
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            np.multiply(g, g, u)
+            u *= 1.0 - decay
+            blend(old[0], new[0], u, decay)
+            over_root(g, new[0], rate, eps, u)
+
+        return run
+
+    return entrywise(name, ("square",), bind, numbers)
 
 
 @constructor
@@ -123,14 +108,18 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
     numbers = numbers_of("adagrad", learning_rate=(learning_rate, math.inf))
     eps = _eps("adagrad", eps)
 
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
-        (total,) = recall(opt_state, "square_sum")
-        rate = -numbers(step)["learning_rate"]
-        total = joined(add_square, total, updates)
-        u = tree.map(lambda s, g: over_root(g, s, rate, eps), total, updates)
-        return u, {"square_sum": total}
+    def bind(now: Mapping[str, float], step: int) -> Run:
+        rate = -now["learning_rate"]
 
-    return Transform("adagrad", zeros_init("square_sum"), update, elementwise=True, numbers=numbers)
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            (total,) = new
+            np.multiply(g, g, total)
+            total += old[0]
+            over_root(g, total, rate, eps, u)
+
+        return run
+
+    return entrywise("adagrad", ("square_sum",), bind, numbers)
 
 
 # --- adam -----------------------------------------------------------------------------------
@@ -191,7 +180,7 @@ def adamw(
         b2=(b2, 1.0),
         weight_decay=(weight_decay, math.inf),
     )
-    return _adam("adamw", numbers, _eps("adamw", eps))
+    return _adam("adamw", numbers, _eps("adamw", eps), decays=True)
 
 
 @constructor
@@ -207,21 +196,24 @@ def scale_by_adam(*, b1: Number = 0.9, b2: Number = 0.999, eps: float = 1e-8) ->
     return _adam("scale_by_adam", numbers, _eps("scale_by_adam", eps))
 
 
-def _adam(name: str, numbers: Numbers, eps: float) -> Transform:
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
-        m, v = recall(opt_state, "m", "v")
-        now = numbers(step)
+def _adam(name: str, numbers: Numbers, eps: float, *, decays: bool = False) -> Transform:
+    def bind(now: Mapping[str, float], step: int) -> Run:
         b1, b2, rate = now["b1"], now["b2"], factor(now)
-        m = joined(lambda m, g: blend(m, g, b1), m, updates)
-        v = joined(lambda v, g: blend_square(v, g, b2), v, updates)
         # Both debiasings in two numbers: numerator and denominator times √(1 - b2ᵗ⁺¹).
         root = math.sqrt(1.0 - b2 ** (step + 1))
         scale, offset = rate * root / (1.0 - b1 ** (step + 1)), eps * root
-        shrink = rate * now.get("weight_decay", 0.0)
+        shrink = rate * now["weight_decay"] if decays else 0.0
 
-        u = tree.map(lambda m, v: over_root(m, v, scale, offset), m, v)
-        if shrink:
-            u = joined(lambda p, u: decayed_sum(p, u, shrink), params, u)
-        return u, {"m": m, "v": v}
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            m, v = new
+            blend(old[0], m, np.multiply(g, 1.0 - b1, u), b1)
+            np.multiply(g, g, u)
+            u *= 1.0 - b2
+            blend(old[1], v, u, b2)
+            over_root(m, v, scale, offset, u)
+            if decays:
+                u += p * shrink
 
-    return Transform(name, zeros_init("m", "v"), update, elementwise=True, numbers=numbers)
+        return run
+
+    return entrywise(name, ("m", "v"), bind, numbers, reads_params=decays)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import FnnError, OptionError
-from fnn.optimizers.transform import Transform, joined, recall
+from fnn.optimizers.entrywise import chained
+from fnn.optimizers.transform import Transform, paired, recall
 from fnn.recipe import bare, constructor
 from fnn.tree import EMPTY, TreeLike
 
@@ -56,6 +57,7 @@ def chain(*transforms: Transform) -> Transform:
                 merged[f"{name}/{key}" if key in merged else key] = value
         return merged
 
+    update.rule = chained(children)  # type: ignore[attr-defined]
     elementwise = all(child.elementwise for child in transforms)
     return Transform("chain", init, update, elementwise=elementwise, numbers=numbers)
 
@@ -77,6 +79,6 @@ def apply_updates(params: TreeLike, updates: TreeLike) -> Any:
     """
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            return joined(np.add, params, updates)
+            return paired(np.add, params, updates)
     except FnnError as error:
         raise error.inside("apply_updates", "")  # noqa: B904 - the same error, with its place

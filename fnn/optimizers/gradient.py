@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
-from fnn import tree
-from fnn.optimizers.transform import (
-    Numbers,
-    Transform,
-    factor,
-    joined,
-    numbers_of,
-    recall,
-    stateless_init,
-    zeros_init,
-)
+import numpy as np
+
+from fnn.optimizers.entrywise import Run, entrywise
+from fnn.optimizers.transform import Numbers, Transform, factor, numbers_of
 from fnn.options import Number
 from fnn.recipe import constructor
-from fnn.tree import EMPTY, Array, TreeLike
+from fnn.tree import Array
 
 # --- steepest descent -------------------------------------------------------------------------
 
@@ -56,12 +49,15 @@ def scale_by_learning_rate(learning_rate: Number) -> Transform:
 def _descent(name: str, learning_rate: Number) -> Transform:
     numbers = numbers_of(name, learning_rate=(learning_rate, math.inf))
 
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
-        recall(opt_state)
-        rate = -numbers(step)["learning_rate"]
-        return tree.map(lambda g: g * rate, updates), EMPTY
+    def bind(now: Mapping[str, float], step: int) -> Run:
+        rate = -now["learning_rate"]
 
-    return Transform(name, stateless_init, update, elementwise=True, numbers=numbers)
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            np.multiply(g, rate, u)
+
+        return run
+
+    return entrywise(name, (), bind, numbers)
 
 
 # --- momentum -----------------------------------------------------------------------------------
@@ -107,24 +103,20 @@ def trace(decay: Number = 0.9, *, nesterov: bool = False) -> Transform:
 
 
 def _velocity(name: str, numbers: Numbers, nesterov: bool) -> Transform:
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
-        (velocity,) = recall(opt_state, "velocity")
-        now = numbers(step)
+    def bind(now: Mapping[str, float], step: int) -> Run:
         decay, rate = now["decay"], factor(now)
-        velocity = joined(lambda v, g: decayed_sum(v, g, decay), velocity, updates)
-        if nesterov:
-            u = tree.map(lambda v, g: decayed_sum(v, g, decay, rate), velocity, updates)
-        else:
-            u = tree.map(lambda v: v * rate, velocity)
-        return u, {"velocity": velocity}
 
-    return Transform(name, zeros_init("velocity"), update, elementwise=True, numbers=numbers)
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            (v,) = new
+            np.multiply(old[0], decay, v)
+            v += g
+            if nesterov:
+                np.multiply(v, decay, u)
+                u += g
+                u *= rate
+            else:
+                np.multiply(v, rate, u)
 
+        return run
 
-def decayed_sum(v: Array, g: Array, decay: float, rate: float = 1.0) -> Array:
-    """Return rate · (decay v + g)."""
-    out = v * decay
-    out += g
-    if rate != 1.0:
-        out *= rate
-    return out
+    return entrywise(name, ("velocity",), bind, numbers)

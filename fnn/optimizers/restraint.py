@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
-from fnn.optimizers.gradient import decayed_sum
-from fnn.optimizers.transform import Transform, joined, numbers_of, recall, stateless_init
+from fnn.optimizers.entrywise import Run, entrywise
+from fnn.optimizers.transform import Transform, numbers_of, recall, stateless_init
 from fnn.options import Number
 from fnn.recipe import Recipe, caller, constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -34,12 +34,16 @@ def add_decayed_weights(rate: Number) -> Transform:
     """
     numbers = numbers_of("add_decayed_weights", weight_decay=(rate, math.inf))
 
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
-        recall(opt_state)
-        now = numbers(step)["weight_decay"]
-        return joined(lambda p, g: decayed_sum(p, g, now), params, updates), EMPTY
+    def bind(now: Mapping[str, float], step: int) -> Run:
+        share = now["weight_decay"]
 
-    return Transform("add_decayed_weights", stateless_init, update, elementwise=True, numbers=numbers)
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            np.multiply(p, share, u)
+            u += g
+
+        return run
+
+    return entrywise("add_decayed_weights", (), bind, numbers, reads_params=True)
 
 
 @constructor

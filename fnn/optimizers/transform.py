@@ -150,28 +150,34 @@ class _MixedError(Exception):
     """Two leaves of different dtypes met."""
 
 
-def joined(fn: Callable[[Array, Array], Array], held: TreeLike, updates: TreeLike) -> Any:
-    """Return the tree of fn(h, u) over paired leaves of equal shape and dtype.
+def paired(fn: Callable[..., Array], *trees: TreeLike) -> Any:
+    """Return the tree of fn over paired leaves of equal shape and dtype.
 
-    `out = h * decay; out += u` would round a float64 gradient to float32 without a word.
+    A ufunc with an `out` would round a float64 gradient to float32 without a word.
 
     Raises:
         TreeError, ShapeError, DTypeError: If structure, shape or dtype differ; names the path.
     """
 
-    def checked(h: Any, u: Any) -> Array:
-        h, u = np.asarray(h), np.asarray(u)
-        if h.dtype != u.dtype:
+    def checked(*leaves: Any) -> Array:
+        arrays = [leaf if type(leaf) is np.ndarray else np.asarray(leaf) for leaf in leaves]
+        if any(array.dtype != arrays[0].dtype for array in arrays):
             raise _MixedError
-        return fn(h, u)
+        return fn(*arrays)
 
     try:
-        return tree.map(checked, held, updates)
+        return tree.map(checked, *trees)
     except _MixedError:
-        pairs = zip(tree.items(held), tree.items(updates), strict=True)
-        dtypes = ((path, np.asarray(h).dtype, np.asarray(u).dtype) for (path, h), (_, u) in pairs)
-        path, expected, got = next(each for each in dtypes if each[1] != each[2])
-        raise DTypeError(f"expected {expected}, got {got}", path=(path or "/",)) from None
+        raise _mixed(trees) from None
+
+
+def _mixed(trees: tuple[TreeLike, ...]) -> DTypeError:
+    for leaves in zip(*map(tree.items, trees), strict=True):
+        path, first = leaves[0]
+        for _, other in leaves:
+            if other.dtype != first.dtype:
+                return DTypeError(f"expected {first.dtype}, got {other.dtype}", path=(path or "/",))
+    raise AssertionError("no two dtypes differ")
 
 
 def numbers_of(who: str, **given: tuple[Any, float]) -> Numbers:
