@@ -65,8 +65,9 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     pictures.require()
     train_set, test_set, source = read(config)
     run.say(source)
+    run.data(train=train_set, test=test_set)
     net = network(config)
-    fit = fnn.fit(
+    fit = run.fit(
         net,
         fnn.softmax_cross_entropy,
         fnn.sgd(config.learning_rate),
@@ -78,11 +79,9 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         metrics=fnn.accuracy,
         monitor="validation_accuracy",
         mode="max",
-        callbacks=[run.epoch],
     )
-    reached = run.settle(fit)
-    kept = run.keep(net, reached.last, train_set.x.shape[1:])
-    history, last = reached.history, reached.last
+    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    history, last = fit.history, fit.last
     for name, label in (("loss", "cross-entropy / nats"), ("accuracy", "accuracy")):
         pictures.curves(
             run.path(f"{name}.png"),

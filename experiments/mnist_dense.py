@@ -58,13 +58,14 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     pictures.require()
     train_set, test_set, source = fnn.handwriting(config.data)
     run.say(source)
+    run.data(train=train_set, test=test_set)
     simple = config.model == "simple"
     rate = config.learning_rate if config.learning_rate is not None else 0.001 if simple else 0.002
     net, optimizer = network(config), fnn.OPTIMIZERS[config.optimizer](rate)
     if config.frozen:
         optimizer = fnn.chain(optimizer, fnn.freeze(config.frozen))
     codec = fnn.OneHot.fit(train_set.y)
-    fit = fnn.fit(
+    fit = run.fit(
         net,
         fnn.LOSSES[config.loss],
         optimizer,
@@ -76,11 +77,9 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         metrics={"accuracy": fnn.categorical_accuracy},
         monitor="validation_accuracy",
         mode="max",
-        callbacks=[run.epoch],
     )
-    reached = run.settle(fit)
-    kept = run.keep(net, reached.last, train_set.x.shape[1:])
-    history, last = reached.history, reached.last
+    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    history, last = fit.history, fit.last
     for name in ("loss", "accuracy"):
         pictures.curves(
             run.path(f"{name}.png"),

@@ -59,12 +59,13 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         config.data, scaled=not config.raw, first=(config.first, None)
     )
     run.say(source)
+    run.data(train=train_set, test=test_set)
     if len(config.widths) < 2 or config.widths[0] != train_set.x.shape[1]:
         expected = f"{train_set.x.shape[1]} inputs and the widths of one layer or more"
         raise fnn.OptionError(f"widths: expected {expected}, got {config.widths}")
     net = network(config)
     batch_size = config.batch_size or (1000 if len(train_set) >= 5000 else 100)
-    fit = fnn.fit(
+    fit = run.fit(
         net,
         fnn.summed(fnn.cross_entropy),
         fnn.momentum(config.learning_rate, config.decay),
@@ -77,11 +78,9 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         metrics=[fnn.accuracy, fnn.cross_entropy],
         monitor="validation_accuracy",
         mode="max",
-        callbacks=[run.epoch],
     )
-    reached = run.settle(fit)
-    kept = run.keep(net, reached.last, train_set.x.shape[1:])
-    history = reached.history
+    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    history = fit.history
     for name, column, label in (
         ("accuracy", "accuracy", "accuracy"),
         ("loss", "cross_entropy", "cross-entropy / nats"),
@@ -93,7 +92,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             ylabel=label,
         )
     shown = test_set.take(20)
-    predicted = fnn.predict(net, reached.last, shown.x).argmax(axis=1)
+    predicted = fnn.predict(net, fit.last, shown.x).argmax(axis=1)
     pictures.image_grid(
         run.path("predictions.png"),
         shown.x,

@@ -52,34 +52,39 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     """Train on all vectors, say which are right, draw the loss, and return what was reached."""
     pictures.require()
     bits = fnn.parity(config.n)
-    x, target = bits.x, bits.y[:, None]
+    vectors = fnn.Dataset(bits.x, bits.y[:, None])
+    run.data(train=vectors)
     net = network(config)
     optimizer = fnn.OPTIMIZERS[config.optimizer](config.learning_rate)
-    now = fnn.init_train_state(net, optimizer, (config.n,), fnn.Key.of(config.seed))
-    step = fnn.jit(fnn.train_step(net, fnn.LOSSES[config.loss], optimizer))
-    losses: list[float] = []
-    for epoch in range(1, config.epochs + 1):
-        now, logs = step(now, (x, target))
-        losses.append(float(logs["loss"]))
-        if epoch % config.say_every == 0 or epoch in (1, config.epochs):
-            run.record(epoch=epoch, loss=logs["loss"])
-            run.say(f"epoch {epoch:6d}  loss {logs['loss']:.6f}")
-    kept = run.keep(net, now, (config.n,))
-    scores = fnn.predict(net, now, x)
+    fit = run.fit(
+        net,
+        fnn.LOSSES[config.loss],
+        optimizer,
+        vectors,
+        epochs=config.epochs,
+        batch_size=len(vectors),
+        key=fnn.Key.of(config.seed),
+        progress=False,
+        say_every=config.say_every,
+        line="epoch {epoch:6d}  loss {loss:.6f}",
+    )
+    kept = run.keep(net, fit.last, (config.n,))
+    x, target = vectors.x, vectors.y
+    scores = fnn.predict(net, fit.last, x)
     predicted = (scores > 0.5).astype(int)
     for vector, true, guess in zip(x.astype(int), target, predicted, strict=True):
         verdict = "right" if true == guess else "WRONG"
         run.say(f"{' '.join(map(str, vector))}  parity {true[0]}  predicted {guess[0]}  {verdict}")
     pictures.curves(
         run.path("loss.png"),
-        {"training": losses},
+        {"training": fit.history["loss"]},
         title=f"Parity of {config.n} bits",
         ylabel=config.loss.replace("_", " "),
         from_zero=True,
     )
     return {
         "accuracy": fnn.binary_accuracy(scores, target),
-        "loss": losses[-1],
+        "loss": fit.history[-1]["loss"],
         "wrong": int(np.sum(predicted != target)),
         **kept,
     }

@@ -51,27 +51,32 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     pictures.require()
     images, _, source = fnn.handwriting(config.data, first=(config.samples, None))
     run.say(source)
+    run.data(train=images)
     net, optimizer = network(config), fnn.sgd(config.learning_rate)
-    now = fnn.init_train_state(net, optimizer, images.x.shape[1:], fnn.Key.of(config.seed))
-    step = fnn.jit(fnn.train_step(net, fnn.softmax_cross_entropy, optimizer, metrics=fnn.accuracy))
-    losses: list[float] = []
-    for i in range(1, config.steps + 1):
-        now, logs = step(now, (images.x, images.y))
-        losses.append(float(logs["loss"]))
-        run.record(step=i, **logs)
-        if i % config.say_every == 0 or i in (1, config.steps):
-            run.say(f"step {i:5d}  loss {logs['loss']:.6f}  accuracy {logs['accuracy']:.2%}")
-    kept = run.keep(net, now, images.x.shape[1:])
+    fit = run.fit(
+        net,
+        fnn.softmax_cross_entropy,
+        optimizer,
+        images,
+        epochs=config.steps,
+        batch_size=len(images),
+        key=fnn.Key.of(config.seed),
+        metrics=fnn.accuracy,
+        progress=False,
+        say_every=config.say_every,
+        line="step {step:5d}  loss {loss:.6f}  accuracy {accuracy:.2%}",
+    )
+    kept = run.keep(net, fit.last, images.x.shape[1:])
     pictures.curves(
         run.path("loss.png"),
-        {"training": losses},
+        {"training": fit.history["loss"]},
         title="Loss",
         ylabel="cross-entropy / nats",
         xlabel="step",
         from_zero=True,
     )
     metrics: dict[str, Any] = {"loss": fnn.softmax_cross_entropy, "accuracy": fnn.accuracy}
-    measured = fnn.evaluate(net, now, images, metrics)
+    measured = fnn.evaluate(net, fit.last, images, metrics)
     return {**measured, **kept}
 
 

@@ -160,8 +160,10 @@ def plain(value: Any) -> Any:
     raise OptionError(f"expected numbers, text or paths, got {type(value).__name__}")
 
 
-def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> C:
-    """Return the config that the flags in `argv` ask for.
+def parse(
+    config_class: type[C], argv: Sequence[str], *, prog: str, description: str, epilog: str = ""
+) -> C:
+    """Return the config that the flags in `argv` ask for; `epilog` ends the help.
 
     Raises:
         SystemExit: After `--help`, and with code 2 and one line if a flag is unknown or a value
@@ -171,6 +173,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         prog,
         usage="%(prog)s [options]",
         description=description.strip(),
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         # Only what was given: defaults are the config's own.

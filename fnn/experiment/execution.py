@@ -1,0 +1,178 @@
+"""Train in a folder of its own, from the start or from where an earlier process stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from fnn.config import C, config_from, plain
+from fnn.errors import DataError, OptionError
+from fnn.experiment.conditions import changes, conditions
+from fnn.experiment.folders import FORMAT, RUN, new_folder, read_run
+from fnn.experiment.lock import locked
+from fnn.experiment.runs import METRICS, Run
+from fnn.files import PathLike, sweep
+
+Train: TypeAlias = "Callable[[C, Run], Mapping[str, Any] | None]"
+
+
+def script_of(train: Callable[..., Any]) -> tuple[str, Path | None, str]:
+    """Return the name, the file and the docstring of the script that `train` is from."""
+    module = sys.modules[train.__module__]
+    file = getattr(module, "__file__", None)
+    name = module.__name__ if file is None else Path(file).stem
+    return name, None if file is None else Path(file), module.__doc__ or ""
+
+
+def execute(train: Train[C], config: C) -> dict[str, Any]:
+    """Train in the config's folder and return what `train` does, as plain numbers.
+
+    run.json is written at the start and again at the end; whatever ends the run early stands in it
+    and is raised again. The default folder of the config is numbered if it is taken; another one
+    must not hold a run.
+
+    Raises:
+        DataError: If the folder holds a run, is being written to, or cannot be.
+    """
+    fields = {field.name: field for field in attrs.fields(type(config))}  # type: ignore[arg-type]
+    default = "out" not in fields or config.out == fields["out"].default  # type: ignore[attr-defined]
+    return begin(train, config, default_folder(train, config), numbered=default)[1]
+
+
+def default_folder(train: Callable[..., Any], config: Any) -> Path:
+    """Return the folder that a config names, or else out/ and the name of the script."""
+    return Path(getattr(config, "out", None) or Path("out", script_of(train)[0]))
+
+
+def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[Path, dict[str, Any]]:
+    """Start a run; return its folder and its result.
+
+    Args:
+        train: The function that trains.
+        config: What it is given, with `out` set to the folder.
+        folder: Where the run goes.
+        numbered: Whether to take the next free number if that exists.
+    """
+    name, file, _ = script_of(train)
+    if numbered:
+        folder = new_folder(folder)
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    with locked(folder):
+        if any((folder / held).exists() for held in (RUN, METRICS, "checkpoints")):
+            ways = f"resume it (`resume {folder}`) or name another folder (`--out`)"
+            raise DataError(f"{folder}: holds a run already; {ways}")
+        if hasattr(config, "out"):
+            config = attrs.evolve(config, out=folder)  # type: ignore[misc]
+        about = {
+            "format": FORMAT,
+            "experiment": name,
+            "status": "running",
+            "command": shlex.join(sys.orig_argv),
+            "config": plain(config),
+            "seed": getattr(config, "seed", None),
+            "started": _now(),
+            "ended": None,
+            "seconds": 0.0,
+            **conditions(file),
+        }
+        return folder, _train(train, config, Run(folder, about=about))
+
+
+def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str, Any]:
+    """Go on with a run from its newest checkpoint, or from the start if it has none.
+
+    Its config is that of run.json. A finished run is left alone.
+
+    Returns:
+        The run's result.
+
+    Raises:
+        DataError: If the folder holds no run of this script that can be resumed, or another process
+            is at it.
+    """
+    folder = Path(folder)
+    recorded(train, config_class, folder)
+    with locked(folder):
+        # Read anew: what held the lock a moment ago may have finished the run.
+        config, about = recorded(train, config_class, folder)
+        if about.get("status") == "finished":
+            return dict(about.get("result") or {})
+        sweep(folder)
+        if hasattr(config, "out"):
+            config = attrs.evolve(config, out=folder)  # type: ignore[misc]
+        changed = changes(about, {**conditions(script_of(train)[1]), "data": about.get("data")})
+        again = [*(about.get("resumed") or []), {"started": _now(), "changed": changed}]
+        about = {**about, "status": "running", "ended": None, "resumed": again}
+        about.pop("error", None)
+        return _train(train, config, Run(folder, resumed=True, about=about))
+
+
+def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, dict[str, Any]]:
+    """Return the config of a run and what its run.json says.
+
+    Raises:
+        DataError: If the folder holds no run of this script, one of an old format, or one whose
+            config does not fit.
+    """
+    about, path = read_run(folder), folder / RUN
+    name = script_of(train)[0]
+    if about["format"] != FORMAT:
+        can = "can be read, but neither resumed nor replayed"
+        raise DataError(f"{path}: expected format {FORMAT}, got {about['format']}, which {can}")
+    if about.get("experiment") != name:
+        raise DataError(f"{path}: expected a run of {name}, got {about.get('experiment')!r:.80}")
+    for entry, kind in (("data", dict), ("result", dict), ("resumed", list), ("seconds", float)):
+        if not isinstance(about.get(entry), kind | None):
+            raise DataError(f"{path}: {entry}: expected a {kind.__name__}, got {about[entry]!r:.80}")
+    try:
+        return config_from(config_class, about["config"]), about
+    except OptionError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _train(train: Train[C], config: C, run: Run) -> dict[str, Any]:
+    began, before = time.monotonic(), run.about["seconds"] or 0.0
+
+    def close(status: str, **more: Any) -> None:
+        seconds = before + time.monotonic() - began
+        run.note(status=status, ended=_now(), seconds=seconds, **more)
+
+    run.note()
+    try:
+        result = plain(dict(train(config, run) or {}))
+        run.close()
+        close("finished", result=result)
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        # On a full disk this fails as well, and the first fault is the one to tell.
+        with contextlib.suppress(DataError):
+            close("interrupted" if stopped else "failed", error=f"{type(error).__name__}: {error}")
+        file = script_of(train)[1]
+        if stopped and file is not None:
+            error.add_note(
+                f"resume with: {shlex.join(['python', _near(file), 'resume', str(run.folder)])}"
+            )
+        raise
+    return result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _near(file: Path) -> str:
+    """Return a path as somebody in the working directory would write it."""
+    file = file.resolve()
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)

@@ -1,0 +1,297 @@
+"""A run's folder as `train` sees it: what it says, records, saves and takes up again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn import tree
+from fnn.checkpoint import Checkpoints, save_tree
+from fnn.config import plain
+from fnn.datasets import Dataset
+from fnn.errors import DataError, OptionError
+from fnn.experiment.folders import RUN, Lines, append
+from fnn.files import replacing
+from fnn.history import Callback, Progress
+from fnn.keys import Key
+from fnn.layer import Layer, Shape
+from fnn.loop import Fit, History, fit
+from fnn.optimizers import Transform
+from fnn.state import TrainState, init_train_state
+from fnn.training import Loss
+
+MODEL = "model.npz"
+"""The file of a run's folder that holds its trained network."""
+METRICS = "metrics.jsonl"
+# Steps between two looks at the clock, and the largest share of the time that saving may take.
+_EVERY, _SHARE = 10, 0.02
+
+
+class _Saver:
+    """Checkpoints by the clock: which moments are saved never shows in the numbers."""
+
+    def __init__(self, checkpoints: Checkpoints, seconds: float) -> None:
+        self._checkpoints, self._seconds = checkpoints, seconds
+        self._due = time.monotonic() + seconds
+        self._waiting: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self._waiting = progress
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Save the last progress that was seen, unless it is saved already."""
+        if self._waiting is None:
+            return
+        began = time.monotonic()
+        self._checkpoints.save(self._waiting)
+        self._waiting, ended = None, time.monotonic()
+        self._due = ended + (max(self._seconds, (ended - began) / _SHARE) if self._seconds else 0.0)
+
+
+@attrs.frozen
+class Run:
+    """A run's folder, to which `train` reports.
+
+    Attributes:
+        folder: Where everything goes.
+        resumed: Whether earlier work of this run is taken up again.
+        about: What run.json says; `note` adds to it.
+    """
+
+    folder: Path
+    resumed: bool = False
+    about: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    _metrics: Lines = attrs.field(init=False, repr=False, eq=False)
+    # One entry per fit that began, True while it lasts.
+    _fits: list[bool] = attrs.field(factory=list, init=False, repr=False, eq=False)
+
+    @_metrics.default
+    def _open_metrics(self) -> Lines:
+        return Lines(self.folder / METRICS, again=self.resumed)
+
+    def say(self, text: str) -> None:
+        """Print a line at once, and keep it in log.txt.
+
+        Raises:
+            DataError: If the file system refuses.
+        """
+        write_line(text)
+        append(self.folder / "log.txt", text + "\n")
+
+    def record(self, **numbers: Any) -> None:
+        """Add a line of JSON to metrics.jsonl, e.g. `run.record(epoch=3, loss=0.1)`.
+
+        NaN and infinities become the texts "nan", "inf" and "-inf".
+
+        Raises:
+            OptionError: If a value is no number, text or list of those; or while `fit` runs, whose
+                lines these are: give it `metrics`, or record before or after it.
+            DataError: If the file system refuses.
+        """
+        if any(self._fits):
+            # On resume nobody could tell to which epoch it belongs.
+            raise OptionError("Run.record: expected before or after Run.fit, got a call within it")
+        self._metrics.add(_line(numbers))
+
+    def note(self, **entries: Any) -> None:
+        """Set entries of run.json.
+
+        Raises:
+            OptionError: If a value is neither a number, text, None nor made of those.
+            DataError: If the file system refuses.
+        """
+        self.about.update(plain(entries))
+        if "format" in self.about:
+            content = json.dumps(self.about, indent=2, allow_nan=False).encode() + b"\n"
+            with replacing(self.folder / RUN) as file:
+                file.write(content)
+
+    def data(self, **sets: Dataset) -> None:
+        """Note the digests of data sets, e.g. `run.data(train=train_set, test=test_set)`.
+
+        Raises:
+            DataError: If the run is resumed and these are not the data that it began with.
+        """
+        digests = {name: tree.digest({"x": data.x, "y": data.y}) for name, data in sets.items()}
+        known = self.about.get("data") or {}
+        for name, digest in digests.items():
+            if self.resumed and known.get(name, digest) != digest:
+                expected = f"the data that the run began with, sha256 {known[name][:12]}"
+                raise DataError(f"{self.folder}: {name}: expected {expected}, got {digest[:12]}")
+        self.note(data={**known, **digests})
+
+    def epoch(self, now: TrainState, history: History) -> None:
+        """Record an epoch and say it in a line: a callback for `fnn.fit`; `Run.fit` has its own."""
+        self.record(**history[-1])
+        self.say(_words(history[-1]))
+
+    def fit(
+        self,
+        net: Layer,
+        loss: Loss,
+        optimizer: Transform,
+        train: Dataset,
+        *,
+        epochs: int,
+        batch_size: int,
+        key: Key,
+        callbacks: Callback | Iterable[Callback] = (),
+        say_every: int = 1,
+        line: str | None = None,
+        save_seconds: float = 5.0,
+        **more: Any,
+    ) -> Fit:
+        """Train with `fnn.fit`, record every epoch, save checkpoints, and go on from the newest one.
+
+        What is saved, and when, changes no number. Several fits of one run keep theirs apart, in
+        the order in which they begin.
+
+        Args:
+            net: As for `fnn.fit`, like `loss`, `optimizer`, `train`, `epochs`, `batch_size`, `key`,
+                `callbacks` and `more`.
+            loss: See there.
+            optimizer: See there.
+            train: See there.
+            epochs: See there.
+            batch_size: See there.
+            key: See there.
+            callbacks: See there; called after the epoch is recorded.
+            say_every: Epochs between two that are said; the first and the last always are.
+            line: How an epoch is said, e.g. "epoch {epoch:4d}  loss {loss:.4f}"; all columns without.
+            save_seconds: Time between two checkpoints, longer where saving takes long; 0 saves at
+                every opportunity.
+            **more: See there: validation, metrics, monitor, mode, drop_last, progress.
+
+        Raises:
+            KeyboardInterrupt: If Ctrl-C or SIGTERM ended it; what it had reached is saved.
+            DataError: If the file system refuses, or the checkpoints are of another training.
+            DivergedError, OptionError, ShapeError, DTypeError: As `fnn.fit`.
+        """
+        self.note(network=repr(net))
+        self._fits.append(True)
+        number = len(self._fits)
+        name = "checkpoints" if number == 1 else f"checkpoints-{number}"
+        checkpoints = Checkpoints(self.path(name))
+        start = None
+        if self.resumed:
+            start = checkpoints.latest(like=init_train_state(net, optimizer, train.x.shape[1:], key))
+            self._take_up(start, checkpoints.skipped)
+        saver = _Saver(checkpoints, save_seconds)
+
+        def report(_: TrainState, history: History) -> None:
+            record = history[-1]
+            self._metrics.add(_line(record))
+            if record["epoch"] % say_every == 0 or record["epoch"] in (1, epochs):
+                self.say(_words(record) if line is None else line.format_map(record))
+
+        listeners = [report, *([callbacks] if callable(callbacks) else callbacks)]
+        try:
+            reached = fit(
+                net,
+                loss,
+                optimizer,
+                train,
+                epochs=epochs,
+                batch_size=batch_size,
+                key=key,
+                callbacks=listeners,
+                start=start,
+                save=saver,
+                save_every=_EVERY,
+                **more,
+            )
+        except BaseException:
+            # Of two faults the first one is told.
+            with contextlib.suppress(DataError):
+                saver.flush()
+            raise
+        finally:
+            self._fits[-1] = False
+        saver.flush()
+        if reached.interrupted:
+            raise KeyboardInterrupt(f"after step {reached.last.step}")
+        params = reached.last.params
+        self.note(parameters=tree.size(params), digest=tree.digest(params))
+        return reached
+
+    def _take_up(self, start: Progress | None, skipped: list[str]) -> None:
+        """Bring metrics.jsonl to where a checkpoint stands, and say so."""
+        for record in start.records if start is not None else ():
+            self._metrics.add(_line(record))
+        self._metrics.cut()
+        for damaged in skipped:
+            self.say(f"passed over {damaged}")
+        self.say(f"resumed at step {0 if start is None else start.now.step}")
+
+    def close(self) -> None:
+        """Drop what metrics.jsonl holds of earlier and this run did not record again."""
+        self._metrics.cut()
+
+    def keep(self, net: Layer, now: TrainState, in_shape: Shape) -> dict[str, Any]:
+        """Save what was trained, to be loaded again; return the network, its size and its digest.
+
+        Args:
+            net: The network.
+            now: The state to save: its parameters and what it carries.
+            in_shape: Shape of one example.
+
+        Raises:
+            DataError: If the file system refuses.
+        """
+        model: dict[str, Any] = {
+            "params": now.params,
+            "state": now.state,
+            "in_shape": np.array(in_shape),
+        }
+        save_tree(self.path(MODEL), model)
+        size, digest = tree.size(now.params), tree.digest(now.params)
+        kept = {"network": repr(net), "parameters": size, "digest": digest}
+        self.note(**kept)
+        return kept
+
+    def path(self, name: str) -> Path:
+        """Return where the file `name` of this run goes; folders on the way are made.
+
+        Raises:
+            OptionError: If it would lie outside the run's folder.
+            DataError: If the file system refuses.
+        """
+        path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise OptionError(f"Run.path: expected a name within {self.folder}, got {name!r}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+        return path
+
+
+def _line(numbers: Any) -> str:
+    return json.dumps(plain(numbers), allow_nan=False)
+
+
+def _words(record: dict[str, Any]) -> str:
+    numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
+    words = (f"{name.replace('_', ' ')} {value:.4f}" for name, value in numbers.items())
+    return f"epoch {record['epoch']:3d}  " + "  ".join(words)
+
+
+def write_line(text: str) -> None:
+    """Print a line at once."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        # A console that knows no "½" must not end a training.
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise DataError(f"standard output: cannot be written ({error.strerror or error})") from None
