@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = open_on_use(
             "parity read_idx read_image write_idx"
         ),
         "derivatives": "hvp jacobian jvp per_example_grads",
+        "ensemble": "Keys over_members stacked",
         "errors": "DataError DivergedError DTypeError FnnError OptionError ShapeError TreeError",
         "initializers": (
             "INITIALIZERS constant glorot_normal glorot_uniform he_normal he_uniform lecun_normal "

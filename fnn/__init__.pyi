@@ -27,6 +27,11 @@ from fnn.derivatives import (
     jvp,
     per_example_grads,
 )
+from fnn.ensemble import (
+    Keys,
+    over_members,
+    stacked,
+)
 from fnn.errors import (
     DataError,
     DivergedError,
@@ -173,6 +178,7 @@ __all__ = [
     "History",
     "Identity",
     "Key",
+    "Keys",
     "Layer",
     "LeakyRelu",
     "LogSoftmax",
@@ -238,6 +244,7 @@ __all__ = [
     "nll",
     "normal",
     "ones",
+    "over_members",
     "parity",
     "per_example_grads",
     "predict",
@@ -255,6 +262,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_cross_entropy_dense",
     "squared_error",
+    "stacked",
     "summary",
     "summed",
     "top_k",

@@ -1,0 +1,255 @@
+"""A network with its members on a leading axis, layer by layer.
+
+Within, arrays are (members, batch, ...), the members first, so that each one's numbers lie together as
+they would alone; 1 in the place of the members means that what is there is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn import layers
+from fnn.combinators import named, residual, serial
+from fnn.ensemble.members import Keys, keys_of, stack
+from fnn.errors import FnnError, OptionError, ShapeError
+from fnn.kernels import members as kernel
+from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.keys import Key
+from fnn.layer import Layer, Pullback, Shape, elementwise, need_key
+from fnn.options import integer
+from fnn.recipe import bare, constructor
+from fnn.tree import EMPTY, Array, Tree, TreeLike
+
+_FOLDED = (
+    elementwise,
+    layers.Identity,
+    layers.Relu,
+    layers.LeakyRelu,
+    layers.Sigmoid,
+    layers.Tanh,
+    layers.Softmax,
+    layers.LogSoftmax,
+    layers.Flatten,
+    layers.Reshape,
+    layers.MaxPool,
+    layers.AvgPool,
+    layers.GlobalAvgPool,
+)
+"""Constructors of layers without parameters to which an example of any member is an example."""
+
+
+@constructor
+def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
+    """Make the layer that is `n` members of the architecture of `net`: y[:, i] = net(params[i], x).
+
+    Parameters have the paths of `net`, each with the members on axis 0. `init` draws member i as
+    `net.init` does with member i of the key if that is `Keys`, else with `key.split(n)[i]`; training
+    with Dropout takes `Keys` only.
+
+    Supported are Dense, the activations and those made by `elementwise`, Softmax, LogSoftmax, Flatten,
+    Reshape, the pooling layers, Dropout, and serial, residual and named of them.
+
+    Args:
+        net: The network; it stays what it is.
+        n: How many members.
+        shared: Whether x is (batch, *in_shape), the same for all members, so that its derivative is
+            the sum of theirs; otherwise it is (batch, n, *in_shape), and so is `in_shape` for init.
+
+    Raises:
+        OptionError: If `net` has a layer of another kind; names it. In training, if `net` draws and
+            the key is not `Keys` of n members.
+        ShapeError: If x has another number of members than n.
+    """
+    if not isinstance(net, Layer):
+        raise OptionError(f"net: expected a Layer, got {net!r}", path=("stacked",))
+    n = integer("stacked", "n", n)
+    try:
+        inner = _converted(net, n)
+    except OptionError as error:
+        raise error.inside(net.name, net.where).inside("stacked", "") from None
+    inner_init, inner_vjp = bare(inner.init), bare(inner.vjp)
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        if not shared and in_shape[:1] != (n,):
+            raise ShapeError(f"expected examples ({n}, ...), one for each member, got {in_shape}")
+        shape, params, state = inner_init(Keys(keys_of(key, n)), in_shape if shared else in_shape[1:])
+        return (n, *shape), params, state
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        check_array(x, 1 if shared else 2)
+        if not shared and x.shape[1] != n:
+            raise ShapeError(f"expected one example for each of {n} members on axis 1, got {x.shape}")
+        if train and net.traits.stochastic and key is not None and not isinstance(key, Keys):
+            # A checkpoint may have lost them, and other masks would go unnoticed.
+            raise OptionError(f"key: expected Keys, one for each of {n} members, got {key!r}")
+        y, state, back = inner_vjp(params, state, _outer(x, shared), train=train, key=key)
+        given = len(y)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dy = kernel.gathered(np.ascontiguousarray(dy.swapaxes(0, 1)), given)
+            dparams, dx = back(dy, need_dx=need_dx)
+            if need_dx:
+                dx = dx[0] if shared else dx.swapaxes(0, 1)
+            return dparams, dx
+
+        return _spread(y, n).swapaxes(0, 1), state, pullback
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        y, state, _ = vjp(params, state, x, train=train, key=key)
+        return y, state
+
+    return Layer("stacked", init, apply, vjp, traits=net.traits)
+
+
+def _outer(x: Array, shared: bool) -> Array:
+    # Matrices with gaps between their rows take another way through BLAS, with other bits.
+    return x[None] if shared else np.ascontiguousarray(x.swapaxes(0, 1))
+
+
+def _spread(x: Array, n: int) -> Array:
+    """Return what is the same for all members once for each."""
+    return x if len(x) == n else np.repeat(x, n, axis=0)
+
+
+def _converted(layer: Layer, n: int) -> Layer:
+    """Return the layer that does for arrays (members, batch, ...) what `layer` does for each member."""
+    call = layer.recipe.call if layer.recipe is not None else None
+    if call is named:
+        return _converted(layer.recipe.args[1], n)  # type: ignore[union-attr]
+    if call is serial:
+        return serial(*_children(layer, n).values())
+    if call is residual:
+        children = _children(layer, n)
+        shortcut = children.pop("shortcut", None)
+        return _made(layer, n, _residual_vjp(residual(*children.values(), shortcut=shortcut), n))
+    if call is layers.Dense:
+        bias = layer.recipe.kwargs.get("bias", True)  # type: ignore[union-attr]
+        return _made(layer, n, _dense_vjp(n, layer.recipe.args[0], bias))  # type: ignore[union-attr]
+    if call is layers.Dropout:
+        return _made(layer, n, _dropout_vjp(layer, n))
+    if call in _FOLDED:
+        return _made(layer, n, _folded_vjp(layer))
+    can = "Dense, activations, Softmax, Flatten, Reshape, pooling, Dropout, serial and residual"
+    raise OptionError(f"expected {can}, got {layer!r}, which cannot be stacked; train the seeds apart")
+
+
+def _children(layer: Layer, n: int) -> dict[str, Layer]:
+    converted: dict[str, Layer] = {}
+    for name, child in layer.children:
+        try:
+            made = _converted(child, n)
+        except FnnError as error:
+            raise error.inside(name, child.where) from None
+        converted[name] = attrs.evolve(made, name=name, where=child.where, is_named=True)
+    return converted
+
+
+def _made(layer: Layer, n: int, vjp: Callable[..., Any]) -> Layer:
+    """Return a layer of members with the parameters of `layer`."""
+    own_init = bare(layer.init)
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        drawn = [own_init(each, in_shape) for each in keys_of(key, n)]
+        return drawn[0][0], stack([params for _, params, _ in drawn]), EMPTY
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        y, state, _ = vjp(params, state, x, train=train, key=key)
+        return y, state
+
+    return Layer(layer.name, init, apply, vjp, traits=layer.traits)
+
+
+def _dense_vjp(n: int, width: int, bias: bool) -> Callable[..., Any]:
+    names = ("w", "b") if bias else ("w",)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        check_array(x, 3)
+        w, *rest = entries("params", params, names)
+        check_entry("w", w, (n, x.shape[-1], width), w)
+        check_precision(x, w)
+        if bias:
+            check_entry("b", rest[0], (n, width), w)
+        rows = x if x.ndim == 3 else x.reshape(len(x), -1, x.shape[-1])
+        y = kernel.affine(rows, w, rest[0] if bias else None)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dw, db, dx = kernel.affine_vjp(rows, w, dy.reshape(y.shape), bias=bias, need_dx=need_dx)
+            dparams = Tree.own({"w": dw, "b": db} if bias else {"w": dw})
+            return dparams, dx if dx is None else dx.reshape(x.shape)
+
+        return y if x.ndim == 3 else y.reshape(n, *x.shape[1:-1], width), state, pullback
+
+    return vjp
+
+
+def _folded_vjp(layer: Layer) -> Callable[..., Any]:
+    own_vjp = bare(layer.vjp)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        lead = x.shape[:2]
+        y, state, back = own_vjp(params, state, x.reshape(lead[0] * lead[1], *x.shape[2:]), train=train)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            if not need_dx:
+                return EMPTY, None
+            return EMPTY, back(dy.reshape(y.shape))[1].reshape(x.shape)
+
+        return y.reshape(*lead, *y.shape[1:]), state, pullback
+
+    return vjp
+
+
+def _dropout_vjp(layer: Layer, n: int) -> Callable[..., Any]:
+    own_vjp = bare(layer.vjp)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        if not train:
+            return x, state, lambda dy, *, need_dx=True: (EMPTY, dy if need_dx else None)
+        parts = [
+            own_vjp(params, state, each, train=True, key=own)
+            for each, own in zip(_spread(x, n), keys_of(need_key(key), n), strict=True)
+        ]
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            if not need_dx:
+                return EMPTY, None
+            dx = np.stack([back(own)[1] for (_, _, back), own in zip(parts, dy, strict=True)])
+            return EMPTY, kernel.gathered(dx, len(x))
+
+        return np.stack([y for y, _, _ in parts]), state, pullback
+
+    return vjp
+
+
+def _residual_vjp(inner: Layer, n: int) -> Callable[..., Any]:
+    inner_vjp = bare(inner.vjp)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        # Once for each, as the two ways may differ in whether members share what they give.
+        y, state, back = inner_vjp(params, state, _spread(x, n), train=train, key=key)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dparams, dx = back(dy, need_dx=need_dx)
+            return dparams, kernel.gathered(dx, len(x)) if need_dx else None
+
+        return y, state, pullback
+
+    return vjp
