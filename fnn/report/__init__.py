@@ -1,0 +1,15 @@
+"""Reports: what a run, or several side by side, were told and reached, as one HTML page and Markdown.
+
+    python -m fnn.report out/mnist_cnn
+    python -m fnn.report out/a out/b out/c --out out/comparison
+
+The page needs no other file, no script and no network, and reads well on a phone. What a run has not
+got is left out of it: without `evaluation.npz` there is no confusion matrix, without `model.npz` no
+table of the network.
+"""
+
+from fnn.report.pages import page_of
+from fnn.report.reading import RunRecord, read
+from fnn.report.writing import write
+
+__all__ = ["RunRecord", "page_of", "read", "write"]

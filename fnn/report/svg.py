@@ -1,0 +1,118 @@
+"""The few words of SVG that the drawings are made of; all text is escaped here."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any
+
+from fnn.tree import Array
+
+_STEPS = (1, 2, 5, 10)
+
+
+def tag(name: str, content: str = "", **attributes: Any) -> str:
+    """Return an element; `content` is markup, attributes are escaped, "_" in their names is "-".
+
+    `klass` stands for "class", numbers are rounded to tenths, None leaves an attribute out.
+    """
+    words = [name]
+    for key, value in attributes.items():
+        if value is not None:
+            shown = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+            key = "class" if key == "klass" else key.replace("_", "-")
+            words.append(f'{key}="{escape(shown)}"')
+    head = " ".join(words)
+    return f"<{head}>{content}</{name}>" if content else f"<{head}/>"
+
+
+def text(x: float, y: float, words: str, **attributes: Any) -> str:
+    """Return words at a place."""
+    return tag("text", escape(words), x=float(x), y=float(y), **attributes)
+
+
+def hint(words: str) -> str:
+    """Return words that show where the pointer rests on what holds them."""
+    return tag("title", escape(words))
+
+
+def drawing(width: float, height: float, content: str, *, title: str, description: str) -> str:
+    """Return a whole drawing that scales with its place and says in words what it shows."""
+    # A title of the root would pop up over every point; the label says it to those who listen.
+    return tag(
+        "svg",
+        tag("desc", escape(description)) + content,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=f"{title}. {description}",
+        # Without style sheet it would be as large as the window.
+        width=f"{width:g}",
+        height=f"{height:g}",
+    )
+
+
+def path(x: Array, y: Array, **attributes: Any) -> str:
+    """Return a line through the points, in pieces where y is not finite."""
+    pieces, is_open = [], False
+    for a, b in zip(x.tolist(), y.tolist(), strict=True):
+        if math.isfinite(b):
+            pieces.append(f"{'L' if is_open else 'M'}{a:.1f} {b:.1f}")
+        is_open = math.isfinite(b)
+    return tag("path", d="".join(pieces), **attributes) if pieces else ""
+
+
+def area(x: Array, low: Array, high: Array, **attributes: Any) -> str:
+    """Return the area between two lines, in pieces where one of them is not finite."""
+    pieces, run = [], []
+    for point in [
+        *zip(x.tolist(), low.tolist(), high.tolist(), strict=True),
+        (0.0, math.nan, math.nan),
+    ]:
+        if all(map(math.isfinite, point)):
+            run.append(point)
+            continue
+        if len(run) > 1:
+            there = "L".join(f"{a:.1f} {b:.1f}" for a, b, _ in run)
+            back = "L".join(f"{a:.1f} {c:.1f}" for a, _, c in reversed(run))
+            pieces.append(f"M{there}L{back}Z")
+        run = []
+    return tag("path", d="".join(pieces), **attributes) if pieces else ""
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round numbers from at or below `low` to at or above `high`, about `most` of them."""
+    if not high > low:
+        margin = abs(low) / 10 or 1.0
+        low, high = low - margin, high + margin
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(n * power for n in _STEPS if n * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    # Of a product no rest is left that a sum of steps would gather.
+    return [i * step for i in range(first, last + 1)]
+
+
+def whole_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round whole numbers between the two."""
+    inside = [n for n in ticks(low, high, most) if low <= n <= high and n == round(n)]
+    return inside or [low]
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Return powers of ten that hold the two, with their double and fivefold if they are few."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    stride = -(-(last - first) // 6) or 1
+    powers = [10.0**k for k in range(first, last + stride, stride)]
+    if len(powers) > 3:
+        return powers
+    fine = [n * 10.0**k for k in range(first, last + 1) for n in (1, 2, 5)]
+    start = max(n for n in fine if n <= low * (1 + 1e-9))
+    return [n for n in fine if start <= n <= next(n for n in fine if n >= high * (1 - 1e-9))]
+
+
+def tick_label(value: float) -> str:
+    """Return a tick as text: 0.0005, 20k."""
+    if value and abs(value) >= 10_000 and value % 1000 == 0 and abs(value) < 1e9:
+        value, unit = (value / 1e6, "M") if abs(value) >= 1e6 else (value / 1e3, "k")
+        return f"{value:g}{unit}".replace("-", "−")
+    return f"{value:.6g}".replace("-", "−")

@@ -1,0 +1,76 @@
+"""Reports on disk: report.html and report.md, in the run's folder or where one is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fnn.errors import DataError, OptionError
+from fnn.files import PathLike, replacing
+from fnn.report import markdown, rendering
+from fnn.report.pages import page_of
+from fnn.report.reading import read
+
+DEFAULT = Path("out/report")
+"""Where a report of several runs goes."""
+_PICTURE = re.compile(r"[\w-]+\.png")
+
+
+def write(folders: Sequence[PathLike], out: PathLike | None = None) -> tuple[Path, Path]:
+    """Write the report of one run, or of several compared; return where its HTML and Markdown are.
+
+    A file of the same name that is not a report of this package is left alone; the new one is then
+    called report-2.
+
+    Args:
+        folders: The runs' folders.
+        out: A folder, or the name of the HTML file; for one run its own folder by default, for
+            several `out/report`.
+
+    Raises:
+        OptionError: If there is no folder.
+        DataError: If one is not a run's, is damaged, or the report cannot be written; names the file.
+    """
+    if not folders:
+        raise OptionError("write: expected a run's folder or more, got none")
+    runs = [read(folder) for folder in dict.fromkeys(map(Path, folders))]
+    page = page_of(runs)
+    place = runs[0].folder if len(runs) == 1 else DEFAULT
+    if out is not None:
+        place = Path(out)
+    if place.suffix.lower() in (".html", ".htm"):
+        file = place
+    else:
+        file = place / "report.html"
+    html_file = _free(file, rendering.MARK)
+    markdown_file = _free(file.with_suffix(".md"), markdown.MARK)
+    text = markdown.to_markdown(page, _pictures(markdown_file.parent))
+    for path, content in ((html_file, rendering.to_html(page)), (markdown_file, text)):
+        with replacing(path) as writing:
+            # What JSON may hold and UTF-8 may not is shown as a question mark.
+            writing.write(content.encode("utf-8", "replace"))
+    return html_file, markdown_file
+
+
+def _pictures(folder: Path) -> frozenset[str]:
+    """Return the PNGs that Markdown in `folder` may refer to by their names."""
+    if not folder.is_dir():
+        return frozenset()
+    return frozenset(path.name for path in folder.iterdir() if _PICTURE.fullmatch(path.name))
+
+
+def _free(path: Path, mark: str) -> Path:
+    """Return `path`, or one with a number behind its name if somebody's own file has that name."""
+    tried = path
+    for i in range(2, 100):
+        try:
+            with tried.open("rb") as file:
+                if mark.encode() in file.read(1000):
+                    return tried
+        except FileNotFoundError:
+            return tried
+        except OSError as error:
+            raise DataError(f"{tried}: cannot be written ({error.strerror or error})") from None
+        tried = path.with_name(f"{path.stem}-{i}{path.suffix}")
+    raise DataError(f"{path}: a hundred files of that name are there")
