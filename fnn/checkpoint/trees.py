@@ -41,9 +41,9 @@ _HEADER = re.compile(
 _MAX_DEPTH = 64
 # Beyond 2 GiB a member needs the wider headers of zip64, which the strict reader does not know.
 _MAX_LEAF = (1 << 31) - (1 << 16)
-# What a leaf's or a branch's objects take at most, its numbers aside: a file may not ask for more of
-# them than a few times its size. One of ours never does: a leaf takes 256 bytes in it, and more.
-_NODE = 512
+# What the objects of a leaf, of each of its axes and of a branch take at most, its numbers aside: a file
+# may not ask for more of them than a few times its size.
+_LEAF, _AXIS, _BRANCH = 256, 16, 384
 SLACK = 1 << 20
 """How many bytes reading may take beyond 4 times the size of a file, however small it is."""
 
@@ -149,7 +149,7 @@ def _read(file: BufferedReader, size: int) -> Tree:
         raise DataError("content differs from its sha256; damaged or changed since it was written")
     file.seek(0)
     root: dict[str, Any] = {}
-    room = (3 * size + SLACK) // _NODE
+    room = 3 * size + SLACK
     while (member := _read_member(file, size - _SEAL)) is not None:
         name, leaf = member
         *branches, last = (
@@ -158,13 +158,15 @@ def _read(file: BufferedReader, size: int) -> Tree:
         if len(branches) > _MAX_DEPTH or not all((*branches, last)):
             raise DataError(f"expected a path of up to {_MAX_DEPTH} names, got {name[:80]!r}")
         node = root
-        room -= 1
+        room -= _BRANCH if leaf is None else _LEAF + _AXIS * leaf.ndim
         for branch in branches:
-            room -= branch not in node
+            room -= 0 if branch in node else _BRANCH
             node = node.setdefault(branch, {})
             # An empty branch is marked by None until the end, so that nothing can follow below it.
-            if not isinstance(node, dict) or room < 0:
-                raise DataError(f"expected a tree, got {name[:80]!r} below a leaf or too many branches")
+            if not isinstance(node, dict):
+                raise DataError(f"expected a tree, got {name[:80]!r} below a leaf")
+        if room < 0:
+            raise DataError(f"expected fewer paths in {size} bytes, got {name[:80]!r} on top")
         if last in node:
             raise DataError(f"expected every path once, got {name[:80]!r} again")
         node[last] = leaf
