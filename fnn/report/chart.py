@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 420.0, 262.0
 COLORS = 6
 """How many colours there are; further lines take them again, dashed."""
 _TOP, _BOTTOM = 12.0, 34.0
-_CHARACTER = 6.3
+_CHARACTER = 6.7
 _LABEL_GAP = 15.0
 # Above this many points marks would hide the line.
 _MARKED = 32
@@ -84,7 +84,7 @@ def chart(lines: Sequence[Line], *, title: str, axis: str, direct: bool = True) 
         direct: Whether to name the lines at their ends; a legend does otherwise.
     """
     longest = max(len(line.label) for line in lines) if direct else 0
-    right = 16 + _CHARACTER * longest if direct else 14.0
+    right = 20 + _CHARACTER * longest if direct else 14.0
     frame = _Frame(
         lines,
         can_be_log=any(word in title.lower() for word in ("loss", "entropy", "error")),
@@ -179,7 +179,10 @@ def _names(frame: _Frame, lines: Sequence[Line]) -> str:
     for i in range(len(places) - 1, -1, -1):
         places[i] = min(places[i], limit)
         limit = places[i] - _LABEL_GAP
-    return "".join(
-        svg.text(frame.right + 6, place + 4, line.label, klass=f"name t{line.color % COLORS}")
-        for place, (_, line) in zip(places, ends, strict=True)
-    )
+    content = []
+    for place, (_, line) in zip(places, ends, strict=True):
+        # Lines may end in one place: the mark says which name is whose.
+        mark = svg.tag("circle", cx=frame.right + 9, cy=place, r=3.4)
+        name = svg.text(frame.right + 16, place + 4, line.label, klass="name")
+        content.append(svg.tag("g", mark + name, **_style(line)))
+    return "".join(content)

@@ -89,11 +89,11 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 def with_error(values: Sequence[float]) -> str:
     """Return "0.9243 ± 0.0012": the mean to the place of the error's second digit."""
+    if len(set(values)) == 1:
+        return number(values[0])
     mean, error = mean_and_error(values)
     if not math.isfinite(error):
         return number(mean)
-    if error == 0:
-        return f"{number(mean)} ± 0"
     places = 1 - math.floor(math.log10(error))
     if not 0 <= places <= 12:
         return f"{number(mean)} ± {error:.2g}"

@@ -54,9 +54,7 @@ def _cell(i: int, j: int, count: int, share: float, names: list[str]) -> str:
     depth = math.sqrt(share)
     kind = "right" if i == j else "wrong"
     content += svg.tag("rect", klass=kind, fill_opacity=f"{depth:.3f}", **place)
-    strong = " strong" if depth > 0.72 else ""
-    content += svg.text(
-        x + _CELL / 2, y + _CELL / 2 + 4, f"{count}", text_anchor="middle", klass=f"count{strong}"
-    )
+    kind = "count" + " strong" * (depth > 0.72) + " long" * (count > 999)
+    content += svg.text(x + _CELL / 2, y + _CELL / 2 + 4, f"{count}", text_anchor="middle", klass=kind)
     words = f"true {names[i]}, predicted {names[j]}: {count:,}"
     return svg.tag("g", svg.hint(words) + content)

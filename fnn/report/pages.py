@@ -76,7 +76,7 @@ def _group_table(groups: Sequence[Group]) -> Section | None:
             values = [results(run)[name] for run in group.runs if name in results(run)]
             # Where some failed the mean is of the others, which has to be said.
             few = f" (n = {len(values)})" if 0 < len(values) < len(group.runs) else ""
-            cells.append(with_error([float(value) for value in values]) + few if values else "–")
+            cells.append(with_error(values) + few if values else "–")
         rows.append(tuple(cells))
     head = ("config", "runs", *map(words, names))
     table = Table(head, tuple(rows), "Mean ± standard error over the runs of a config")
@@ -149,7 +149,7 @@ def _same_config(runs: Sequence[RunRecord]) -> Section | None:
         if name not in different
     )
     table = Table(("option", "value"), rows, "Options that are the same in all runs")
-    return Section("Config of all", (table,), half=True) if rows else None
+    return Section("Config of all runs", (table,), half=True) if rows else None
 
 
 def _conditions(runs: Sequence[RunRecord]) -> Section | None:

@@ -97,8 +97,8 @@ def _cell(cell: Cell) -> str:
     return f'<data value="{escape(str(cell))}">{escape(number(cell))}</data>'
 
 
-def _is_numeric(cell: Cell) -> bool:
-    return not isinstance(cell, str) or _NUMERIC.fullmatch(cell) is not None
+def _is_numeric(cell: Cell, can_be_text: bool) -> bool:
+    return not isinstance(cell, str) or (can_be_text and _NUMERIC.fullmatch(cell) is not None)
 
 
 def _kind(*names: str | bool) -> str:
@@ -110,8 +110,9 @@ def _kind(*names: str | bool) -> str:
 def _table(block: Table) -> str:
     columns = range(len(block.head))
     body = block.rows[:-1] if block.has_total else block.rows
-    # The first column names the row, even if all its names happen to be numbers.
-    numeric = {i for i in columns if i and all(_is_numeric(row[i]) for row in body)}
+    # The first column names the row, even if all its names happen to be numbers, and so with options.
+    can_be_text = len(columns) > 2
+    numeric = {i for i in columns if i and all(_is_numeric(row[i], can_be_text) for row in body)}
     kinds = [_kind(i in numeric and "num", i in block.code and "code") for i in columns]
     head = "".join(
         f'<th scope="col"{_kind(i in numeric and "num")}>{escape(name)}</th>'

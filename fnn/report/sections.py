@@ -40,9 +40,10 @@ _MOST_FILTERS = 64
 _SHOWN_ELSEWHERE = ("format", "experiment", "config", "result", "status", "error", "network", "seed")
 
 
-def is_share(name: str, value: float) -> bool:
-    """Whether a result is best read in percent."""
-    return "accuracy" in name and 0 <= value <= 1
+def _short(name: str, value: float) -> str:
+    """Return a result as it is read at a glance: an accuracy in percent."""
+    is_share = "accuracy" in name and 0 <= value <= 1
+    return f"{100 * value:.2f} %" if is_share else number(value)
 
 
 def duration(about: dict[str, Any]) -> str | None:
@@ -61,11 +62,7 @@ def cards(run: RunRecord) -> Section | None:
     """Return the key numbers: accuracies first, then the rest."""
     found = results(run)
     order = sorted(found, key=lambda name: ("accuracy" not in name, not name.startswith("test")))
-    shown = [
-        Card(words(name), f"{found[name]:.2%}" if is_share(name, found[name]) else number(found[name]),
-             found[name])
-        for name in order[:_MOST_CARDS]
-    ]  # fmt: skip
+    shown = [Card(words(name), _short(name, found[name]), found[name]) for name in order[:_MOST_CARDS]]
     took = duration(run.about)
     if took is not None:
         shown.append(Card("duration", took, took))
@@ -153,9 +150,7 @@ def network_table(run: RunRecord, notes: list[str]) -> Section | None:
         caption = "Layers with shapes, parameters and FLOPs per example"
         blocks.append(Table(head, tuple(rows), caption, code=(0, 1), has_total=True))
         shape = "×".join(map(str, found.in_shape))
-        blocks.append(
-            Text(f"Examples are {shape}. A multiplication with its addition counts as two FLOPs.")
-        )
+        blocks.append(Text(f"One example is {shape}; FLOPs are those of one, a multiply-add as two."))
     elif run.recipe is not None:
         blocks.append(Table(("recipe",), ((plain_text(run.recipe),),), "The network", code=(0,)))
     return Section("Network", tuple(blocks)) if blocks else None
