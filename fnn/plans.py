@@ -19,11 +19,11 @@ from fnn.optimizers.entrywise import Rule
 from fnn.tree import Array, Tree
 
 PIECE = 1 << 18
-"""How many numbers are updated at a time, so that scratch memory stays small beside the parameters. (Pieces
-that fit into the cache were slower: what the calls cost is more than what the cache gains.)"""
+"""How many numbers are updated at a time, so that scratch memory stays small beside the parameters.
+Pieces that fit into the cache were slower: their calls cost more than the cache gains."""
 
 OWN_RUN = 1 << 12
-"""From how many numbers on a leaf is updated where its gradient lies, not gathered with others first."""
+"""From how many numbers on a leaf is updated where its gradient lies, not gathered with others."""
 
 
 class MisfitError(Exception):

@@ -226,7 +226,8 @@ class Jitted:
 
     def _moved(self, flat: Flat, batch: Batch, value: Any, grads: Any, state: Tree) -> Flat:
         """Return the next state, with its vectors."""
-        step, rule, now, plan = self.step, self._rule, flat.of, flat.plan
+        step: Any = self.step
+        rule, now, plan = self._rule, flat.of, flat.plan
         vector, held = flat.updated(rule, plan.leaves(grads), now.step)
         params = plan.scatter(vector)
         if not is_finite(vector):

@@ -158,7 +158,7 @@ def test_parameters_of_two_dtypes_are_left_to_the_step():
     assert raised(fnn.jit(step), mixed, batch_at(0)) == raised(step, mixed, batch_at(0))
 
 
-def test_an_elementwise_optimizer_may_remember_numbers_of_its_own():
+def test_an_elementwise_optimizer_of_ones_own_may_remember_numbers_of_its_own():
     def init(params):
         return {"count": np.zeros((), np.int64), "last": tree.map(np.zeros_like, params)}
 
@@ -175,16 +175,15 @@ def test_an_elementwise_optimizer_may_remember_numbers_of_its_own():
         planned = jitted(now, batch_at(i))
         assert_same(planned, step(now, batch_at(i)))
         now = planned[0]
-    assert "1 plan" in repr(jitted)
+    assert "no plan" in repr(jitted)  # It has no rule of arrays that could run over vectors.
 
 
-def test_a_network_without_parameters_and_one_of_many_are_left_to_the_step():
-    for net in (fnn.serial(fnn.Tanh()), NETWORKS["large"]):
-        step = fnn.train_step(net, fnn.softmax_cross_entropy, fnn.sgd(0.1))
-        jitted, now = fnn.jit(step), start(net, fnn.sgd(0.1))
-        x, y = batch_at(0)
-        assert_same(jitted(now, (x, y)), step(now, (x, y)))
-        assert "no plan" in repr(jitted)
+def test_a_network_without_parameters_is_left_to_the_step():
+    net = fnn.serial(fnn.Tanh())
+    step = fnn.train_step(net, fnn.softmax_cross_entropy, fnn.sgd(0.1))
+    jitted, now = fnn.jit(step), start(net, fnn.sgd(0.1))
+    assert_same(jitted(now, batch_at(0)), step(now, batch_at(0)))
+    assert "no plan" in repr(jitted)
 
 
 def test_any_function_may_be_jitted():

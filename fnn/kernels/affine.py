@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from fnn.kernels import memory
+from fnn.kernels.rows import across
 from fnn.tree import Array
 
 _FEW = memory.SMALL // 4
@@ -55,7 +56,7 @@ def affine(x: Array, w: Array, b: Array | None) -> Array:
     """Return y = x w + b for x (..., n_in) and w (n_in, n_out)."""
     y = product(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w)
     if b is not None:
-        y = onto(np.add, y, b)
+        y = across(np.add, y, b, y)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1])
 
 

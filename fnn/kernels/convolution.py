@@ -180,10 +180,9 @@ def _fold(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
     kernels = _kernels(w, groups, False).transpose(0, 2, 1)
     for chunk in _chunks(at, dz.shape[0], dz.shape[-1], dz.itemsize, False):
         part = slopes[:, :, chunk.make]
-        columns = empty((groups, kernels.shape[1], part.shape[2]), dz.dtype)
-        np.matmul(kernels, part, columns)
-        columns = columns.reshape(dz.shape[0], *at.size, *chunk.at.out, dz.shape[-1])
+        columns = np.matmul(kernels, part, empty((groups, kernels.shape[1], part.shape[2]), dz.dtype))
+        parts: Array = columns.reshape(dz.shape[0], *at.size, *chunk.at.out, dz.shape[-1])
         into = dz[:, chunk.see]
         for offset, cut in zip(at.offsets(), chunk.at.cuts(), strict=True):
-            place = into[cut]
-            np.add(place, columns[(slice(None), *offset)], place)
+            place, index = into[cut], (slice(None), *offset)
+            np.add(place, parts[index], place)

@@ -58,6 +58,8 @@ class Arena:
 
     def __init__(self) -> None:
         self._buffers: dict[int, list[Buffer]] = {}
+        self._lent: dict[int, int] = {}
+        self._grown: set[int] = set()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return an array in row-major order, its values undefined."""
@@ -69,8 +71,10 @@ class Arena:
         buffers = self._buffers.get(size)
         if buffers is None:
             buffers = self._buffers[size] = []
+        self._lent[size] = self._lent.get(size, 0) + 1
         buffer = _first_idle(buffers, _IDLE)
         if buffer is None:
+            self._grown.add(size)
             fresh = np.empty(size + _LINE, np.uint8)
             buffer = fresh, -fresh.ctypes.data % _LINE
             buffers.append(buffer)
@@ -80,6 +84,17 @@ class Arena:
                 # NaN in float32 and in float64, far out of range as an integer.
                 buffer[0][: size // 4 * 4].view(np.uint32)[:] = 0x7FFFFFFF
         return np.ndarray(shape, dtype, *buffer)
+
+    def settle(self) -> None:
+        """End a step: forget the oldest of more buffers than two steps like it would lend.
+
+        Somebody keeps those, states of training perhaps; when they go, their memory is to go too.
+        """
+        for size in self._grown:
+            buffers = self._buffers[size]
+            del buffers[: max(0, len(buffers) - 2 * self._lent[size])]
+        self._grown.clear()
+        self._lent.clear()
 
     def size(self) -> int:
         """Return how many bytes all buffers take together."""
@@ -106,6 +121,8 @@ class recycled:  # noqa: N801 - a context manager, written as a class because th
 
     def __exit__(self, *_: object) -> None:
         _current.arena = self.before
+        if self.arena is not None:
+            self.arena.settle()
 
 
 def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:

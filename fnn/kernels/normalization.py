@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fnn.kernels.affine import onto, row_sums
+from fnn.kernels.affine import row_sums
 from fnn.kernels.memory import like
+from fnn.kernels.rows import down
 from fnn.tree import Array
 
 
@@ -20,10 +21,10 @@ def moments(x: Array) -> tuple[Array, Array, Array, Array]:
     """
     n = x.shape[1]
     first = row_sums(x) / n
-    centered = np.subtract(x, first[:, None], like(x))
+    centered = down(np.subtract, x, first)
     missed = row_sums(centered) / n
     var = _mean_squares(centered) - missed * missed
-    if (missed.real**2 > 1e-4 * var.real).any():  # It would cancel here too.
+    if not (missed.real**2 <= 1e-4 * var.real).all():  # It would cancel here too, or has overflowed.
         centered -= missed[:, None]
         first, missed = first + missed, np.zeros_like(missed)
         var = _mean_squares(centered)
@@ -36,7 +37,8 @@ def _mean_squares(x: Array) -> Array:
 
 def scale_and_shift(centered: Array, factor: Array, shift: Array) -> Array:
     """Return y = factor centered + shift, row by row."""
-    return onto(np.add, np.multiply(centered, factor[:, None], like(centered, factor)), shift[:, None])
+    y = down(np.multiply, centered, factor)
+    return down(np.add, y, shift, y)
 
 
 def scale_and_shift_vjp(dy: Array, centered: Array, missed: Array) -> tuple[Array, Array]:
@@ -61,7 +63,7 @@ def batch_norm_vjp(
     """
     n = dy.shape[1]
     slope = inv_std * inv_std * dfactor / n
-    dx = np.multiply(centered, slope[:, None], like(centered, slope))
-    dx = onto(np.subtract, dx, (missed * slope - dshift / n)[:, None])
+    dx = down(np.multiply, centered, slope)
+    dx = down(np.subtract, dx, missed * slope - dshift / n, dx)
     dx = np.subtract(dy, dx, dx if dx.dtype is dy.dtype else None)
-    return onto(np.multiply, dx, factor[:, None])
+    return down(np.multiply, dx, factor, dx)

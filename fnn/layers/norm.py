@@ -8,13 +8,13 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_array, check_entry, check_precision, entries
-from fnn.kernels.memory import like
 from fnn.kernels.normalization import (
     batch_norm_vjp,
     moments,
     scale_and_shift,
     scale_and_shift_vjp,
 )
+from fnn.kernels.rows import down
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape, Traits
 from fnn.options import integer, real
@@ -92,7 +92,7 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
             check_entry(name, leaf, (x.shape[at],), x)
         rows = by_feature(x, at)
         if not train:
-            rest = np.subtract(rows, mean[:, None], like(rows, mean))
+            rest = down(np.subtract, rows, mean)
             return rest, np.zeros_like(mean), 1 / np.sqrt(var + eps), state
         count = rows.shape[1]
         if count < 2:
@@ -129,7 +129,7 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
             if train:
                 dx = batch_norm_vjp(rows, rest, missed, factor, inv_std, dfactor, dshift)
             else:
-                dx = np.multiply(rows, factor[:, None], like(rows, factor))
+                dx = down(np.multiply, rows, factor)
             return dparams, restore(dx, x, at)
 
         return restore(y, x, at), new_state, pullback

@@ -16,11 +16,10 @@ import numpy as np
 from fnn import tree
 from fnn.errors import OptionError
 from fnn.keys import Key
-from fnn.plans import Jitted, jit
 from fnn.testing.findings import Findings, bits, named
 from fnn.testing.report import Report
 from fnn.testing.values import described, loose
-from fnn.training import Batch, TrainState, scan
+from fnn.training import Batch, Jitted, TrainState, jit, scan
 
 # --- what all checks of users' functions share ------------------------------------------------
 

@@ -1,0 +1,110 @@
+"""Transforms by entry: one rule of arrays, run leaf by leaf or over pieces of one vector.
+
+A rule writes where it is told to, so that the pure update gives it new arrays and a jitted step gives
+it memory of earlier steps; either way the same operations run, and the bits are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from fnn import tree
+from fnn.optimizers.transform import Numbers, Transform, paired, recall, stateless_init, zeros_init
+from fnn.recipe import bare
+from fnn.tree import EMPTY, Array, TreeLike
+
+Run: TypeAlias = Callable[[Array, Array, "list[Array]", "list[Array]", Array], None]
+"""run(g, p, old, new, u): from entries of the gradient, the parameters and each old memory, write the
+new memories and the update u. Nothing overlaps, and only `new` and `u` are written to."""
+
+Bind: TypeAlias = Callable[[Mapping[str, float], int], Run]
+"""From the numbers used at a step, and the step, to what is run there."""
+
+
+@attrs.frozen
+class Rule:
+    """What an entrywise transform does to arrays.
+
+    Attributes:
+        roles: Paths of the trees that it remembers, each shaped like the parameters.
+        at: From a step to what is run there.
+    """
+
+    roles: tuple[str, ...]
+    at: Callable[[int], Run]
+
+
+def entrywise(
+    name: str, roles: tuple[str, ...], bind: Bind, numbers: Numbers, *, reads_params: bool = False
+) -> Transform:
+    """Make the transform of a rule; its memory starts at zero.
+
+    Args:
+        name: As in `Transform`.
+        roles: Names of the trees that it remembers.
+        bind: From numbers and step to what is run.
+        numbers: As in `Transform`.
+        reads_params: Whether the rule looks at p; else it is given the gradient there.
+    """
+
+    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
+        held = recall(opt_state, *roles)
+        run = bind(numbers(step), step)
+        moved: list[list[Array]] = [[] for _ in roles]
+
+        def leaf(*arrays: Array) -> Array:
+            *old, g = arrays
+            p = old.pop(0) if reads_params else g
+            new, u = [np.empty_like(o) for o in old], np.empty_like(g)
+            run(g, p, old, new, u)
+            for made, each in zip(moved, new, strict=True):
+                made.append(each)
+            return u
+
+        u = paired(leaf, *([params] if reads_params else []), *held, updates)
+        for made in moved:
+            made.reverse()
+        memory = {
+            role: tree.map(lambda _, made=made: made.pop(), trees)
+            for role, trees, made in zip(roles, held, moved, strict=True)
+        }
+        return u, memory or EMPTY
+
+    update.rule = Rule(roles, lambda step: bind(numbers(step), step))  # type: ignore[attr-defined]
+    init = zeros_init(*roles) if roles else stateless_init
+    return Transform(name, init, update, elementwise=True, numbers=numbers)
+
+
+def rule_of(transform: Transform) -> Rule | None:
+    """Return the rule of an entrywise transform, None for any other."""
+    return getattr(bare(transform.update), "rule", None) if transform.elementwise else None
+
+
+def chained(children: tuple[tuple[str, Transform], ...]) -> Rule | None:
+    """Return the rule of transforms one after the other, None if one of them has none."""
+    rules = [(name, rule_of(child)) for name, child in children]
+    if any(rule is None for _, rule in rules):
+        return None
+    parts = [(rule, len(rule.roles)) for _, rule in rules if rule is not None]
+    roles = tuple(f"{name}/{role}" for name, rule in rules if rule is not None for role in rule.roles)
+
+    def at(step: int) -> Run:
+        runs = [(rule.at(step), count) for rule, count in parts]
+
+        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+            start = 0
+            for i, (child, count) in enumerate(runs):
+                into = u if i + 1 == len(runs) else np.empty_like(u)
+                cut = slice(start, start + count)
+                child(g, p, old[cut], new[cut], into)
+                g, start = into, start + count
+            if not runs:
+                np.copyto(u, g)
+
+        return run
+
+    return Rule(roles, at)
