@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ import pytest
 import fnn
 from fnn.config import plain
 from fnn.errors import DataError, OptionError
-from fnn.experiment import Run, config_from, execute, main, option, read_run
+from fnn.experiment import Run, config_from, main, option, read_run
 
 
 @attrs.frozen
@@ -109,7 +110,8 @@ def test_flags_are_read_by_the_types_of_the_fields(parsed, argv, name, value):
         (["--patience", "x"], "argument --patience: expected INT|none, got 'x'"),
         (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["--speed", "3"], "unrecognized arguments: --speed 3"),
-        (["resume"], "unrecognized arguments: resume"),
+        (["resumed"], "unrecognized arguments: resumed"),
+        (["run", "--speed", "3"], "unrecognized arguments: --speed 3"),
         (["--epochs"], "argument --epochs: expected one argument"),
     ],
 )
@@ -130,6 +132,9 @@ def test_help_shows_the_docstring_and_every_flag_with_its_default(capsys):
         "--widths INT,... units per layer (default: 784,10)",
         "--patience INT|none epochs without progress before stopping (default: none)",
         "--shuffle, --no-shuffle draw a new order every epoch (default: true)",
+        "resume RUN go on with a run that was interrupted, killed or failed",
+        "replay RUN [--out DIR] train again from run.json and compare",
+        "sweep --grid ... --seeds N train many",
     ):
         assert piece in shown
 
@@ -173,24 +178,12 @@ def test_a_run_leaves_a_folder_that_says_it_all(tmp_path, capsys):
     assert about["status"] == "finished"
     assert about["seed"] == 3
     assert about["result"] == {"test_accuracy": 0.975, "steps": 7}
-    assert about["versions"].keys() == {"python", "numpy", "fnn"}
-    assert about["minutes"] >= 0
+    assert about["seconds"] >= 0
     assert config_from(Config, about["config"]) == Config(widths=(4, 2), seed=3, out=folder)
     assert (folder / "log.txt").read_text("utf-8") == "½ done\n"
     line = (folder / "metrics.jsonl").read_text("utf-8")
     assert json.loads(line) == {"epoch": 1, "loss": 0.5, "worst": "nan", "best": "-inf"}
     assert (folder / "pictures").is_dir()
-
-
-def test_a_new_run_replaces_the_log_and_the_metrics_of_the_one_before(tmp_path):
-    def train(config, run):
-        run.say("once")
-        run.record(epoch=1)
-
-    for _ in range(2):
-        execute(train, Config(out=tmp_path))
-    assert (tmp_path / "log.txt").read_text() == "once\n"
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"epoch": 1}\n'
 
 
 def test_a_console_that_lacks_a_letter_does_not_end_a_run(tmp_path, monkeypatch):
@@ -243,7 +236,10 @@ def test_ctrl_c_ends_with_code_130(tmp_path, capsys):
     def train(config, run):
         raise KeyboardInterrupt
 
-    assert refusal(capsys, "--out", str(tmp_path), train=train, code=130) == "interrupted\n"
+    line = refusal(capsys, "--out", str(tmp_path), train=train, code=130)
+    assert re.fullmatch(
+        rf"interrupted; resume with: python .*test_experiment\.py resume {tmp_path}\n", line
+    )
     assert read_run(tmp_path)["status"] == "interrupted"
 
 
@@ -291,7 +287,8 @@ def test_a_config_survives_json():
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{", b"[]", b'{"format": 2}', b'{"format": 1}', b"\xff"]
+    "content",
+    [None, b"", b"{", b"[]", b'{"format": 2}', b'{"format": 1}', b'{"format": true}', b"3", b"\xff"],
 )
 def test_a_folder_without_a_sound_run_is_refused_by_its_path(tmp_path, content):
     if content is not None:
@@ -345,6 +342,29 @@ def test_a_script_runs_as_a_program_of_its_own(tmp_path):
     assert read_run(tmp_path / "out" / "count")["experiment"] == "count"
     assert bad.returncode == 2
     assert bad.stderr.splitlines()[-1] == "count.py: error: to: expected a value in [0, inf), got -4"
+
+
+@pytest.mark.parametrize("verb", ["resume", "replay"])
+def test_the_verbs_take_a_folder_and_no_flags_of_the_config(capsys, verb):
+    for argv, message in (
+        ([verb], "the following arguments are required: RUN"),
+        ([verb, "out/x", "--epochs", "3"], "unrecognized arguments: --epochs 3"),
+        ([verb, "out/x", "out/y"], "unrecognized arguments: out/y"),
+    ):
+        assert refusal(capsys, *argv).splitlines()[-1] == f"test_experiment.py {verb}: error: {message}"
+    with pytest.raises(SystemExit) as stopped:
+        main(train_nothing, Config, [verb, "--help"])
+    assert stopped.value.code == 0
+    assert "the run's folder" in capsys.readouterr().out
+
+
+def test_a_sweep_is_left_to_a_module_of_its_own(monkeypatch):
+    seen = []
+    stub = types.ModuleType("fnn.sweep")
+    stub.command = lambda *given: seen.append(given) or {"best": 1}
+    monkeypatch.setitem(sys.modules, "fnn.sweep", stub)
+    assert main(train_nothing, Config, ["sweep", "--seeds", "3"]) == {"best": 1}
+    assert seen == [(train_nothing, Config, ["--seeds", "3"])]
 
 
 def test_names_are_among_those_given(capsys):

@@ -88,7 +88,15 @@ def test_a_script_run_in_two_processes_gives_the_same_bits(run, data, tmp_path):
     assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
     assert first["result"]["digest"] in printed
     made = {path.name for path in (tmp_path / "a").iterdir()}
-    assert made == PICTURES[name] | {"run.json", "log.txt", "metrics.jsonl", "model.npz"}
+    assert made == PICTURES[name] | {
+        "checkpoints",
+        "log.txt",
+        "metrics.jsonl",
+        "model.npz",
+        "run.json",
+    }
+    assert first["data"].keys() <= {"train", "test"}
+    assert re.fullmatch("[0-9a-f]{64}", first["data"]["train"])
 
 
 def test_another_seed_gives_other_bits(data, tmp_path):
@@ -122,10 +130,11 @@ def test_a_trained_run_reads_an_image_file(data, tmp_path):
         # Dark on light paper.
         image.fromarray(230 - (ink * 0.8).astype(np.uint8)).save(tmp_path / "digit.png")
         run_script("predict", "--run", "run", "--image", "digit.png", data=data, cwd=tmp_path)
-        answer = json.loads((tmp_path / "out/predict/run.json").read_text())["result"]
+        folder = tmp_path / "out" / ("predict" if i == 0 else f"predict-{i + 1}")
+        answer = json.loads((folder / "run.json").read_text())["result"]
         right += answer["class"] == test.y[i]
+        assert (folder / "prediction.png").stat().st_size > 1000
     assert right >= 4
-    assert (tmp_path / "out/predict/prediction.png").stat().st_size > 1000
 
 
 def test_ink_anywhere_on_a_large_sheet_is_centred_as_in_mnist(tmp_path, monkeypatch):
