@@ -25,7 +25,7 @@ from fnn import tree
 from fnn.checkpoint.trees import SLACK, load_tree, save_tree
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.files import PathLike
-from fnn.history import Progress
+from fnn.history import Progress, Record
 from fnn.keys import Key
 from fnn.state import TrainState
 from fnn.tree import Array, Tree
@@ -256,15 +256,18 @@ def _names(node: Any, path: str) -> list[str]:
 
 def _progress(members: Tree) -> Progress:
     _check_layout(members)
-    now = best = _train_state(members, "now")
-    if members.get("best"):
+    now = _train_state(members, "now")
+    best: TrainState | None = now
+    if "best" not in members:
+        best = None
+    elif not isinstance(members["best"], Mapping) or members["best"]:
         best = _train_state(members, "best")
     _check_names("place/", members["place"], ["epoch", "batch", "count", "stopped", "best_value"])
     _check_names("sums/", members["sums"], ["names", "values"])
     names, sums = _names(members, "sums/names"), _leaf(members, "sums/values", "float64", 1)
     return Progress(
         now,
-        best if "best" in members else None,
+        best,
         _number(members, "place/best_value", "float64"),
         _number(members, "place/epoch", "int64"),
         _number(members, "place/batch", "int64"),
@@ -286,7 +289,7 @@ def _train_state(members: Tree, at: str) -> TrainState:
     return TrainState(step, key, node["params"], node["state"], node["opt_state"])
 
 
-def _records(members: Tree) -> tuple[dict[str, Any], ...]:
+def _records(members: Tree) -> tuple[Record, ...]:
     names = _names(members, "records/names")
     if len(names) != len(members["records"]) - 1:
         got = f"{len(members['records']) - 1} columns for {len(names)}"
@@ -296,4 +299,4 @@ def _records(members: Tree) -> tuple[dict[str, Any], ...]:
         column = tree.get(members, f"records/{i}")
         dtype = "int64" if column.dtype == np.int64 else "float64"
         columns.append(_leaf(members, f"records/{i}", dtype, 1).tolist())
-    return tuple(dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    return tuple(Record(zip(names, row, strict=True)) for row in zip(*columns, strict=True))

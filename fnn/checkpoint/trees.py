@@ -41,8 +41,8 @@ _HEADER = re.compile(
 _MAX_DEPTH = 64
 # Beyond 2 GiB a member needs the wider headers of zip64, which the strict reader does not know.
 _MAX_LEAF = (1 << 31) - (1 << 16)
-# What the objects of a leaf, of each of its axes and of a branch take at most, its numbers aside: a file
-# may not ask for more of them than a few times its size.
+# What the objects of a leaf, of each of its axes and of a branch take at most, its numbers aside: a
+# file may not ask for more of them than a few times its size.
 _LEAF, _AXIS, _BRANCH = 256, 16, 384
 SLACK = 1 << 20
 """How many bytes reading may take beyond 4 times the size of a file, however small it is."""
