@@ -39,6 +39,7 @@ _HEADER = re.compile(
     rb"'shape': \(([\d, ]*)\), \} *\n"
 )
 _MAX_DEPTH = 64
+_MAX_AXES = 64
 # Beyond 2 GiB a member needs the wider headers of zip64, which the strict reader does not know.
 _MAX_LEAF = (1 << 31) - (1 << 16)
 # What the objects of a leaf, of each of its axes and of a branch take at most, its numbers aside: a
@@ -214,7 +215,7 @@ def _read_member(file: BufferedReader, end: int) -> tuple[str, Array | None] | N
 def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype, Literal["C", "F"]]:
     head = file.read(10)
     header = _HEADER.fullmatch(file.read(int.from_bytes(head[8:], "little")))
-    if head[:8] != b"\x93NUMPY\1\0" or header is None:
+    if head[:8] != b"\x93NUMPY\1\0" or header is None or header[3].count(b",") > _MAX_AXES:
         raise DataError(f"{name[:80]!r}: expected an array of numbers in npy format 1.0")
     descr, fortran, sizes = (part.decode() for part in header.groups())
     shape = tuple(int(n) for n in sizes.split(",") if n.strip())
