@@ -94,7 +94,7 @@ def with_error(values: Sequence[float]) -> str:
     mean, error = mean_and_error(values)
     if not math.isfinite(error):
         return number(mean)
-    places = 1 - math.floor(math.log10(error))
-    if not 0 <= places <= 12:
+    places = max(0, 1 - math.floor(math.log10(error)))
+    if places > 12 or error > 1e12:
         return f"{number(mean)} ± {error:.2g}"
     return f"{mean:.{places}f} ± {error:.{places}f}".replace("-", "−")

@@ -43,7 +43,11 @@ _SHOWN_ELSEWHERE = ("format", "experiment", "config", "result", "status", "error
 def _short(name: str, value: float) -> str:
     """Return a result as it is read at a glance: an accuracy in percent."""
     is_share = "accuracy" in name and 0 <= value <= 1
-    return f"{100 * value:.2f} %" if is_share else number(value)
+    return (
+        f"{100 * value:.2f} %"
+        if is_share
+        else number(value if isinstance(value, int) else float(f"{value:.4g}"))
+    )
 
 
 def duration(about: dict[str, Any]) -> str | None:
@@ -229,8 +233,13 @@ def filters(run: RunRecord) -> Section | None:
     pngs, largest = weights(shown)
     some = f", the first {len(shown)}" if len(shown) < len(kernels) else ""
     pictures = tuple(Picture(png, f"weights of filter {i}") for i, png in enumerate(pngs))
+    size = f"{kernels.shape[1]}×{kernels.shape[2]}"
     scale = (-largest, largest) if math.isfinite(largest) else None
     gallery = Gallery(
-        f"{len(kernels):,}{some}", pictures, "weights", scale=scale, files=("filters.png",)
+        f"{len(kernels):,} of {size} weights{some}",
+        pictures,
+        "weights",
+        scale=scale,
+        files=("filters.png",),
     )
     return Section("Filters of the first layer", (gallery,))
