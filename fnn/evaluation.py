@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fnn.datasets import Dataset
-from fnn.errors import DataError, OptionError
-from fnn.layer import Layer
+from fnn.errors import DataError, FnnError, OptionError
+from fnn.kernels.memory import Arena, recycled
+from fnn.layer import Layer, placed_error
 from fnn.options import integer
+from fnn.recipe import bare
 from fnn.state import TrainState
 
 Metric: TypeAlias = Callable[[Any, Any], Any]
@@ -62,14 +64,24 @@ def _number(name: str, result: Any) -> float:
     return float(value)
 
 
+def _applied(net: Layer, now: TrainState, x: Any) -> Any:
+    try:
+        # Without what a call from outside has checked and silenced; here that is done already.
+        return bare(net.apply)(now.params, now.state, x)[0]
+    except (FnnError, KeyError) as error:
+        raise placed_error(error, net.name, net.where) from error.__cause__
+
+
 @np.errstate(all="ignore")
 def _outputs(net: Layer, now: TrainState, x: Any, size: int) -> Any:
     if not isinstance(net, Layer) or not isinstance(now, TrainState):
         raise OptionError(f"expected a Layer and a TrainState of it, got {net!r:.80} and {now!r:.80}")
     if not isinstance(x, np.ndarray) or not x.ndim or len(x) <= size:
-        return net.apply(now.params, now.state, x)[0]
-    starts = range(0, len(x), size)
-    parts = [net.apply(now.params, now.state, x[start : start + size])[0] for start in starts]
+        return _applied(net, now, x)
+    starts, arena, parts = range(0, len(x), size), Arena(), []
+    for start in starts:
+        with recycled(arena):
+            parts.append(_applied(net, now, x[start : start + size]))
     if isinstance(parts[0], tuple):
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
     return np.concatenate(parts)

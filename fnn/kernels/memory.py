@@ -135,7 +135,7 @@ def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array in row-major order, its values undefined."""
-    array = room(shape, dtype)
+    array = None if _current.arena is None else room(shape, dtype)
     return np.empty(shape, dtype) if array is None else array
 
 

@@ -19,6 +19,9 @@ from fnn.tree import Array
 _LONG = 1 << 14
 """How long inner loops become, at most; of twice that a row would fill the fast cache."""
 
+_SOME = 1 << 12
+"""From how many numbers on a row of bounds is worth its preparation."""
+
 _MANY = 1 << 17
 """From how many numbers on repeating a row costs less than it spares."""
 
@@ -68,10 +71,11 @@ def down(op: np.ufunc, x: Array, column: Array, out: Array | None = None) -> Arr
 
 def at_least(x: Array, least: float) -> Array:
     """Return max(x, least) for real x of any shape; NaN stays NaN."""
-    y, flat = like(x), _flat(x)
-    row = _divisor(x.shape)
-    if flat is None or row < 16:
-        return np.maximum(x, x.dtype.type(least), out=y)
+    y: Any = like(x)
+    flat = None if x.size < _SOME else _flat(x)
+    row = 1 if flat is None else _divisor(x.shape)
+    if row < 16:
+        return np.maximum(x, number(least, x.dtype), out=y)
     if y is None:
         y = np.empty_like(x)
     np.maximum(flat.reshape(-1, row), _filled(row, least, x.dtype), out=_flat(y).reshape(-1, row))
@@ -91,6 +95,14 @@ def _divisor(shape: tuple[int, ...]) -> int:
     """Return a divisor of the size of such an array, as large as inner loops should be."""
     size = math.prod(shape)
     return next((n for n in range(min(_LONG, size), 0, -1) if size % n == 0), 1)
+
+
+@functools.lru_cache(maxsize=256)
+def number(value: float, dtype: np.dtype) -> Array:
+    """Return a number as an array, which a ufunc takes in half the time."""
+    number = np.array(value, dtype)
+    number.setflags(write=False)
+    return number
 
 
 @functools.lru_cache(maxsize=256)

@@ -45,6 +45,10 @@ def check_sizes(who: str, name: str, value: Any) -> Any:
     return integer(who, name, value)
 
 
+MOST_SHAPES = 64
+"""For how many shapes a layer remembers that they fit."""
+
+
 @functools.lru_cache(maxsize=1024)
 def lay(space: Shape, window: Any, stride: Any, padding: Any, dilation: Any = 1) -> Windows:
     """Lay windows over `space`, an option of one integer standing for all axes."""
@@ -120,9 +124,23 @@ def Conv(
         return (channels, *at.out), params, EMPTY
 
     names = ("w", "b") if bias else ("w",)
+    known: dict[tuple[Any, ...], Windows] = {}
 
     def checked(params: Any, x: Any) -> tuple[Array, Array | None, Windows]:
         """Return w, b (None without bias) and where the windows lie."""
+        try:
+            leaves = [(name, leaf.shape, leaf.dtype) for name, leaf in params.items()]
+            mark = (x.shape[1:], x.dtype, *leaves)
+        except AttributeError:  # No arrays; what follows says so.
+            mark = ()
+        if mark in known:
+            return params["w"], params.get("b"), known[mark]
+        w, b, at = checked_anew(params, x)
+        if len(known) < MOST_SHAPES:
+            known[mark] = at
+        return w, b, at
+
+    def checked_anew(params: Any, x: Any) -> tuple[Array, Array | None, Windows]:
         check_array(x, 3)
         w, *rest = entries("params", params, names)
         if w.ndim < 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from fnn.errors import ShapeError
@@ -22,6 +23,7 @@ from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
 
 
+@functools.lru_cache(maxsize=1024)
 def _laid(space: Shape, window: Any, stride: Any, padding: Any) -> Windows:
     at = lay(space, window, stride, padding)
     if any(side >= k for pair, k in zip(at.pads, at.size, strict=True) for side in pair):
