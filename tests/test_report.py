@@ -80,6 +80,9 @@ def test_the_markdown_says_the_same_in_tables_and_shows_the_pictures_that_are_th
     html, markdown = reported(folder, capsys=capsys)
     assert "![loss](loss.png)" in markdown
     assert "accuracy.png" not in markdown
+    # Of six zeros one, the first example, is taken for a one.
+    assert "| true ↓ predicted → | 0 | 1 |" in markdown
+    assert "\n| 0 | 5 | 1 | 0 |" in markdown
     for line in markdown.splitlines():
         assert not line.startswith("|") or line.endswith("|")
     head = "| layer | kind | output | parameters | FLOPs | state |"

@@ -50,11 +50,13 @@ def _block(block: Block, pictures: Set[str]) -> list[str]:
     if isinstance(block, Text):
         return [_plain(block.text)]
     assert isinstance(block, Drawings | Gallery)
-    return [
+    table = block.table if isinstance(block, Drawings) else None
+    pictured = [
         f"![{name.removesuffix('.png').replace('_', ' ')}]({name})"
         for name in block.files
         if name in pictures
     ]
+    return [*pictured, *([_table(table)] if table else [])]
 
 
 def _cell(cell: Cell) -> str:

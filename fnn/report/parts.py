@@ -66,11 +66,13 @@ class Drawings:
         drawings: What to show.
         legend: Names of the colours 0, 1, …, if the drawings do not name their lines themselves.
         files: Names of PNGs in the run's folder that show the same, for Markdown.
+        table: The same as numbers, for Markdown.
     """
 
     drawings: tuple[Drawing, ...]
     legend: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    table: Table | None = None
 
 
 @attrs.frozen

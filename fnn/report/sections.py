@@ -181,7 +181,11 @@ def confusion_sections(run: RunRecord) -> list[Section]:
     right = int(matrix.trace())
     title = f"{right:,} of {len(predicted):,} right"
     svg = confusion(matrix, labels, "Confusion matrix")
-    drawing = Drawings((Drawing(title, svg),), files=("confusion.png",))
+    counts: list[tuple[Cell, ...]] = [
+        (name, *map(int, row)) for name, row in zip(labels, matrix, strict=True)
+    ]
+    numbers = Table(("true ↓ predicted →", *labels), tuple(counts), "Confusion matrix")
+    drawing = Drawings((Drawing(title, svg),), files=("confusion.png",), table=numbers)
     columns = zip(labels, report.precision, report.recall, report.f1, report.support, strict=True)
     rows = tuple((name, f"{p:.4f}", f"{r:.4f}", f"{f:.4f}", int(n)) for name, p, r, f, n in columns)
     head = ("class", "precision", "recall", "F1", "examples")
