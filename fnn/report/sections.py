@@ -133,9 +133,9 @@ def flat(entries: dict[str, Any], prefix: str = "", depth: int = 4) -> dict[str,
 
 def conditions(run: RunRecord) -> dict[str, str]:
     """Return all that run.json says of how and on what the run was made."""
-    about = {name: value for name, value in run.about.items() if name not in _SHOWN_ELSEWHERE}
-    digest = run.result.get("digest")
-    return flat(about | ({"digest of the parameters": digest} if isinstance(digest, str) else {}))
+    # Runs of format 1 have the digest among their results.
+    about = {"digest": run.result.get("digest"), **run.about}
+    return flat({name: value for name, value in about.items() if name not in _SHOWN_ELSEWHERE})
 
 
 def conditions_table(run: RunRecord) -> Section | None:
