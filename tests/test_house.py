@@ -28,7 +28,7 @@ RANKS = [
     {"rooms"},
     {"errors", "recipe"},
     {"tree", "keys", "options", "registry", "files"},
-    {"kernels"},
+    {"kernels", "blas"},
     {"layer", "initializers"},
     {"layers"},
     {"combinators"},
@@ -40,7 +40,7 @@ RANKS = [
     {"derivatives", "ensemble"},
     {"loop", "config"},
     {"experiment", "pictures", "testing"},
-    {"report"},
+    {"report", "sweep"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

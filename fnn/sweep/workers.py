@@ -1,0 +1,202 @@
+"""Run members in an executor, and outlive those that do not come back."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures.process import ProcessPoolExecutor
+from multiprocessing.connection import wait as wait_for_any
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from fnn.errors import DataError
+from fnn.experiment import execute, read_run, resume
+
+Job: TypeAlias = tuple[str, Any]
+"""A member's name and its config."""
+
+Report: TypeAlias = Callable[[str, str, "dict[str, Any] | None", str], None]
+"""Called with a member's name, its status, its result and the error that ended it."""
+
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+# --- in the worker
+
+
+def work(train: Any, config: Any, caller: int) -> tuple[dict[str, Any] | None, str]:
+    """Train a member, from where an earlier process left it; return its result, or the error.
+
+    Args:
+        train: The function that trains.
+        config: The member's config, `out` its folder.
+        caller: The process of the sweep; in any other one the member prints to no screen.
+    """
+    with contextlib.ExitStack() as stack:
+        if os.getpid() != caller:
+            stack.enter_context(_apart(Path(config.out).parent))
+        try:
+            return _trained(train, config), ""
+        except (Exception, SystemExit) as error:
+            # As text: an error that does not unpickle would bring down the executor.
+            return None, f"{type(error).__name__}: {error}"
+
+
+def _trained(train: Any, config: Any) -> dict[str, Any]:
+    try:
+        read_run(config.out)
+        begun = True
+    except DataError:
+        begun = False
+    return resume(train, type(config), config.out) if begun else execute(train, config)
+
+
+@contextlib.contextmanager
+def _apart(folder: Path) -> Iterator[None]:
+    """Print to files, as many workers share one screen; let SIGTERM end the member as Ctrl-C would."""
+    terminated = False
+
+    def end(number: int, frame: Any) -> NoReturn:
+        nonlocal terminated
+        terminated = True
+        # Once: a second one must not disturb what is saved now.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt("SIGTERM")
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if is_main else None
+    # What a member says stands in its log.txt.
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        (folder / "stderr.log").open("a", encoding="utf-8") as errors,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            yield
+        finally:
+            if terminated:
+                # The process was asked to go; as a worker it would wait for the next member.
+                errors.flush()
+                os._exit(128 + signal.SIGTERM)
+            if is_main:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _settle() -> None:
+    """Leave Ctrl-C to the sweep, and do not live on without it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> NoReturn:
+        wait_for_any([parent.sentinel])  # type: ignore[union-attr]
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=follow, daemon=True).start()
+
+
+# --- in the sweep
+
+
+@contextlib.contextmanager
+def processes(workers: int) -> Iterator[Executor]:
+    """Give a pool of fresh processes with one BLAS thread each; an error ends their members."""
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    with (
+        # BLAS reads these when NumPy is loaded, before any function of ours could run there.
+        _environment(dict.fromkeys(_THREADS, "1")),
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_settle) as pool,
+    ):
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - before:
+                child.terminate()
+            raise
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def run_in(
+    executor: Executor, jobs: deque[Job], train: Any, width: int, report: Report
+) -> tuple[list[Job], bool]:
+    """Run jobs, taken from the left; return those that were lost and whether the executor broke.
+
+    Args:
+        executor: Where to.
+        jobs: Name and config of every member.
+        train: The function that trains.
+        width: How many may be under way, so that none is lost that had not begun.
+        report: Told about each that came back.
+    """
+    running: dict[Future[Any], Job] = {}
+    lost: list[Job] = []
+    broken = False
+    try:
+        while running or (jobs and not broken):
+            while jobs and not broken and len(running) < width:
+                job = jobs.popleft()
+                try:
+                    running[executor.submit(work, train, job[1], os.getpid())] = job
+                except BrokenExecutor:
+                    lost.append(job)
+                    broken = True
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, error = running.pop(future), future.exception()
+                broken = broken or isinstance(error, BrokenExecutor)
+                if isinstance(error, BrokenExecutor | KeyboardInterrupt):
+                    lost.append(job)
+                elif error is not None:
+                    report(job[0], "failed", None, f"{type(error).__name__}: {error}")
+                else:
+                    result, text = future.result()
+                    report(job[0], "failed" if text else "finished", result, text)
+    except BaseException:
+        for future in running:
+            future.cancel()
+        raise
+    return lost, broken
+
+
+def run_all(
+    jobs: deque[Job], train: Any, executor: Executor | None, width: int, report: Report
+) -> None:
+    """Run all jobs; those that are lost with their process once more, each alone.
+
+    A process that dies takes its pool with it, so that nobody knows whose fault it was. What a broken
+    `executor` has not begun stays in `jobs`.
+    """
+
+    def pool(workers: int) -> contextlib.AbstractContextManager[Executor]:
+        return processes(workers) if executor is None else contextlib.nullcontext(executor)
+
+    broken = False
+    while jobs and not (broken and executor is not None):
+        with pool(width) as place:
+            lost, broken = run_in(place, jobs, train, width, report)
+        for job in lost:
+            with pool(1) as place:
+                again, _ = run_in(place, deque([job]), train, 1, report)
+            if again:
+                report(job[0], "killed", None, "its process ended, and again when it ran alone")
