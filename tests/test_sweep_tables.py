@@ -18,6 +18,7 @@ from sweep_cases import Config, score, train
 from fnn.errors import OptionError
 from fnn.experiment import main
 from fnn.sweep import command, grid
+from fnn.sweep.grids import varied
 from fnn.sweep.tables import markdown, mean_and_error, rows_of
 
 # --- grids
@@ -97,6 +98,12 @@ def test_seeds_need_a_field_for_them():
         grid(Bare(), {}, seeds=2)
 
 
+def test_the_columns_of_a_table_stand_in_the_order_of_the_grid():
+    configs = grid(Config(), {"n": (2, 3), "learning_rate": (0.1, 0.2)}, seeds=2)
+    values = {"n": [2, 3], "learning_rate": [0.1, 0.2], "seed": [0, 1]}
+    assert list(varied(configs).items()) == list(values.items())
+
+
 # --- tables
 
 
@@ -153,12 +160,12 @@ def test_a_table_is_aligned_markdown():
     members = [({"rate": rate}, {"score": rate + i}) for rate in (0.5, 10.25) for i in range(2)]
     lines = markdown(*rows_of(members, None, None)).splitlines()
     assert lines == [
-        "|   | rate  | n | score       |",
-        "|---|-------|---|-------------|",
-        "|   | 0.5   | 2 | 1 ± 0.5     |",
-        "| * | 10.25 | 2 | 10.75 ± 0.5 |",
+        "|   | rate  | runs | score       |",
+        "|---|-------|------|-------------|",
+        "|   | 0.5   | 2    | 1 ± 0.5     |",
+        "| * | 10.25 | 2    | 10.75 ± 0.5 |",
         "",
-        "mean ± standard error over n members; * largest score",
+        "mean ± standard error over the runs; * largest score",
     ]
 
 
@@ -231,9 +238,9 @@ def test_the_verb_trains_all_prints_the_table_and_goes_on(tmp_path, monkeypatch,
     assert said[0].startswith("[1/8] widths=")
     assert said[-1] == f"folder  {Path('out/cases-sweep')}"
     mean, error = mean_and_error([score(Config(learning_rate=0.5, seed=i)) for i in (0, 1)])
-    row = f"20,10  | False   | 2 | {mean:.5g} ± {error:.2g}"
+    row = f"20,10  | False   | 2    | {mean:.5g} ± {error:.2g}"
     assert any(row in line for line in said)
-    assert "mean ± standard error over n members; * smallest loss" in said
+    assert "mean ± standard error over the runs; * smallest loss" in said
     about = json.loads((folder / "sweep.json").read_text("utf-8"))
     assert about["grid"] == {"widths": [[20, 10], [5]], "shuffle": [False, True]}
     assert main(train, Config, argv) == members

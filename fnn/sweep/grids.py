@@ -84,14 +84,20 @@ def _spelt(value: Any) -> str:
 
 
 def varied(configs: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the plain values of every field in which configs differ, in the order of their coming."""
+    """Return the plain values of every field in which configs differ; what varies fastest is last."""
     seen: dict[str, list[Any]] = {}
+    changes: dict[str, int] = {}
+    before: dict[str, Any] = {}
     for config in configs.values():
-        for field, value in about(config).items():
+        now = about(config)
+        for field, value in now.items():
             values = seen.setdefault(field, [])
             if value not in values:
                 values.append(value)
-    return {field: values for field, values in seen.items() if len(values) > 1}
+            changes[field] = changes.get(field, 0) + (before.get(field) != value)
+        before = now
+    differ = [field for field, values in seen.items() if len(values) > 1]
+    return {field: seen[field] for field in sorted(differ, key=changes.__getitem__)}
 
 
 def about(config: Any) -> dict[str, Any]:

@@ -108,8 +108,8 @@ def sweep(
         raise OptionError("configs: expected one or more with a field 'out'", path=("sweep",))
     if mode not in (None, "min", "max"):
         raise OptionError(f"mode: expected 'min' or 'max', got {mode!r}", path=("sweep",))
-    own = (os.cpu_count() or 1) if executor is None else len(configs)
-    width = own if workers is None else integer("sweep", "workers", workers)
+    usual = _processors() if executor is None else len(configs)
+    width = usual if workers is None else integer("sweep", "workers", workers)
     going = _Going(train, configs, Path(out), monitor, mode, say)
     try:
         going.folder.mkdir(parents=True, exist_ok=True)
@@ -131,6 +131,11 @@ def sweep(
         finally:
             going.close()
     return going.result()
+
+
+def _processors() -> int:
+    # Not all that the machine has are given to every process.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Going:

@@ -100,7 +100,7 @@ def markdown(rows: Sequence[Row], best_by: str) -> str:
     """Return the table as aligned Markdown, the best row marked with "*"."""
     fields = list(dict.fromkeys(name for row in rows for name in row.point))
     names = list(dict.fromkeys(name for row in rows for name in row.results))
-    table = [["", *fields, "n", *names]]
+    table = [["", *fields, "runs", *names]]
     for row in rows:
         cells = [_cell(row.point.get(field)) for field in fields]
         means = [_spread(*row.results[name]) if name in row.results else "–" for name in names]
@@ -111,7 +111,7 @@ def markdown(rows: Sequence[Row], best_by: str) -> str:
         for line in table
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    lines += ["", "mean ± standard error over n members" + (f"; * {best_by}" if best_by else "")]
+    lines += ["", "mean ± standard error over the runs" + (f"; * {best_by}" if best_by else "")]
     return "\n".join(lines)
 
 
