@@ -101,6 +101,16 @@ def test_a_stop_at_any_step_changes_no_bit(tmp_path, monkeypatch, whole, step):
     assert ending(tmp_path) == whole
 
 
+def test_a_stop_while_the_last_state_is_written_loses_nothing(tmp_path, monkeypatch, whole):
+    with monkeypatch.context() as patch:
+        stop(patch, (Checkpoints, "save"), 1)
+        with pytest.raises(KeyboardInterrupt):
+            execute(train, config(tmp_path, save_seconds=1000))
+    assert Checkpoints(tmp_path / "checkpoints").latest().now.step == 18
+    resume(train, Config, tmp_path)
+    assert ending(tmp_path) == whole
+
+
 def test_when_checkpoints_are_saved_shows_in_no_number(tmp_path, whole):
     execute(train, config(tmp_path, save_seconds=1000))
     assert ending(tmp_path)[2:] == whole[2:]

@@ -210,14 +210,14 @@ class Run:
                 save_every=_EVERY,
                 **more,
             )
+            saver.flush()
         except BaseException:
-            # Of two faults the first one is told.
+            # Ctrl-C may have come while the last state was written; of two faults the first is told.
             with contextlib.suppress(DataError):
                 saver.flush()
             raise
         finally:
             self._fits[-1] = False
-        saver.flush()
         if reached.interrupted:
             raise KeyboardInterrupt(f"after step {reached.last.step}")
         params = reached.last.params
