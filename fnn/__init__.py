@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = open_on_use(
     __name__,
     {
+        "blas": "threads",
         "combinators": "named residual serial",
         "datasets": (
             "Batches Dataset OneHot batches digits find_mnist handwriting image_folder mnist "

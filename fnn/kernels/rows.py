@@ -73,8 +73,8 @@ def at_least(x: Array, least: float) -> Array:
     """Return max(x, least) for real x of any shape; NaN stays NaN."""
     y: Any = like(x)
     flat = None if x.size < _SOME else _flat(x)
-    row = 1 if flat is None else _divisor(x.shape)
-    if row < 16:
+    row = _divisor(x.shape)
+    if flat is None or row < 16:
         return np.maximum(x, number(least, x.dtype), out=y)
     if y is None:
         y = np.empty_like(x)
