@@ -130,7 +130,7 @@ def _kernels(w: Array, groups: int, by_row: bool) -> Array:
     """Return the kernels as matrices (groups, out / groups, window), in the order of the columns."""
     if not by_row:
         return w.reshape(groups, w.shape[0] // groups, -1)
-    kernels = np.moveaxis(w, 2, 1)  # The window's rows before the channels.
+    kernels = w.transpose(0, 2, 1, *range(3, w.ndim))  # The window's rows before the channels.
     return kernels.reshape(groups, w.shape[0] // groups, -1)
 
 
@@ -177,7 +177,7 @@ def convolution_vjp(
                 sums[g] += np.matmul(block, slopes[g, :, make].T)  # `dot` would copy the latter.
     dw = sums.transpose(0, 2, 1)
     if by_row:
-        dw = np.moveaxis(dw.reshape(*dw.shape[:2], at.size[0], w.shape[1], *at.size[1:]), 2, 3)
+        dw = dw.reshape(w.shape[0], at.size[0], w.shape[1], -1).transpose(0, 2, 1, 3)
     db = row_sums(slopes.reshape(w.shape[0], -1)) if bias else None
     if not need_dx:
         return np.ascontiguousarray(dw.reshape(w.shape)), db, None

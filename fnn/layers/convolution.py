@@ -10,7 +10,7 @@ from fnn.errors import OptionError, ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.checks import check_array, check_entry, check_precision, entries
 from fnn.kernels.convolution import convolution, convolution_vjp
-from fnn.kernels.windows import Windows, windows
+from fnn.kernels.windows import Windows, batch_first, batch_last, windows
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape
 from fnn.options import integer, sizes
@@ -166,6 +166,7 @@ def Conv(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         w, b, at = checked(params, x)
+        x = batch_first(batch_last(x))  # Once, and not again on the way back.
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dw, db, dx = convolution_vjp(x, w, dy, at, groups, bias=bias, need_dx=need_dx)
