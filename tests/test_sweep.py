@@ -180,7 +180,11 @@ def test_what_cannot_be_swept_is_refused(tmp_path):
 # --- processes
 
 
-def test_processes_have_one_thread_each_print_nothing_and_outlive_the_killed(tmp_path, capfd):
+def test_processes_have_one_thread_each_print_nothing_and_outlive_the_killed(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     environment = dict(os.environ)
     configs = grid(Config(), {"n": (2, 3, 4)})
     said = []
@@ -214,15 +218,23 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
     script = Path(sweep_cases.__file__)
     words = [sys.executable, str(script), "sweep", "--grid", "n=2,3", "--workers", "2", "--out"]
     running = subprocess.Popen(
-        [*words, str(tmp_path / "sweep")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*words, str(tmp_path / "sweep")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 30
-    while not ((tmp_path / "sweep/n=3/began").exists() and (tmp_path / "sweep/n=2/calls").exists()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.3)
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=20)
+    try:
+        deadline = time.monotonic() + 30
+        while not ((tmp_path / "sweep/n=3/began").exists() and (tmp_path / "sweep/n=2/calls").exists()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.killpg(running.pid, signal.SIGINT)  # As a terminal does: to the workers as well.
+        _, errors = running.communicate(timeout=20)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130
     assert errors.splitlines() == ["interrupted; the same command goes on with the sweep"]
     assert read_run(tmp_path / "sweep/n=3")["status"] == "interrupted"

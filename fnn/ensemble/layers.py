@@ -110,7 +110,7 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
 
 
 def _outer(x: Array, shared: bool) -> Array:
-    # Matrices with gaps between their rows take another way through BLAS, with other bits.
+    # Each member's matrix lies in memory as it would alone, and so takes the same way through BLAS.
     return x[None] if shared else np.ascontiguousarray(x.swapaxes(0, 1))
 
 
