@@ -33,6 +33,7 @@ MODEL = "model.npz"
 METRICS = "metrics.jsonl"
 # Steps between two looks at the clock, and the largest share of the time that saving may take.
 _EVERY, _SHARE = 10, 0.02
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 class _Saver:
@@ -277,7 +278,11 @@ class Run:
 
 
 def _line(numbers: Any) -> str:
-    return json.dumps(plain(numbers), allow_nan=False)
+    try:
+        return _encode(numbers)
+    # NaN and what JSON does not know. Looking for them first would take longer than a small step.
+    except (TypeError, ValueError):
+        return _encode(plain(numbers))
 
 
 def _words(record: dict[str, Any]) -> str:
