@@ -14,7 +14,7 @@ elementwise optimizer, and under any other with `per_member(optimizer, n)`. That
 run would hold it: same NumPy, BLAS and number of threads, and the same batches.
 
 What it spares is the cost of calls: 1,000 steps of the parity network 5-20-10-5-1 with 32 seeds and
-batches of 32 take 0.11 of the time of 32 runs (0.10 to 0.12 in six rounds, each side under `jit`, with
+batches of 32 take 0.11 of the time of 32 runs (0.10 to 0.13 in twelve rounds, each under `jit`, with
 Adam and with plain gradients, NumPy 2.4 with OpenBLAS on one thread). Large layers gain less.
 
 A member whose numbers are no longer finite stops them all: the step raises DivergedError and `now` is
