@@ -181,7 +181,9 @@ def test_no_name_says_that_nobody_knew_where_to_put_it():
 
 FORBIDDEN = [
     (
-        re.compile(r"\bimport (pickle|marshal|shelve|random)\b|\bfrom (pickle|marshal|shelve|random) import"),
+        re.compile(
+            r"\bimport (pickle|marshal|shelve|random)\b|\bfrom (pickle|marshal|shelve|random) import"
+        ),
         "unpickling, random",
     ),
     (re.compile(r"np\.random\.(?!Generator|Philox)"), "NumPy's global random state"),
