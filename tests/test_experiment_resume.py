@@ -12,7 +12,7 @@ from experiment_cases import Config, train
 import fnn
 from fnn.checkpoint import Checkpoints
 from fnn.errors import DataError, DivergedError
-from fnn.experiment import Run, execute, main, read_metrics, read_run, resume, runs
+from fnn.experiment import Run, execute, main, read_metrics, read_run, resume, runs, saver
 
 SIZES = {"epochs": 3, "examples": 44}
 
@@ -124,16 +124,16 @@ def test_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
             saved.append(progress)
             clock[0] += 2
 
-    monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
-    saver = runs._Saver(Slow(), 5.0)
+    monkeypatch.setattr(saver.time, "monotonic", lambda: clock[0])
+    saving = saver.Saver(Slow(), 5.0)
     for second in range(1000):
         clock[0] += 1
-        saver(second)
+        saving(second)
     # First after 5 seconds, then 100 seconds after each that took 2.
     assert saved[:2] == [4, 104]
     assert len(saved) == 10
-    saver.flush()
-    saver.flush()
+    saving.flush()
+    saving.flush()
     assert saved[-1] == 999
     assert len(saved) == 11
 

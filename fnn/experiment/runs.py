@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from fnn.config import plain
 from fnn.datasets import Dataset
 from fnn.errors import DataError, OptionError
 from fnn.experiment.folders import RUN, Lines, append
+from fnn.experiment.saver import EVERY, Saver
 from fnn.files import replacing
 from fnn.history import Callback, Progress
 from fnn.keys import Key
@@ -31,32 +31,7 @@ from fnn.training import Loss
 MODEL = "model.npz"
 """The file of a run's folder that holds its trained network."""
 METRICS = "metrics.jsonl"
-# Steps between two looks at the clock, and the largest share of the time that saving may take.
-_EVERY, _SHARE = 10, 0.02
 _encode = json.JSONEncoder(allow_nan=False).encode
-
-
-class _Saver:
-    """Checkpoints by the clock: which moments are saved never shows in the numbers."""
-
-    def __init__(self, checkpoints: Checkpoints, seconds: float) -> None:
-        self._checkpoints, self._seconds = checkpoints, seconds
-        self._due = time.monotonic() + seconds
-        self._waiting: Progress | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        self._waiting = progress
-        if time.monotonic() >= self._due:
-            self.flush()
-
-    def flush(self) -> None:
-        """Save the last progress that was seen, unless it is saved already."""
-        if self._waiting is None:
-            return
-        began = time.monotonic()
-        self._checkpoints.save(self._waiting)
-        self._waiting, ended = None, time.monotonic()
-        self._due = ended + (max(self._seconds, (ended - began) / _SHARE) if self._seconds else 0.0)
 
 
 @attrs.frozen
@@ -187,7 +162,7 @@ class Run:
         if self.resumed:
             start = checkpoints.latest(like=init_train_state(net, optimizer, train.x.shape[1:], key))
             self._take_up(start, checkpoints.skipped)
-        saver = _Saver(checkpoints, save_seconds)
+        saver = Saver(checkpoints, save_seconds)
 
         def report(_: TrainState, history: History) -> None:
             record = history[-1]
@@ -208,7 +183,7 @@ class Run:
                 callbacks=listeners,
                 start=start,
                 save=saver,
-                save_every=_EVERY,
+                save_every=EVERY,
                 **more,
             )
             saver.flush()
