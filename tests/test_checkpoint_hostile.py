@@ -17,8 +17,8 @@ from fnn.errors import DataError
 
 LOCAL = struct.Struct("<4s5H3L2H")
 END = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0)
-# What reading takes beside the file: blocks of a megabyte to hash, and what a file may always ask for.
-SLACK = 2 << 20
+# What any file may ask for, however small it is, and the buffers to read it.
+SLACK = (1 << 20) + (1 << 17)
 
 
 def member(name, content, *, method=0, flags=0, stored=None, length=None, extra=b""):
@@ -56,9 +56,13 @@ def peak(path, read=load_checkpoint, refuses=True):
 
 BYTES = bytes(100_000)
 HUGE = (1 << 32) - 1
+LIE = array(described("(4000000000,)"))
+ALL = len(LIE) + 4_000_000_000
 WHOLE = array(described("(100000,)"), BYTES)
 MEMBERS = {
     "a size beyond the file": member("w.npy", WHOLE, stored=HUGE, length=HUGE),
+    "a size and a shape beyond the file": member("w.npy", LIE + BYTES, stored=ALL, length=ALL),
+    "another size than what is stored": member("w.npy", WHOLE, stored=7),
     "a length beyond what is stored": member("w.npy", WHOLE, length=HUGE),
     "a stored size of nothing": member("w.npy", WHOLE, stored=0, length=0),
     "a shape beyond the member": member("w.npy", array(described("(4000000000,)"), BYTES)),
@@ -128,7 +132,7 @@ CROWDS = {
         (f"{i:x}.npy", array(described("(" + "1," * 32 + ")"), b"a")) for i in range(9000)
     ],
     "a branch for every leaf": [(f"{i:x}/a.npy", array(described("()"), b"a")) for i in range(20_000)],
-    "empty branches": [(f"{i:x}/", b"") for i in range(20_000)],
+    "empty branches": [(f"{i:x}/", b"") for i in range(50_000)],
     "deep branches": [(f"{i:x}/" + "/".join("a" * 60) + "/", b"") for i in range(5000)],
 }
 

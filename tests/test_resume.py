@@ -23,6 +23,7 @@ RUNS = {
     "without the smaller batch": {"drop_last": True},
     "an optimizer that sees all leaves at once": {"optimizer": CLIPPED},
     "no validation": {"validation": None, "metrics": ()},
+    "an early epoch that stays the best": {"optimizer": fnn.adam(0.5), "epochs": 5},
     "early stopping": {"callbacks": [fnn.early_stopping(1, min_delta=0.04)], "epochs": 9},
 }
 
@@ -55,6 +56,13 @@ def test_stopped_after_any_step_and_continued_it_ends_with_the_same_bits(name):
     assert len(kept) == len(whole.history) * (per_epoch + 1)
     for start in kept:
         assert bits(run(start=start, **options)) == bits(whole), start
+
+
+def test_the_best_epoch_of_a_resumed_run_may_be_one_before_it():
+    options = RUNS["an early epoch that stays the best"]
+    result, kept = saved(**options)
+    assert result.best.step < result.last.step
+    assert run(start=kept[-2], **options).best is kept[-2].best
 
 
 def test_early_stopping_ends_that_run_before_its_last_epoch():
