@@ -109,27 +109,34 @@ def test_numpy_reads_what_was_saved(tmp_path):
         assert np.array_equal(members["dense_0/w"], TREE["dense_0"]["w"])
 
 
+def refused(path):
+    try:
+        load_tree(path)
+    except DataError as error:
+        return str(path) in str(error)
+    return False
+
+
 def test_every_truncation_is_refused(tmp_path):
     path = tmp_path / "t.npz"
     save_tree(path, TREE)
-    content = path.read_bytes()
-    for length in range(len(content)):
-        path.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"t\.npz"):
-            load_tree(path)
+    for length in reversed(range(path.stat().st_size)):
+        os.truncate(path, length)
+        assert refused(path), length
 
 
 def test_every_flipped_byte_is_refused(tmp_path):
     path = tmp_path / "t.npz"
     save_tree(path, TREE)
-    content = path.read_bytes()
     bits = random.Random(0)
-    for position in range(len(content)):
-        changed = bytearray(content)
-        changed[position] ^= 1 << bits.randrange(8)
-        path.write_bytes(changed)
-        with pytest.raises(DataError, match=r"t\.npz"):
-            load_tree(path)
+    with path.open("r+b", buffering=0) as file:
+        for position, byte in enumerate(path.read_bytes()):
+            file.seek(position)
+            file.write(bytes([byte ^ 1 << bits.randrange(8)]))
+            assert refused(path), position
+            file.seek(position)
+            file.write(bytes([byte]))
+    assert load_tree(path) == TREE, "as it was"
 
 
 def test_bytes_after_the_end_are_refused(tmp_path):
