@@ -127,6 +127,7 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     ),
     (residual(Dense(3), residual(Tanh(), residual(Dropout(0.5), Dense(3)))), (3,)),
     (residual(Dropout(0.5), shortcut=Dropout(0.5)), (3,)),
+    (fnn.stacked(serial(Dense(3), Tanh(), Dense(2)), 2), (4,)),
 ]
 IDS = [f"{layer!r}-{'x'.join(map(str, shape))}" for layer, shape in CASES]
 

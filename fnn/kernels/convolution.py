@@ -178,12 +178,13 @@ def convolution_vjp(
     dw = sums.transpose(0, 2, 1)
     if by_row:
         dw = dw.reshape(w.shape[0], at.size[0], w.shape[1], -1).transpose(0, 2, 1, 3)
+    dw = dw.reshape(w.shape).copy()  # No view, so that who owns it can make it immutable.
     db = row_sums(slopes.reshape(w.shape[0], -1)) if bias else None
     if not need_dx:
-        return np.ascontiguousarray(dw.reshape(w.shape)), db, None
+        return dw, db, None
     dz = zeros((z.shape[0], *at.padded, batch), np.result_type(w, dy))
     _fold(w, slopes, dz, at, groups)
-    return np.ascontiguousarray(dw.reshape(w.shape)), db, batch_first(dz[at.interior()])
+    return dw, db, batch_first(dz[at.interior()])
 
 
 def _fold(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
