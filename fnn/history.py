@@ -195,7 +195,7 @@ class Progress:
 
     now: TrainState
     best: TrainState | None = None
-    best_value: float = attrs.field(default=math.nan, eq=_bits)
+    best_value: float = attrs.field(default=math.nan, converter=float, eq=_bits)
     epoch: int = 0
     batch: int = 0
     count: int = 0

@@ -229,6 +229,7 @@ def fit(
     # These check their arguments before there is anything to lose.
     order = batches(train, batch_size, drop_last=drop_last)
     step = jit(train_step(net, loss, optimizer, metrics=table))
+    # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
     first = init_train_state(net, optimizer, train.x.shape[1:], key)
     if start is None:
         start = Progress(first)
