@@ -7,6 +7,7 @@ between steps and updates them piece by piece, each small enough to stay in the 
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
 
 import attrs
@@ -85,8 +86,12 @@ class Plan:
         vector.flags.writeable = False
         return vector
 
+    def view(self, vector: Array) -> Tree:
+        """Return the tree that lies in `vector`, as read-only views of it."""
+        return self._cut(self._root, vector)
+
     def scatter(self, vector: Array) -> Tree:
-        """Return the tree that lies in `vector`, as views of it; the vector is frozen."""
+        """Return the tree that lies in `vector`, and make the vector immutable."""
         memory.seal(vector)
         return self._cut(self._root, vector)
 
@@ -162,31 +167,99 @@ class Flat:
     def updated(self, rule: Rule, gradient: list[Array], step: int) -> tuple[Array, list[Array]]:
         """Return parameters and memory as vectors after an update; call where overflow is silent.
 
-        Raises MisfitError if the rule has no numbers for the step: a schedule went wrong.
-
         Args:
             rule: That of the optimizer.
             gradient: What `plan.leaves` gives of it.
             step: The step's number.
         """
-        params, held = self.params, self.held
-        try:
-            run = rule.at(step)
-        except FnnError:
-            raise MisfitError from None
-        new = memory.empty(params.shape, params.dtype)
-        moved = [memory.empty(params.shape, params.dtype) for _ in held]
-        u = memory.empty((min(PIECE, params.size),), params.dtype)
-        for part in self.plan.runs:
-            leaves = gradient[part.leaves]
-            g = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
-            for piece in part.pieces:
-                p, room = params[piece], new[piece]
-                own = g[piece.start - part.start : piece.stop - part.start]
-                into = u[: piece.stop - piece.start]
-                run(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
-                np.add(p, into, room)
+        new = memory.empty(self.params.shape, self.params.dtype)
+        moved = [memory.empty(new.shape, new.dtype) for _ in self.held]
+        _update(self.plan, rule, gradient, step, (self.params, self.held), (new, moved))
         return new, moved
+
+
+def _update(
+    plan: Plan,
+    rule: Rule,
+    gradient: list[Array],
+    step: int,
+    before: tuple[Array, list[Array]],
+    after: tuple[Array, list[Array]],
+) -> None:
+    """Write parameters and memory after an update to `after`, which may be those before.
+
+    Raises MisfitError if the rule has no numbers for the step: a schedule went wrong.
+    """
+    try:
+        run = rule.at(step)
+    except FnnError:
+        raise MisfitError from None
+    (params, held), (new, moved) = before, after
+    u = memory.empty((min(PIECE, params.size),), params.dtype)
+    for part in plan.runs:
+        leaves = gradient[part.leaves]
+        g = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
+        for piece in part.pieces:
+            p, room = params[piece], new[piece]
+            own = g[piece.start - part.start : piece.stop - part.start]
+            into = u[: piece.stop - piece.start]
+            run(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
+            np.add(p, into, room)
+
+
+class Owned:
+    """Vectors of one fold alone: two for the parameters, written in turn, and those of the memory.
+
+    Networks see the parameters as trees of read-only views, made once. Should somebody keep a part of
+    one, a layer, a loss or a metric, then that vector is left to them and another takes its place.
+    """
+
+    def __init__(self, flat: Flat) -> None:
+        """Copy the vectors; those of `flat` are others'."""
+        self.plan = flat.plan
+        self.held = [vector.copy() for vector in flat.held]
+        self._now, self._next = _Viewed(flat.plan, flat.params), _Viewed(flat.plan, flat.params)
+
+    @property
+    def params(self) -> Tree:
+        """The parameters, as read-only views."""
+        return self._now.params
+
+    def updated(self, rule: Rule, gradient: list[Array], step: int) -> Array:
+        """Return the vector after an update; `swap` makes it the present one."""
+        if not self._next.is_alone():
+            self._next = _Viewed(self.plan, self._next.vector)
+        after = self._next.vector
+        _update(self.plan, rule, gradient, step, (self._now.vector, self.held), (after, self.held))
+        return after
+
+    def swap(self) -> None:
+        """Go on from what `updated` returned."""
+        self._now, self._next = self._next, self._now
+
+    def settled(self, rule: Rule) -> tuple[Tree, Tree]:
+        """Return parameters and memory as immutable trees; the fold is over."""
+        return self.plan.scatter(self._now.vector), self.plan.scatter_roles(rule.roles, self.held)
+
+
+class _Viewed:
+    """A vector, its tree of views, and how many references these have while nobody else holds them."""
+
+    def __init__(self, plan: Plan, vector: Array) -> None:
+        self.vector = vector.copy()
+        self.params = plan.view(self.vector)
+        self._parts = [self.vector, *_objects(self.params)]
+        self._counts = [getrefcount(part) for part in self._parts]
+
+    def is_alone(self) -> bool:
+        return [getrefcount(part) for part in self._parts] == self._counts
+
+
+def _objects(node: Any) -> list[Any]:
+    """Return the trees and leaves of a tree."""
+    if not isinstance(node, dict):
+        return [node]
+    return [node, *(each for value in node.values() for each in _objects(value))]
 
 
 def _parts(held: Any, roles: tuple[str, ...]) -> list[Any]:

@@ -18,8 +18,8 @@ from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
 from fnn.layer import Layer, placed_error
 from fnn.optimizers import Transform, apply_updates, global_norm
-from fnn.optimizers.entrywise import rule_of
-from fnn.plans import Flat, MisfitError, Plan, planned, signature
+from fnn.optimizers.entrywise import Rule, rule_of
+from fnn.plans import Flat, MisfitError, Owned, Plan, planned, signature
 from fnn.recipe import bare
 from fnn.state import Batch, TrainState, check_kept, check_parts, init_train_state, is_finite, unpack
 from fnn.tree import Array, Tree
@@ -251,6 +251,13 @@ class Jitted:
         except MisfitError:
             return None
 
+    def fold(self, now: TrainState) -> _Fold | None:
+        """Begin a scan from `now`, or return None if it is for the step itself to do."""
+        flat = self._flatten(now)
+        if flat is None or not isinstance(self.step, TrainStep):
+            return None
+        return _Fold(self.step, self._rule, self._kept.arena, flat)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return jit, (self.step,)
 
@@ -280,11 +287,51 @@ def jit(step: Step) -> Jitted:
 def scan(step: Step, now: TrainState, batches: Iterable[Batch]) -> tuple[TrainState, dict[str, Array]]:
     """Fold `step` over `batches`; return the last state and the logs, one entry per step.
 
-    The step is jitted meanwhile, unless it is already. Without any batch that is `(now, {})`.
+    The same bits as calling the step batch by batch. The states in between are nobody's, so that
+    their vectors are written in turn. Without any batch that is `(now, {})`.
     """
     step = jit(step)
     logs: list[dict[str, Any]] = []
+    fold: _Fold | None = None
     for batch in batches:
+        if not logs:
+            fold = step.fold(now)
+        if fold is not None:
+            try:
+                logs.append(fold.take(batch))
+                continue
+            except MisfitError:  # The step itself says by path what is wrong.
+                now, fold = fold.state(), None
         now, log = step(now, batch)
         logs.append(log)
+    if fold is not None:
+        now = fold.state()
     return now, {name: np.array([log[name] for log in logs]) for name in (logs[0] if logs else ())}
+
+
+class _Fold:
+    """A scan under way, over vectors that are its own."""
+
+    def __init__(self, step: TrainStep, rule: Rule, arena: Arena, flat: Flat) -> None:
+        self._step, self._rule, self._arena = step, rule, arena
+        self._number, self._key, self._state = flat.of.step, flat.of.key, flat.of.state
+        self._vectors = Owned(flat)
+
+    def take(self, batch: Batch) -> dict[str, Any]:
+        """Make a step and return its logs; what goes wrong changes nothing."""
+        step, vectors = self._step, self._vectors
+        with recycled(self._arena), np.errstate(all="ignore"):
+            now = TrainState(self._number, self._key, vectors.params, self._state, tree.EMPTY)
+            value, grads, state, logs = step.grads(now, batch)
+            after = vectors.updated(self._rule, vectors.plan.leaves(grads), self._number)
+            if not is_finite(after):
+                moved = vectors.plan.view(after)
+                raise step.diverged(now, batch, value, grads, after={"params": moved})
+            vectors.swap()
+        self._number, self._state = self._number + 1, state
+        return logs
+
+    def state(self) -> TrainState:
+        """Return the state reached; the fold is over."""
+        params, opt_state = self._vectors.settled(self._rule)
+        return TrainState(self._number, self._key, params, self._state, opt_state)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fnn.kernels import activation, affine, convolution, normalization, pooling, softmax
-from fnn.kernels.windows import batch_first, batch_last, windows
+from fnn.kernels.windows import windows
 
 # --- windows: oracles by loops ---------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from fnn.kernels.memory import Arena, recycled
 F32 = np.dtype("float32")
 
 
-@pytest.fixture()
+@pytest.fixture
 def poisoned(monkeypatch):
     """Lend memory for arrays of every size, filled with NaN; run what large arrays run."""
     monkeypatch.setattr(memory, "SMALL", 1)
@@ -263,3 +263,59 @@ def test_memory_does_not_grow_with_the_steps_nor_stay_for_states_once_held(monke
     assert sizes[5] == sizes[19]
     assert sizes[-1] < 2 * sizes[19]
     assert len({bits(state) for state in states}) == 40
+
+
+# --- scans
+
+
+@pytest.mark.parametrize("hold", ["tree", "branch", "leaf", "view", "base"])
+def test_parameters_that_a_layer_keeps_in_a_scan_stay_what_they_are(hold):
+    kept = []
+
+    def fwd(params, state, x, train, key):
+        leaf = params["gain"]
+        held = {
+            "tree": params,
+            "branch": params,
+            "leaf": leaf,
+            "view": leaf[1:],
+            "base": leaf if leaf.base is None else leaf.base,
+        }[hold]
+        kept.append((held, {"gain": leaf.copy()} if isinstance(held, dict) else held.copy()))
+        return x * leaf, state, lambda dy: ({"gain": (x * dy).sum(axis=0)}, dy * leaf)
+
+    def init(key, in_shape):
+        return in_shape, {"gain": np.ones(in_shape, "float32")}, {}
+
+    net = fnn.serial(fnn.Dense(6), fnn.make_layer("gain", init, fwd), fnn.Dense(5))
+    optimizer = fnn.momentum(0.05)
+    step = fnn.train_step(net, fnn.softmax_cross_entropy, optimizer)
+    now = fnn.init_train_state(net, optimizer, (4,), fnn.Key.of(0))
+    rng = np.random.default_rng(0)
+    batches = [(rng.normal(size=(8, 4)).astype("float32"), rng.integers(0, 5, 8)) for _ in range(7)]
+    scanned, logs = fnn.scan(step, now, batches)
+    assert len(kept) == 7
+    assert all(np.array_equal(a, b) if not isinstance(a, dict) else a == b for a, b in kept)
+    for batch, loss in zip(batches, logs["loss"], strict=True):
+        now, log = step(now, batch)
+        assert log["loss"] == loss
+    assert bits(scanned) == bits(now)
+    assert not any(leaf.flags.writeable for leaf in tree.leaves(scanned.params))
+    assert all(
+        tree.freeze(leaf) is leaf for leaf in tree.leaves(scanned.params)
+    )  # Immutable to the base.
+
+
+def test_a_scan_that_fails_leaves_the_state_it_began_from():
+    optimizer = fnn.adam(0.01)
+    step = fnn.jit(fnn.train_step(CNN, fnn.softmax_cross_entropy, optimizer))
+    now = fnn.init_train_state(CNN, optimizer, (2, 12, 12), fnn.Key.of(0))
+    before, (x, y) = bits(now), batch_at(3)
+    plain, _ = step(now, batch_at(0))
+    with pytest.raises(fnn.DivergedError) as expected:
+        step(plain, (x * np.float32(1e30), y))
+    with pytest.raises(fnn.DivergedError) as got:
+        fnn.scan(step, now, [batch_at(0), (x * np.float32(1e30), y)])
+    assert str(got.value) == str(expected.value)
+    assert bits(now) == before
+    assert bits(fnn.scan(step, now, [batch_at(0)])[0]) == bits(plain)

@@ -9,7 +9,7 @@ import fnn
 from fnn.blas import thread_count
 
 
-@pytest.fixture()
+@pytest.fixture
 def before():
     pytest.importorskip("threadpoolctl")
     n = thread_count()

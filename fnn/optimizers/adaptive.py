@@ -112,10 +112,8 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
         rate = -now["learning_rate"]
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            (total,) = new
-            np.multiply(g, g, total)
-            total += old[0]
-            over_root(g, total, rate, eps, u)
+            np.add(old[0], np.multiply(g, g, u), new[0])
+            over_root(g, new[0], rate, eps, u)
 
         return run
 

@@ -19,7 +19,8 @@ from fnn.tree import EMPTY, Array, TreeLike
 
 Run: TypeAlias = Callable[[Array, Array, "list[Array]", "list[Array]", Array], None]
 """run(g, p, old, new, u): from entries of the gradient, the parameters and each old memory, write the
-new memories and the update u. Nothing overlaps, and only `new` and `u` are written to."""
+new memories and the update u; only those are written to. A new memory may be the old one itself,
+otherwise nothing overlaps."""
 
 Bind: TypeAlias = Callable[[Mapping[str, float], int], Run]
 """From the numbers used at a step, and the step, to what is run there."""
