@@ -265,6 +265,7 @@ __all__ = [
     "stacked",
     "summary",
     "summed",
+    "threads",
     "top_k",
     "trace",
     "train_step",
