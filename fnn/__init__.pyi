@@ -1,6 +1,9 @@
 """What type checkers see: every public name in its room. A test holds it to `__init__.py`."""
 
 from fnn import tree as tree
+from fnn.blas import (
+    threads,
+)
 from fnn.combinators import (
     named,
     residual,
