@@ -1,6 +1,7 @@
 """A sweep trains every member once, outlives those that fail, and goes on where it stopped."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -206,7 +207,8 @@ def test_processes_have_one_thread_each_print_nothing_and_outlive_the_killed(
 
 def test_any_executor_runs_members_and_stays_open(tmp_path):
     configs = grid(Config(), {"n": (2, 3)})
-    with ProcessPoolExecutor(1) as pool:
+    # Not forked: libraries that other tests have loaded warn of that.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         done = sweep(train, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None)
         assert done.finished
         assert os.getpid() not in {member.result["pid"] for member in done.members.values()}
