@@ -72,6 +72,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         ylabel="accuracy",
     )
     predicted = fnn.predict(net, fit.last, test_set.x).argmax(axis=1)
+    run.evaluated(test_set.x, predicted, test_set.y)
     pictures.right_and_wrong(run.path("right_and_wrong.png"), test_set.x, predicted, test_set.y)
     pictures.filters(run.path("filters.png"), fit.last.params["conv_0"]["w"])
     return {

@@ -88,6 +88,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             ylabel=name,
         )
     predicted = codec.decode(fnn.predict(net, last, test_set.x))
+    run.evaluated(test_set.x, predicted, test_set.y)
     pictures.right_and_wrong(run.path("right_and_wrong.png"), test_set.x, predicted, test_set.y)
     return {
         "test_accuracy": history["validation_accuracy"][-1],

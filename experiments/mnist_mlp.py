@@ -91,12 +91,12 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             title=name.capitalize(),
             ylabel=label,
         )
-    shown = test_set.take(20)
-    predicted = fnn.predict(net, fit.last, shown.x).argmax(axis=1)
+    predicted = fnn.predict(net, fit.last, test_set.x).argmax(axis=1)
+    run.evaluated(test_set.x, predicted, test_set.y)
     pictures.image_grid(
         run.path("predictions.png"),
-        shown.x,
-        [str(label) for label in predicted],
+        test_set.x[:20],
+        [str(label) for label in predicted[:20]],
         columns=5,
         title="Predicted classes of twenty test images",
     )

@@ -33,6 +33,8 @@ class Record(dict[str, Any]):
 
 
 def _records(given: Iterable[Mapping[str, Any]]) -> tuple[Record, ...]:
+    if isinstance(given, History):  # Looked at already: a loop hands over thousands at every epoch.
+        return given.records
     return tuple(record if type(record) is Record else Record(record) for record in given)
 
 

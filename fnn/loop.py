@@ -56,7 +56,8 @@ _Place: TypeAlias = tuple[TrainState, int, int, dict[str, float], tuple[int, Any
 
 def _progress(place: _Place, records: list[Record]) -> Progress:
     now, batch, count, sums, (epoch, best, best_value, stopped) = place
-    return Progress(now, best, best_value, epoch, batch, count, sums, records[:epoch], stopped)
+    history = History.of(tuple(records[:epoch]))
+    return Progress(now, best, best_value, epoch, batch, count, sums, history, stopped)
 
 
 def _means(sums: Mapping[str, float], count: int) -> dict[str, float]:

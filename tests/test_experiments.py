@@ -37,21 +37,24 @@ RUNS = {
     "parity": ["--n", "3", "--epochs", "50"],
     "parity classical": ["--n", "2", "--epochs", "50", "--optimizer", "sgd"],
     "mnist_dense": ["--epochs", "1", "--batch-size", "50"],
+    "mnist_best": ["--epochs", "1"],
     "mnist_dense simple": ["--model", "simple", "--epochs", "1", "--frozen", "dense_0/b"],
 }
 PICTURES = {
-    "mnist_mlp": {"accuracy.png", "loss.png", "predictions.png"},
+    "mnist_mlp": {"accuracy.png", "evaluation.npz", "loss.png", "predictions.png"},
     "mnist_cnn": {
         "accuracy.png",
         "confusion.png",
+        "evaluation.npz",
         "filters.png",
         "loss.png",
-        "report.md",
+        "classes.md",
         "right_and_wrong.png",
     },
     "sigmoid_overfit": {"loss.png"},
     "parity": {"loss.png"},
-    "mnist_dense": {"accuracy.png", "loss.png", "right_and_wrong.png"},
+    "mnist_dense": {"accuracy.png", "evaluation.npz", "loss.png", "right_and_wrong.png"},
+    "mnist_best": {"accuracy.png", "evaluation.npz", "filters.png", "right_and_wrong.png"},
 }
 
 

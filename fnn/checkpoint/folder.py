@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from fnn.checkpoint.runs import check_fits, load_checkpoint, save_checkpoint
+from fnn.checkpoint.runs import fitted, load_checkpoint, save_checkpoint
 from fnn.errors import DataError
 from fnn.files import sweep
 from fnn.history import Progress
@@ -87,8 +87,7 @@ class Checkpoints:
             except DataError as error:
                 self.skipped.append(str(error))
             else:
-                check_fits(file, progress, like)
-                return progress
+                return fitted(file, progress, like)
         if self.skipped:
             lines = "\n  ".join(self.skipped)
             raise DataError(f"{self.folder}: expected a checkpoint that is whole, got\n  {lines}")

@@ -19,6 +19,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import attrs
 import numpy as np
 
 from fnn import tree
@@ -169,19 +170,28 @@ def load_checkpoint(path: PathLike, like: TrainState | None = None) -> Progress:
         progress = _progress(members)
     except (FnnError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from None
-    check_fits(path, progress, like)
-    return progress
+    return fitted(path, progress, like)
 
 
-def check_fits(path: PathLike, progress: Progress, like: TrainState | None) -> None:
-    """Refuse what was read from `path` if its states differ from `like`.
+def fitted(path: PathLike, progress: Progress, like: TrainState | None) -> Progress:
+    """Return what was read from `path`, or refuse it if its states differ from `like`.
+
+    A file holds a key's bits. That of an ensemble holds more, the keys of its members, of which the
+    bits are a digest: where they agree, the key is that of `like`.
 
     Raises:
         DataError: Lists every difference.
     """
-    misfits = [] if like is None else progress.misfits(like)
+    if like is None:
+        return progress
+    if progress.now.key.bits == like.key.bits:
+        now, best = progress.now, progress.best
+        best = best if best is None else attrs.evolve(best, key=like.key)
+        progress = attrs.evolve(progress, now=attrs.evolve(now, key=like.key), best=best)
+    misfits = progress.misfits(like)
     if misfits:
         raise DataError(f"{path}: does not fit:\n  " + "\n  ".join(misfits))
+    return progress
 
 
 def read_about(path: PathLike) -> dict[str, Any]:

@@ -29,9 +29,8 @@ class Keys(Key):
     """The keys of all members, in the place of one key.
 
     What is derived from them is derived from each. A generator, such as the one that shuffles the data
-    which the members share, draws from a digest of them all. A checkpoint that keeps the 128 bits of a
-    key alone loses the members': `attrs.evolve(now, key=Keys.of(seeds))` gives them to the state anew,
-    and without them a network that draws refuses to train.
+    which the members share, draws from a digest of them all. A checkpoint keeps that digest alone;
+    read with `like`, as resuming a run does, it has the members' keys again.
 
     Attributes:
         members: One key per member, in their order.

@@ -30,6 +30,8 @@ from fnn.training import Loss
 
 MODEL = "model.npz"
 """The file of a run's folder that holds its trained network."""
+EVALUATION = "evaluation.npz"
+"""What it says of its test set."""
 METRICS = "metrics.jsonl"
 _encode = json.JSONEncoder(allow_nan=False).encode
 
@@ -234,6 +236,29 @@ class Run:
         kept = {"network": repr(net), "parameters": size, "digest": digest}
         self.note(**kept)
         return kept
+
+    def evaluated(self, x: Any, predicted: Any, target: Any, *, shown: int = 40) -> None:
+        """Save what a classifier said of its test set, for the report: evaluation.npz.
+
+        Args:
+            x: Examples (n, ...); `shown` of them are kept, wrongly classified ones first.
+            predicted: Classes (n,) as the network has them.
+            target: Classes (n,) as they are.
+            shown: How many examples to keep, at most.
+
+        Raises:
+            OptionError: If there is not one class per example.
+            DataError: If the file system refuses.
+        """
+        predicted, target = np.asarray(predicted), np.asarray(target)
+        if not predicted.shape == target.shape == (len(x),):
+            got = f"{predicted.shape} and {target.shape} for {len(x)} examples"
+            raise OptionError(f"Run.evaluated: expected one class per example, got {got}")
+        wrong, right = np.flatnonzero(predicted != target), np.flatnonzero(predicted == target)
+        half = wrong[: max(shown // 2, shown - len(right))]
+        index = np.sort(np.concatenate((half, right[: shown - len(half)])))
+        saved = {"predicted": predicted, "target": target, "x": np.asarray(x)[index], "index": index}
+        save_tree(self.path(EVALUATION), saved)
 
     def path(self, name: str) -> Path:
         """Return where the file `name` of this run goes; folders on the way are made.

@@ -14,6 +14,7 @@ without its lock counts them otherwise; there nothing is recycled.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import threading
@@ -49,6 +50,16 @@ _COUNTED = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enable
 _IDLE = _idle_count() if _COUNTED else 0
 
 
+@functools.lru_cache(maxsize=4096)
+def _buffer_size(shape: tuple[int, ...], itemsize: int) -> int:
+    """Return how many bytes the buffer of such an array has."""
+    n = math.prod(shape) * itemsize
+    # Eight sizes between two powers of two: little is wasted, and arrays of about one size share
+    # their buffers.
+    unit = 1 << max(n.bit_length() - 4, 6)
+    return -(-n // unit) * unit
+
+
 class Arena:
     """Buffers by size, for one thread at a time. They go with the arena, and with what was lent."""
 
@@ -63,11 +74,7 @@ class Arena:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return an array in row-major order, its values undefined."""
-        n = math.prod(shape) * dtype.itemsize
-        # Eight sizes between two powers of two: little is wasted, and arrays of about one size
-        # share their buffers.
-        unit = 1 << max(n.bit_length() - 4, 6)
-        size = -(-n // unit) * unit
+        size = _buffer_size(shape, dtype.itemsize)
         buffers = self._buffers.get(size)
         if buffers is None:
             buffers = self._buffers[size] = []
@@ -128,7 +135,7 @@ class recycled:  # noqa: N801 - a context manager, written as a class because th
 def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     """Return an array for a function's `out`, or None where NumPy had better allocate."""
     arena = _current.arena
-    if arena is None or math.prod(shape) * dtype.itemsize < SMALL:
+    if arena is None or _buffer_size(shape, dtype.itemsize) < SMALL:
         return None
     return arena.empty(shape, dtype)
 

@@ -1,4 +1,8 @@
-"""Pooling by slices of all windows at once: no argmax, no loop over windows."""
+"""Pooling by slices of all windows at once: no argmax, no loop over windows.
+
+Tried and left out: one axis after the other. It takes fewer operations over more numbers in short rows,
+and two fifths more time.
+"""
 
 from __future__ import annotations
 
