@@ -9,6 +9,7 @@ import pytest
 
 import fnn
 from fnn import Key, tree
+from fnn.checkpoint import Checkpoints
 from fnn.ensemble import (
     Keys,
     diverging,
@@ -257,3 +258,23 @@ def test_the_parity_network_takes_far_less_time_together(n):
         for i, end in enumerate(ends):
             assert_same_bits(unstack(now, i), end)
     assert min(ratios) <= (0.5 if n > 1 else 4), ratios
+
+
+def test_an_ensemble_that_drops_out_resumes_from_a_file(tmp_path):
+    net = fnn.stacked(fnn.serial(fnn.Dense(6), fnn.Dropout(0.3), fnn.Dense(2)), 3)
+    loss, optimizer = fnn.over_members(fnn.softmax_cross_entropy), fnn.adam(0.01)
+    rng = np.random.default_rng(0)
+    data = fnn.Dataset(rng.normal(size=(20, 4)).astype("float32"), rng.integers(0, 2, 20))
+    key = fnn.Keys.of(range(3))
+
+    def fit(epochs, **more):
+        return fnn.fit(
+            net, loss, optimizer, data, epochs=epochs, batch_size=5, key=key, progress=False, **more
+        )
+
+    whole = fit(4)
+    checkpoints = Checkpoints(tmp_path)
+    fit(2, save=checkpoints.save)
+    start = checkpoints.latest(like=fnn.init_train_state(net, optimizer, (4,), key))
+    assert start.now.key == key
+    assert fit(4, start=start).last == whole.last
