@@ -264,13 +264,18 @@ def _objects(node: Any) -> list[Any]:
 
 def _parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
     """Return the trees of a memory in the order of `roles`, or raise MisfitError if it has others."""
-    parts = []
-    for role in roles:
-        node = held
-        for name in role.split("/"):
-            node = node.get(name) if isinstance(node, dict) else None
-        parts.append(node)
-    heads = {role.split("/")[0] for role in roles}
-    if not isinstance(held, dict) or held.keys() != heads:
-        raise MisfitError
-    return parts
+    parts = {}
+
+    def collect(node: Any, names: list[list[str]], path: str) -> None:
+        if names == [[]]:
+            parts[path] = node
+            return
+        heads = {first for first, *_ in names}
+        if not isinstance(node, dict) or node.keys() != heads:
+            raise MisfitError
+        for head in heads:
+            below = [rest for first, *rest in names if first == head]
+            collect(node[head], below, f"{path}/{head}" if path else head)
+
+    collect(held, [role.split("/") for role in roles], "")
+    return [parts[role] for role in roles]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 import numpy as np
@@ -202,7 +202,8 @@ class Jitted:
     def __init__(self, step: Step) -> None:
         """Wrap `step`; nothing is planned before the first call."""
         self.step = step
-        self._rule: Any = rule_of(step.optimizer) if isinstance(step, TrainStep) else None
+        # Not of a subclass: what it overrides is to be heard.
+        self._rule: Any = rule_of(step.optimizer) if type(step) is TrainStep else None
         self._plans: dict[tuple[Any, ...], Plan | None] = {}
         self._kept = _Kept()
 
@@ -210,7 +211,7 @@ class Jitted:
         """Return what the step returns."""
         step, kept = self.step, self._kept
         with recycled(kept.arena):
-            if not isinstance(step, TrainStep):
+            if type(step) is not TrainStep:
                 return step(now, batch)
             with np.errstate(all="ignore"):
                 last = kept.last
@@ -254,9 +255,9 @@ class Jitted:
     def fold(self, now: TrainState) -> _Fold | None:
         """Begin a scan from `now`, or return None if it is for the step itself to do."""
         flat = self._flatten(now)
-        if flat is None or not isinstance(self.step, TrainStep):
+        if flat is None:
             return None
-        return _Fold(self.step, self._rule, self._kept.arena, flat)
+        return _Fold(cast(TrainStep, self.step), self._rule, self._kept.arena, flat)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return jit, (self.step,)
@@ -318,7 +319,7 @@ class _Fold:
         self._vectors = Owned(flat)
 
     def take(self, batch: Batch) -> dict[str, Any]:
-        """Make a step and return its logs; what goes wrong changes nothing."""
+        """Make a step and return its logs; after an error the fold is over."""
         step, vectors = self._step, self._vectors
         with recycled(self._arena), np.errstate(all="ignore"):
             now = TrainState(self._number, self._key, vectors.params, self._state, tree.EMPTY)

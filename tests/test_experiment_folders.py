@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import re
+import shutil
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -76,6 +78,25 @@ def test_conditions_need_no_git_and_no_optional_package(tmp_path, monkeypatch):
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     assert conditions(None)["blas"]["threads"] == found["cores"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_script_that_no_commit_has_makes_its_repository_dirty(tmp_path):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    script = tmp_path / "script.py"
+    git("init")
+    git("commit", "--allow-empty", "-m", "begin")
+    script.write_text("1\n")
+    assert conditions(script)["git"]["dirty"]
+    git("add", "script.py")
+    git("commit", "-m", "add")
+    (tmp_path / "notes.txt").write_text("no part of the code")
+    assert not conditions(script)["git"]["dirty"]
+    script.write_text("2\n")
+    assert conditions(script)["git"]["dirty"]
 
 
 def test_changed_conditions_are_listed_by_name():

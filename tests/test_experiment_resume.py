@@ -249,7 +249,7 @@ def test_checkpoints_of_another_network_are_refused_by_path(tmp_path, monkeypatc
         ({"experiment": "mnist_cnn"}, "expected a run of experiment_cases, got 'mnist_cnn'"),
         ({"data": 3}, "data: expected a dict, got 3"),
         ({"resumed": {}}, "resumed: expected a list, got {}"),
-        ({"seconds": "long"}, "seconds: expected a float, got 'long'"),
+        ({"seconds": "long"}, "seconds: expected a number, got 'long'"),
     ],
 )
 def test_a_run_json_that_was_changed_is_refused_by_its_path(tmp_path, monkeypatch, changed, message):

@@ -319,3 +319,55 @@ def test_a_scan_that_fails_leaves_the_state_it_began_from():
     assert str(got.value) == str(expected.value)
     assert bits(now) == before
     assert bits(fnn.scan(step, now, [batch_at(0)])[0]) == bits(plain)
+
+
+# --- layouts: large arrays whose operands lie differently
+
+turned = fnn.elementwise("turned", lambda x: x + 0, lambda x, y, dy: np.asfortranarray(dy))
+LAYOUTS = {
+    "flattened images": (fnn.serial(fnn.Conv(4, 3), fnn.Flatten(), fnn.BatchNorm()), (1, 12, 12)),
+    "relu": (fnn.serial(fnn.Conv(4, 3), fnn.Flatten(), fnn.BatchNorm(), fnn.Relu()), (1, 12, 12)),
+    "residual": (
+        fnn.serial(fnn.Conv(4, 3), fnn.Flatten(), fnn.BatchNorm(), fnn.residual(fnn.Dense(400))),
+        (1, 12, 12),
+    ),
+    "pooled": (fnn.serial(fnn.Conv(128, 3), fnn.GlobalAvgPool(), fnn.BatchNorm()), (1, 12, 12)),
+    "last axis": (
+        fnn.serial(fnn.Conv(4, 3), fnn.BatchNorm(axis=-1), fnn.Relu(), fnn.Flatten(), fnn.Dense(10)),
+        (1, 12, 12),
+    ),
+    "average": (fnn.serial(fnn.Conv(6, 3), fnn.BatchNorm(), fnn.AvgPool(2), fnn.Tanh()), (2, 12, 12)),
+    "columns first": (fnn.serial(fnn.BatchNorm(), fnn.Relu()), (64,)),
+    "softmax": (fnn.serial(fnn.BatchNorm(), fnn.Softmax()), (64,)),
+    "turned": (
+        fnn.serial(fnn.Dense(64), fnn.Relu(), turned, fnn.Sigmoid(), turned, fnn.Tanh(), turned),
+        (64,),
+    ),
+    "turned kinks": (fnn.serial(fnn.Dense(64), fnn.LeakyRelu(0.1), turned, fnn.Relu(), turned), (64,)),
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_steps_equal_pure_steps_whatever_way_their_arrays_lie(name, order):
+    net, in_shape = LAYOUTS[name]
+    optimizer = fnn.adam(0.01)
+    step = fnn.train_step(net, fnn.half_squared_error, optimizer)
+    now = fnn.init_train_state(net, optimizer, in_shape, fnn.Key.of(0))
+    out_shape, _, _ = net.init(fnn.Key.of(0), in_shape)
+    rng = np.random.default_rng(0)
+    batches = [
+        tuple(
+            np.asarray(rng.normal(size=(256, *shape)), "float32", order=order)
+            for shape in (in_shape, out_shape)
+        )
+        for _ in range(3)
+    ]
+    scanned, logs = fnn.scan(step, now, batches)
+    jitted, called = fnn.jit(step), now
+    for batch, loss in zip(batches, logs["loss"], strict=True):
+        called, _ = jitted(called, batch)
+        now, log = step(now, batch)
+        assert log["loss"] == loss
+    assert bits(scanned) == bits(called) == bits(now)
+    assert tree.digest(scanned.state) == tree.digest(now.state)

@@ -11,6 +11,7 @@ import fnn
 from fnn import tree
 from fnn.errors import DivergedError, FnnError, OptionError
 from fnn.optimizers import Transform
+from fnn.training import TrainStep
 
 OPTIMIZERS = {
     "sgd": fnn.sgd(0.1),
@@ -290,3 +291,25 @@ def test_a_jitted_step_pickles_without_its_plans():
     again = pickle.loads(pickle.dumps(jitted))
     assert repr(again).endswith(": no plan)")
     assert_same(again(now, batch_at(1)), jitted(now, batch_at(1)))
+
+
+def test_a_subclass_of_the_step_is_called_as_it_is():
+    class Halving(TrainStep):
+        def moved(self, now, batch, value, grads, state):
+            after = super().moved(now, batch, value, grads, state)
+            return attrs.evolve(after, params=tree.map(lambda leaf: leaf / 2, after.params))
+
+    net, optimizer = NETWORKS["plain"], fnn.sgd(0.1)
+    step, now = Halving(net, fnn.softmax_cross_entropy, optimizer), start(net, optimizer)
+    assert_same(fnn.jit(step)(now, batch_at(0)), step(now, batch_at(0)))
+    assert bits(fnn.scan(step, now, [batch_at(0)])[0]) == bits(step(now, batch_at(0))[0])
+
+
+def test_a_memory_with_entries_beside_its_own_is_refused_as_by_the_step():
+    net, optimizer = NETWORKS["plain"], fnn.chain(fnn.momentum(0.1))
+    step, now = fnn.train_step(net, fnn.softmax_cross_entropy, optimizer), start(net, optimizer)
+    inner = now.opt_state["momentum_0"]
+    odd = attrs.evolve(now, opt_state={"momentum_0": {**inner, "junk": inner["velocity"]}})
+    expected = raised(step, odd, batch_at(0))
+    assert raised(fnn.jit(step), odd, batch_at(0)) == expected
+    assert raised(lambda now, batch: fnn.scan(step, now, [batch]), odd, batch_at(0)) == expected

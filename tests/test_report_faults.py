@@ -221,3 +221,30 @@ def test_a_folder_that_cannot_be_written_to_is_a_typed_error(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(folder), "--out", str(tmp_path / "file")]) == 1
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(1e308, -1e308), (0.0, 5e-324), (1e-323, 1.0), (10**400, 1), (-(10**400), 1e300), (1e300, -1e300)],
+    ids=range(6),
+)
+@pytest.mark.filterwarnings("error")
+def test_numbers_at_the_ends_of_their_range_are_drawn_or_left_out(values, tmp_path):
+    lines = [
+        json.dumps({"epoch": value if i else 0, "loss": value, "accuracy": abs(value)}) + "\n"
+        for i, value in enumerate(values)
+    ]
+    lines += [json.dumps({"epoch": 3, "loss": values[0], "accuracy": 0.5}) + "\n"]
+    folder = make_run(tmp_path / "run", result={"loss": values[0], "more": values[1]}, lines=lines)
+    assert "<svg" in html_of(folder)
+
+
+def test_a_config_of_many_nested_lists_is_shown_up_to_a_depth(tmp_path):
+    folder = make_run(tmp_path / "run")
+    nested = 1
+    for _ in range(900):
+        nested = [nested]
+    content = json.loads((folder / "run.json").read_text())
+    content["config"] = {"nested": nested, "rate": 0.1}
+    (folder / "run.json").write_text(json.dumps(content))
+    assert "…" in html_of(folder)

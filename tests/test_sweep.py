@@ -247,3 +247,13 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
         done = sweep(train, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None)
     assert done.finished
     assert calls(done.folder) == {"n=2": "x", "n=3": "x"}
+
+
+def test_a_pool_that_breaks_keeps_what_it_had_not_begun_waiting(tmp_path):
+    configs = grid(Config(), {"n": (4, 2, 3, 5, 6, 7)})
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        done = sweep(killed, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None)
+    status = {name: member.status for name, member in done.members.items()}
+    assert status.pop("n=4") == "killed"
+    assert set(status.values()) == {"waiting"}
+    assert sweep(train, grid(Config(), {"n": (8,)}), out=tmp_path / "other", workers=1).finished

@@ -31,7 +31,7 @@ def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = No
 
     Raises:
         SystemExit: 2 for a bad command line; 1 for a replay that differs, and for an error of this
-            library or a missing optional package, with one line on stderr; 130 after Ctrl-C, 143
+            library or a missing optional package, which stands on stderr; 130 after Ctrl-C, 143
             after SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)

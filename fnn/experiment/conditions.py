@@ -29,11 +29,11 @@ def conditions(script: Path | None) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: _version(name) for name in ("numpy", "fnn", "attrs")},
         },
-        "blas": _blas(),
+        "blas": blas(),
         "cpu": _cpu(),
         "cores": _cores(),
         "platform": platform.platform(),
-        "git": None if script is None else _git(script.resolve().parent),
+        "git": None if script is None else _git(script.resolve()),
     }
 
 
@@ -61,7 +61,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _blas() -> dict[str, Any]:
+def blas() -> dict[str, Any]:
+    """Return what linear algebra NumPy was built with, the kernel it chose and its threads now."""
     built: Any = np.show_config(mode="dicts")
     built = built.get("Build Dependencies", {}).get("blas", {})
     return {
@@ -101,14 +102,14 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Return the commit of the repository around `folder` and whether files differ from it."""
+def _git(script: Path) -> dict[str, Any] | None:
+    """Return the commit of the repository around `script` and whether it, or any file, differs from it."""
 
     def ask(*words: str) -> str:
         # Without this, a mere question for the status may write to the index.
         environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],
+            ["git", "-C", str(script.parent), *words],
             capture_output=True,
             text=True,
             check=True,
@@ -119,7 +120,9 @@ def _git(folder: Path) -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        dirty = bool(ask("status", "--porcelain", "--untracked-files=no"))
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": dirty}
+        dirty = ask("status", "--porcelain", "--untracked-files=no")
+        # A script that no commit has is no part of this one.
+        known = ask("ls-files", "--", script.name)
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(dirty) or not known}
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return None

@@ -133,9 +133,10 @@ def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, d
         raise DataError(f"{path}: expected format {FORMAT}, got {about['format']}, which {can}")
     if about.get("experiment") != name:
         raise DataError(f"{path}: expected a run of {name}, got {about.get('experiment')!r:.80}")
-    for entry, kind in (("data", dict), ("result", dict), ("resumed", list), ("seconds", float)):
+    for entry, kind in (("data", dict), ("result", dict), ("resumed", list), ("seconds", float | int)):
         if not isinstance(about.get(entry), kind | None):
-            raise DataError(f"{path}: {entry}: expected a {kind.__name__}, got {about[entry]!r:.80}")
+            name = getattr(kind, "__name__", "number")
+            raise DataError(f"{path}: {entry}: expected a {name}, got {about[entry]!r:.80}")
     try:
         return config_from(config_class, about["config"]), about
     except OptionError as error:
@@ -143,7 +144,7 @@ def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, d
 
 
 def _train(train: Train[C], config: C, run: Run) -> dict[str, Any]:
-    began, before = time.monotonic(), run.about["seconds"] or 0.0
+    began, before = time.monotonic(), run.about.get("seconds") or 0.0
 
     def close(status: str, **more: Any) -> None:
         seconds = before + time.monotonic() - began

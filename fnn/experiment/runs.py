@@ -17,6 +17,7 @@ from fnn.checkpoint import Checkpoints, save_tree
 from fnn.config import plain
 from fnn.datasets import Dataset
 from fnn.errors import DataError, OptionError
+from fnn.experiment.conditions import blas
 from fnn.experiment.folders import RUN, Lines, append
 from fnn.experiment.saver import EVERY, Saver
 from fnn.files import replacing
@@ -155,15 +156,15 @@ class Run:
             DataError: If the file system refuses, or the checkpoints are of another training.
             DivergedError, OptionError, ShapeError, DTypeError: As `fnn.fit`.
         """
-        self.note(network=repr(net))
+        # Asked anew: a script may have set the threads since it began.
+        self.note(network=repr(net), blas=blas())
         self._fits.append(True)
         number = len(self._fits)
-        name = "checkpoints" if number == 1 else f"checkpoints-{number}"
-        checkpoints = Checkpoints(self.path(name))
+        checkpoints = Checkpoints(self.path(_folder(number)))
         start = None
         if self.resumed:
             start = checkpoints.latest(like=init_train_state(net, optimizer, train.x.shape[1:], key))
-            self._take_up(start, checkpoints.skipped)
+            self._take_up(start, checkpoints.skipped, last=not self.path(_folder(number + 1)).exists())
         saver = Saver(checkpoints, save_seconds)
 
         def report(_: TrainState, history: History) -> None:
@@ -202,11 +203,12 @@ class Run:
         self.note(parameters=tree.size(params), digest=tree.digest(params))
         return reached
 
-    def _take_up(self, start: Progress | None, skipped: list[str]) -> None:
-        """Bring metrics.jsonl to where a checkpoint stands, and say so."""
+    def _take_up(self, start: Progress | None, skipped: list[str], *, last: bool) -> None:
+        """Bring metrics.jsonl to where the checkpoint of the `last` fit that began stands, and say so."""
         for record in start.records if start is not None else ():
             self._metrics.add(_line(record))
-        self._metrics.cut()
+        if last:  # What follows an earlier one are the lines of the next, and right.
+            self._metrics.cut()
         for damaged in skipped:
             self.say(f"passed over {damaged}")
         self.say(f"resumed at step {0 if start is None else start.now.step}")
@@ -275,6 +277,11 @@ class Run:
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path
+
+
+def _folder(number: int) -> str:
+    """Return where the checkpoints of a run's first, second, ... fit are."""
+    return "checkpoints" if number == 1 else f"checkpoints-{number}"
 
 
 def _line(numbers: Any) -> str:

@@ -89,7 +89,7 @@ class Arena:
             buffer[0].flags.writeable = True  # Its last borrower may have sealed it.
             if self.poison:
                 # NaN in float32 and in float64, far out of range as an integer.
-                buffer[0][: size // 4 * 4].view(np.uint32)[:] = 0x7FFFFFFF
+                buffer[0].view(np.uint32)[:] = 0x7FFFFFFF
         return np.ndarray(shape, dtype, *buffer)
 
     def settle(self) -> None:
@@ -160,11 +160,14 @@ def like(x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = Non
 
     Args:
         x: Operand whose shape and memory order the result takes.
-        other: Another operand; if it is of another dtype, NumPy decides.
+        other: Another operand; if it is of another dtype or lies otherwise, NumPy decides, as it
+            does outside of a step: sums over the result would else run in another order.
         dtype: Of the result; x's by default.
     """
     arena = _current.arena
-    if arena is None or x.nbytes < SMALL or (other is not None and other.dtype is not x.dtype):
+    if arena is None or x.nbytes < SMALL:
+        return None
+    if other is not None and (other.dtype is not x.dtype or other.strides != x.strides):
         return None
     dtype = x.dtype if dtype is None else dtype
     if x.flags.c_contiguous:

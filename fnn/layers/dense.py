@@ -61,7 +61,7 @@ def Dense(
                 and w.shape == (x.shape[-1], width)
                 and x.dtype is w.dtype
                 and w.dtype.kind == "f"
-                and w.dtype.itemsize > 2
+                and w.dtype.itemsize in (4, 8)
             ):
                 if not bias:
                     return w, None

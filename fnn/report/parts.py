@@ -144,7 +144,7 @@ class Page:
 def number(value: float) -> str:
     """Return a number as it is shown: six digits, separators in whole numbers."""
     if isinstance(value, int):
-        return f"{value:,}" if abs(value) < 10**18 else f"{value:.6g}"
+        return f"{value:,}" if abs(value) < 10**18 else clip(str(value))
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "NaN")
     return f"{value:.6g}".replace("-", "−")
@@ -160,17 +160,20 @@ def clip(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
-def plain_text(value: Any) -> str:
-    """Return a value of JSON as text: lists with commas, None as a dash."""
+def plain_text(value: Any, depth: int = 8) -> str:
+    """Return a value of JSON as text: lists with commas, None as a dash; what is nested deeper as "…"."""
+    if depth == 0:
+        return "…"
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return clip(", ".join(plain_text(entry) for entry in value[:MAX_TEXT])) or "none"
+        return clip(", ".join(plain_text(entry, depth - 1) for entry in value[:MAX_TEXT])) or "none"
     if isinstance(value, dict):
         return (
-            clip(", ".join(f"{name}: {plain_text(entry)}" for name, entry in value.items())) or "none"
+            clip(", ".join(f"{name}: {plain_text(entry, depth - 1)}" for name, entry in value.items()))
+            or "none"
         )
     # Shortest form that reads back as the same number.
     return clip(str(value))

@@ -158,10 +158,14 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _float(value: Any) -> float:
+    """Return a number that can be drawn: beyond 1e300 it is infinite, below 1e-300 it is 0."""
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         return math.inf
+    if abs(number) > 1e300:
+        return math.copysign(math.inf, number)
+    return number if abs(number) >= 1e-300 or math.isnan(number) else 0.0
 
 
 def _columns(path: Path, notes: list[str]) -> dict[str, Column]:

@@ -108,7 +108,8 @@ def sweep(
         raise OptionError("configs: expected one or more with a field 'out'", path=("sweep",))
     if mode not in (None, "min", "max"):
         raise OptionError(f"mode: expected 'min' or 'max', got {mode!r}", path=("sweep",))
-    usual = _processors() if executor is None else len(configs)
+    # What has begun when a pool breaks is lost: no more than the pool takes at a time.
+    usual = getattr(executor, "_max_workers", len(configs)) if executor is not None else _processors()
     width = usual if workers is None else integer("sweep", "workers", workers)
     going = _Going(train, configs, Path(out), monitor, mode, say)
     try:
@@ -172,6 +173,10 @@ class _Going:
                 continue
             if run.get("status") == "finished":
                 result = run.get("result") or {}
+                if not isinstance(result, dict):
+                    raise DataError(
+                        f"{self.folder / name}: result: expected a dict, got {result!r:.80}"
+                    )
                 self.members[name] = attrs.evolve(member, status="finished", result=result)
         self._before = self._count()
         self._write()
@@ -181,7 +186,7 @@ class _Going:
     def _check_same(self, path: Path) -> None:
         try:
             there = json.loads(path.read_bytes())
-            known = {name: member["config"] for name, member in there["members"].items()}
+            known = {name: dict(member["config"]) for name, member in there["members"].items()}
             kind, experiment = there["format"], there["experiment"]
         except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
             raise DataError(f"{path}: expected what a sweep writes; damaged?") from None

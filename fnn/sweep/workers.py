@@ -184,8 +184,9 @@ def run_all(
 ) -> None:
     """Run all jobs; those that are lost with their process once more, each alone.
 
-    A process that dies takes its pool with it, so that nobody knows whose fault it was. What a broken
-    `executor` has not begun stays in `jobs`.
+    A process that dies takes its pool with it, so that nobody knows whose fault it was. An `executor`
+    that broke takes no more: what it lost runs again in a process of this library, what it has not
+    begun stays in `jobs`.
     """
 
     def pool(workers: int) -> contextlib.AbstractContextManager[Executor]:
@@ -196,7 +197,7 @@ def run_all(
         with pool(width) as place:
             lost, broken = run_in(place, jobs, train, width, report)
         for job in lost:
-            with pool(1) as place:
+            with processes(1) if broken else pool(1) as place:
                 again, _ = run_in(place, deque([job]), train, 1, report)
             if again:
                 report(job[0], "killed", None, "its process ended, and again when it ran alone")
