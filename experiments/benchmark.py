@@ -8,8 +8,8 @@ grow; `--long` adds two whole trainings on MNIST beside PyTorch ($FNN_DATA says 
 
     python experiments/benchmark.py --growth --long
 
-Result: benchmark.md, benchmark.png, benchmark.json and growth.png in the run's folder (README.md has the
-table); 10 minutes on two cores with `--growth --long`, `--check` alone half a minute.
+Result: benchmark.md, benchmark.png, benchmark.json and growth.png in the run's folder (README.md has
+the table); 10 minutes on two cores with `--growth --long`, `--check` alone half a minute.
 """
 
 from __future__ import annotations

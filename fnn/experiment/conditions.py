@@ -103,7 +103,7 @@ def _cores() -> int:
 
 
 def _git(script: Path) -> dict[str, Any] | None:
-    """Return the commit of the repository around `script` and whether it, or any file, differs from it."""
+    """Return the commit of the repository around `script` and whether files differ from it."""
 
     def ask(*words: str) -> str:
         # Without this, a mere question for the status may write to the index.

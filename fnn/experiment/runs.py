@@ -204,7 +204,7 @@ class Run:
         return reached
 
     def _take_up(self, start: Progress | None, skipped: list[str], *, last: bool) -> None:
-        """Bring metrics.jsonl to where the checkpoint of the `last` fit that began stands, and say so."""
+        """Bring metrics.jsonl to where a checkpoint stands, that of the `last` fit that began."""
         for record in start.records if start is not None else ():
             self._metrics.add(_line(record))
         if last:  # What follows an earlier one are the lines of the next, and right.

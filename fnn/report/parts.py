@@ -161,7 +161,7 @@ def clip(text: str) -> str:
 
 
 def plain_text(value: Any, depth: int = 8) -> str:
-    """Return a value of JSON as text: lists with commas, None as a dash; what is nested deeper as "…"."""
+    """Return a value of JSON as text: lists with commas, None as a dash, "…" for what is too deep."""
     if depth == 0:
         return "…"
     if value is None:
@@ -171,10 +171,8 @@ def plain_text(value: Any, depth: int = 8) -> str:
     if isinstance(value, list):
         return clip(", ".join(plain_text(entry, depth - 1) for entry in value[:MAX_TEXT])) or "none"
     if isinstance(value, dict):
-        return (
-            clip(", ".join(f"{name}: {plain_text(entry, depth - 1)}" for name, entry in value.items()))
-            or "none"
-        )
+        entries = (f"{name}: {plain_text(entry, depth - 1)}" for name, entry in value.items())
+        return clip(", ".join(entries)) or "none"
     # Shortest form that reads back as the same number.
     return clip(str(value))
 
