@@ -75,7 +75,10 @@ def check_what_is_left(folder):
 
 
 def killed_until(kills, server, tmp_path, seed):
-    """Kill runs and resumed runs at random moments; each has to end as an undisturbed one does."""
+    """Kill runs and resumed runs at random moments, each of which has to end as an undisturbed one.
+
+    Return how many were killed.
+    """
     draw = random.Random(seed)
     assert server.run("--out", "whole") == 0
     began = time.monotonic()
@@ -102,15 +105,16 @@ def killed_until(kills, server, tmp_path, seed):
         assert not list(folder.rglob(".*.tmp"))
     # Otherwise nothing was tried but starting anew.
     assert steps > kills / 3
+    return done
 
 
 def test_runs_killed_at_twenty_moments_end_with_the_bits_of_one_that_was_not(server, tmp_path):
-    killed_until(20, server, tmp_path, seed=5)
+    assert killed_until(20, server, tmp_path, seed=5) == 20
 
 
 @pytest.mark.slow
 def test_runs_killed_at_two_hundred_moments_end_with_the_bits_of_one_that_was_not(server, tmp_path):
-    killed_until(200, server, tmp_path, seed=6)
+    assert killed_until(200, server, tmp_path, seed=6) == 200
 
 
 @pytest.fixture
