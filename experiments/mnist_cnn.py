@@ -6,7 +6,7 @@ one subfolder per class.
 
     python experiments/mnist_cnn.py
 
-Result: on the first 10,000 and 5,000 images 96.6 % test accuracy after 15 epochs, 97.0 % in the best
+Result: on the first 10,000 and 5,000 images 96.6 % test accuracy after 15 epochs, 96.9 % in the best
 of 30 and 95.8 % after the last; 0.2 minutes on two cores. On the bundled digits 98.6 %.
 """
 
