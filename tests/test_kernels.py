@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fnn.kernels import activation, affine, convolution, normalization, pooling, softmax
+from fnn.kernels import activation, affine, convolution, normalization, pooling, softmax, unfolding
 from fnn.kernels.windows import windows
 
 # --- windows: oracles by loops ---------------------------------------------------------------
@@ -175,32 +175,35 @@ def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, 
         return y, *convolution.convolution_vjp(x, w, dy, at, groups, bias=True, need_dx=True)
 
     whole = run()
-    convolution._chunks.cache_clear()
-    monkeypatch.setattr(convolution, "COLUMN_BYTES", limit)
+    unfolding.chunks.cache_clear()
+    monkeypatch.setattr(unfolding, "COLUMN_BYTES", limit)
+    monkeypatch.setattr(unfolding, "ROW_BYTES", limit)
     monkeypatch.setattr(convolution, "ROW_BYTES", limit)
-    monkeypatch.setattr(convolution, "LONG_ROW", long_row)
+    monkeypatch.setattr(convolution, "SUM_BYTES", limit)
+    monkeypatch.setattr(unfolding, "LONG_ROW", long_row)
     try:
-        assert len(convolution._chunks(at, 4, 3, 8, long_row == 1)) > 1
         for got, want in zip(run(), whole, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
     finally:
-        convolution._chunks.cache_clear()
+        unfolding.chunks.cache_clear()
 
 
 @pytest.mark.parametrize("by_row", [True, False])
-def test_chunks_cover_every_row_once(by_row):
-    at = windows((200, 50), (5, 5), (2, 1), "same", (1, 1))
-    chunks = convolution._chunks(at, 16, 32, 4, by_row)
+@pytest.mark.parametrize("size", [5, 1])
+def test_chunks_cover_every_row_once(by_row, size):
+    at = windows((200, 50), (size, 5), (2, 1), "same", (1, 1))
+    chunks = unfolding.chunks(at, (16, *at.padded, 32), 4, 1, by_row)
     assert len(chunks) > 1
     assert chunks[0].make.start == chunks[0].see.start == 0
-    assert chunks[-1].make.stop == math.prod(at.out) * 32
+    assert chunks[-1].make.stop == at.out[0]
     assert chunks[-1].see.stop <= at.padded[0]
     for one, two in itertools.pairwise(chunks):
         assert one.make.stop == two.make.start
-        n_rows = (one.make.stop - one.make.start) // (at.out[1] * 32)
+        n_rows = one.make.stop - one.make.start
         assert two.see.start == one.see.start + n_rows * at.stride[0]
-    blocks = [made for chunk in chunks for _, made in chunk.blocks]
-    assert all(one.stop == two.start for one, two in itertools.pairwise(blocks))
+    limit = unfolding.ROW_BYTES if by_row else unfolding.COLUMN_BYTES
+    several = [chunk for chunk in chunks if chunk.make.stop - chunk.make.start > 1]
+    assert all(math.prod(chunk.shape) * 4 <= limit for chunk in several)
 
 
 # --- normalisation ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from layer_cases import CASES, IDS, digest, like, make
 
 import fnn
 from fnn import tree
-from fnn.kernels import affine, convolution, memory, rows
+from fnn.kernels import affine, memory, rows, unfolding
 from fnn.kernels.memory import Arena, recycled
 
 F32 = np.dtype("float32")
@@ -180,7 +180,7 @@ def bits(now):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_steps_in_poisoned_memory_equal_pure_steps_bit_for_bit(optimizer, poisoned, monkeypatch):
-    monkeypatch.setattr(convolution, "LONG_ROW", 64)
+    monkeypatch.setattr(unfolding, "LONG_ROW", 64)
     step = fnn.train_step(CNN, fnn.softmax_cross_entropy, optimizer)
     jitted = fnn.jit(step)
     now = expected = fnn.init_train_state(CNN, optimizer, (2, 12, 12), fnn.Key.of(0))

@@ -1,21 +1,19 @@
-"""Convolution (cross-correlation) in any number of spatial dimensions, by unfolding to matrices.
+"""Convolution (cross-correlation) in any number of spatial dimensions, as products of matrices.
 
-A window's values are gathered into columns and multiplied by the kernels. Where a row of the output
-is long, only the axes after the first are unfolded: the values of a window's rows then follow each
-other in memory, so that every row of the output is a product with a part of the columns as it lies,
-and a k · k window costs k copies of the image, not k². Where rows are short, several are unfolded
-along all axes, for one product. Either way columns are made for some rows at a time, so that they stay
-within a byte budget.
+What every window sees is gathered into columns (`unfolding`) and multiplied by the kernels. The way
+back to the image mirrors it: where the products go by rows, those rows of dy that see a row of the
+image follow each other, and one product per row leaves as many parts to be added as the window has
+places along the other axes, k and not k².
 
 Tried and left out: keeping the columns for the way back (memory costs more than gathering anew), a
 row of ones in them for the bias, dx as a convolution of dy (as fast, and wasteful for strides), two
-threads that share the copying (handing work over costs more than it spares below a million numbers).
+threads that share the copying: after a product the linear algebra's own thread spins on the second
+core, and elementwise work of a million numbers gains nothing.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import Any
 
@@ -24,114 +22,25 @@ import numpy as np
 
 from fnn.kernels.affine import row_sums
 from fnn.kernels.memory import empty, zeros
+from fnn.kernels.unfolding import ROW_BYTES, chunks, cut, goes_by_row, unfold
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
 
-COLUMN_BYTES = 1 << 21
-"""How large the columns of one chunk may grow that have all axes unfolded."""
-
-ROW_BYTES = 1 << 23
-"""The same for those that follow each other by rows: less of them is copied twice."""
-
-LONG_ROW = 512
-"""From how many numbers on a row of the output is worth a product of its own."""
+SUM_BYTES = 1 << 22
+"""How large the parts of dw may grow that are added at a time."""
 
 
-@attrs.frozen(eq=False)
-class _Chunk:
-    """Some rows of the output and what they see of the padded image.
-
-    Attributes:
-        see: Rows of the image.
-        make: Columns of the output, as a matrix.
-        at: The windows along the axes that are unfolded.
-        blocks: For every product: rows of the columns, and columns of the output.
-    """
-
-    see: slice
-    make: slice
-    at: Windows
-    blocks: tuple[tuple[slice, slice], ...]
-
-
-@functools.lru_cache(maxsize=1024)
-def _row_length(at: Windows, batch: int) -> int:
-    return math.prod(at.out[1:]) * batch
-
-
-@functools.lru_cache(maxsize=1024)
-def _chunks(at: Windows, channels: int, batch: int, itemsize: int, by_row: bool) -> tuple[_Chunk, ...]:
-    """Cut the output into chunks; `by_row` has a product for every row, else one for every chunk."""
-    length = _row_length(at, batch)
-    step, reach = at.stride[0], (at.size[0] - 1) * at.dilation[0] + 1
-    row_bytes = max(1, channels * length * itemsize * math.prod(at.size[1:] if by_row else at.size))
-    # Rows of the image in the one case, of the output in the other.
-    rows = (ROW_BYTES // row_bytes - reach) // step + 1 if by_row else COLUMN_BYTES // row_bytes
-    n_chunks = -(-at.out[0] // max(1, rows))
-    # Of even length: a last chunk of a single row would waste its product.
-    cuts = [at.out[0] * i // n_chunks for i in range(n_chunks + 1)]
-    return tuple(_chunk(at, start, stop, length, by_row) for start, stop in itertools.pairwise(cuts))
-
-
-def _chunk(at: Windows, start: int, stop: int, length: int, by_row: bool) -> _Chunk:
-    step, reach = at.stride[0], (at.size[0] - 1) * at.dilation[0] + 1
-    see = slice(start * step, (stop - 1) * step + reach)
-    make = slice(start * length, stop * length)
-    if not by_row:
-        inner = attrs.evolve(at, out=(stop - start, *at.out[1:]))
-        return _Chunk(see, make, inner, ((slice(0, 1), make),))
-    blocks = tuple(
-        (
-            slice(i * step, i * step + reach, at.dilation[0]),
-            slice((start + i) * length, (start + i + 1) * length),
-        )
-        for i in range(stop - start)
-    )
-    axes = [field.name for field in attrs.fields(Windows) if field.init]
-    return _Chunk(see, make, Windows(*(getattr(at, name)[1:] for name in axes)), blocks)
-
-
-@functools.lru_cache(maxsize=1024)
-def _windowed(
-    chunk: _Chunk, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
-) -> tuple[tuple[int, ...], int, tuple[int, ...], tuple[int, int, int]]:
-    """Return shape, offset and strides that show the chunk's columns in an image, and their shape."""
-    at, own = chunk.at, image[0] // groups
-    strides = [math.prod(image[i + 1 :]) * itemsize for i in range(len(image))]
-    channel, first, *rest = strides[:-1]
-    row, steps = (first, rest) if by_row else (0, [first, *rest])
-    n_rows = chunk.see.stop - chunk.see.start if by_row else 1
-    shape = (groups, n_rows, own, *at.size, *at.out, image[-1])
-    shown = (
-        own * channel,
-        row,
-        channel,
-        *(step * d for step, d in zip(steps, at.dilation, strict=True)),
-        *(step * s for step, s in zip(steps, at.stride, strict=True)),
-        itemsize,
-    )
-    return shape, chunk.see.start * first, shown, (groups, n_rows, own * math.prod(at.size))
-
-
-def _unfold(z: Array, chunk: _Chunk, groups: int, by_row: bool) -> Array:
-    """Return the chunk's columns (groups, rows, channels / groups · window, outputs · batch).
-
-    Without `by_row` there is one row, and the window has all axes.
-    """
-    shape, offset, strides, merged = _windowed(chunk, z.shape, z.itemsize, groups, by_row)
-    columns = empty(shape, z.dtype)
-    if columns.size:
-        # As `as_strided` does, in a tenth of its time; NumPy checks that it stays within z.
-        np.copyto(columns, np.ndarray(shape, z.dtype, z, offset, strides))
-    return columns.reshape(*merged, math.prod(chunk.at.out) * z.shape[-1])
+def _by_block(y: Array, rows: slice, n_blocks: int) -> Array:
+    """Return rows of y (groups, channels, rows, length) as matrices (groups, n_blocks, channels, ·)."""
+    part = y[:, :, rows]
+    return part.reshape(*y.shape[:2], n_blocks, -1).transpose(0, 2, 1, 3)
 
 
 def _kernels(w: Array, groups: int, by_row: bool) -> Array:
-    """Return the kernels as matrices (groups, out / groups, window), in the order of the columns."""
-    if not by_row:
-        return w.reshape(groups, w.shape[0] // groups, -1)
-    kernels = w.transpose(0, 2, 1, *range(3, w.ndim))  # The window's rows before the channels.
-    return kernels.reshape(groups, w.shape[0] // groups, -1)
+    """Return the kernels as matrices (groups, 1, out / groups, window), in the order of the columns."""
+    if by_row:
+        w = w.transpose(0, 2, 1, *range(3, w.ndim))  # The window's rows before the channels.
+    return w.reshape(groups, 1, w.shape[0] // groups, -1)
 
 
 def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -> Array:
@@ -141,21 +50,17 @@ def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -
     """
     z = pad(batch_last(x), at, 0)
     batch = z.shape[-1]
-    by_row = _row_length(at, batch) >= LONG_ROW
+    by_row = goes_by_row(at, batch)
     kernels = _kernels(w, groups, by_row)
     dtype = z.dtype if z.dtype is w.dtype else np.result_type(z, w)
     if b is not None and b.dtype is not dtype:
         dtype = np.result_type(dtype, b)
-    y = empty((groups, kernels.shape[1], math.prod(at.out) * batch), dtype)
-    for chunk in _chunks(at, z.shape[0], batch, z.itemsize, by_row):
-        columns = _unfold(z, chunk, groups, by_row)
-        for g in range(groups):
-            for rows, make in chunk.blocks:
-                block = columns[g, rows].reshape(kernels.shape[2], -1)
-                np.matmul(kernels[g], block, y[g, :, make])
+    y = empty((groups, kernels.shape[2], at.out[0], math.prod(at.out[1:]) * batch), dtype)
+    for chunk in chunks(at, z.shape, z.itemsize, groups, by_row):
+        np.matmul(kernels, unfold(z, chunk), _by_block(y, chunk.make, chunk.blocks[1]))
         if b is not None:
             made = y[:, :, chunk.make]
-            np.add(made, b.reshape(groups, -1, 1), made)
+            np.add(made, b.reshape(groups, -1, 1, 1), made)
     return batch_first(y.reshape(w.shape[0], *at.out, batch))
 
 
@@ -165,37 +70,92 @@ def convolution_vjp(
     """Return dw, db (None without bias) and dx (None if not needed) of `convolution`."""
     z = pad(batch_last(x), at, 0)
     batch = z.shape[-1]
-    by_row = _row_length(at, batch) >= LONG_ROW
-    kernels = _kernels(w, groups, by_row)
-    slopes = batch_last(dy).reshape(*kernels.shape[:2], -1)
-    sums = np.zeros((groups, kernels.shape[2], kernels.shape[1]), np.result_type(x, dy))
-    for chunk in _chunks(at, z.shape[0], batch, z.itemsize, by_row):
-        columns = _unfold(z, chunk, groups, by_row)
-        for g in range(groups):
-            for rows, make in chunk.blocks:
-                block = columns[g, rows].reshape(sums.shape[1], -1)
-                sums[g] += np.matmul(block, slopes[g, :, make].T)  # `dot` would copy the latter.
-    dw = sums.transpose(0, 2, 1)
-    if by_row:
-        dw = dw.reshape(w.shape[0], at.size[0], w.shape[1], -1).transpose(0, 2, 1, 3)
-    dw = dw.reshape(w.shape).copy()  # No view, so that who owns it can make it immutable.
+    slopes = batch_last(dy).reshape(groups, w.shape[0] // groups, at.out[0], -1)
+    dw = _kernels_vjp(z, w, slopes, at, groups)
     db = row_sums(slopes.reshape(w.shape[0], -1)) if bias else None
     if not need_dx:
         return dw, db, None
     dz = zeros((z.shape[0], *at.padded, batch), np.result_type(w, dy))
-    _fold(w, slopes, dz, at, groups)
+    # Rows of the image at the ends are seen by few of the output, and cost as much as others.
+    fits = at.stride[0] == 1 and 1 < at.size[0] <= at.out[0] // 2
+    fold = _fold_by_row if fits and goes_by_row(at, batch) else _fold
+    fold(w, slopes, dz, at, groups)
     return dw, db, batch_first(dz[at.interior()])
+
+
+def _kernels_vjp(z: Array, w: Array, slopes: Array, at: Windows, groups: int) -> Array:
+    """Return dw, from slopes (groups, out / groups, rows, length)."""
+    by_row = goes_by_row(at, z.shape[-1])
+    dtype = np.result_type(z, slopes)
+    sums = np.zeros((groups, w.size // w.shape[0], slopes.shape[1]), dtype)
+    at_once = max(1, SUM_BYTES // max(1, sums.nbytes))
+    for chunk in chunks(at, z.shape, z.itemsize, groups, by_row):
+        blocks = unfold(z, chunk)
+        part = _by_block(slopes, chunk.make, chunk.blocks[1]).swapaxes(2, 3)
+        for some in cut(chunk.blocks[1], at_once):
+            products = empty((groups, some.stop - some.start, *sums.shape[1:]), dtype)
+            np.matmul(blocks[:, some], part[:, some], products)
+            sums += np.add.reduce(products, axis=1)
+    dw = sums.swapaxes(1, 2)
+    if by_row:
+        dw = dw.reshape(w.shape[0], at.size[0], w.shape[1], -1).transpose(0, 2, 1, 3)
+    return dw.reshape(w.shape).copy()  # No view, so that who owns it can make it immutable.
 
 
 def _fold(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
     """Add wᵀ dy to dz, every value where it was unfolded from."""
-    kernels = _kernels(w, groups, False).transpose(0, 2, 1)
-    for chunk in _chunks(at, dz.shape[0], dz.shape[-1], dz.itemsize, False):
-        part = slopes[:, :, chunk.make]
-        columns = np.matmul(kernels, part, empty((groups, kernels.shape[1], part.shape[2]), dz.dtype))
-        parts: Array = columns.reshape(dz.shape[0], *at.size, *chunk.at.out, dz.shape[-1])
-        into = dz[:, chunk.see]
-        for offset, cut in zip(at.offsets(), chunk.at.cuts(), strict=True):
-            index: Any = (slice(None), *offset)
-            place = into[cut]
-            np.add(place, parts[index], place)
+    kernels = _kernels(w, groups, False).swapaxes(2, 3)
+    for chunk in chunks(at, dz.shape, dz.itemsize, groups, False):
+        part = _by_block(slopes, chunk.make, 1)
+        parts = empty(chunk.blocks, dz.dtype)
+        np.matmul(kernels, part, parts)
+        _add(parts, dz[:, chunk.see], _inner(at, chunk.make.stop - chunk.make.start, False))
+
+
+def _fold_by_row(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
+    """Do as `_fold` does, for windows that move by one row: a product for every row of the image."""
+    out, length = slopes.shape[1], slopes.shape[3]
+    k, own = at.size[0], dz.shape[0] // groups
+    # The rows that see a row of the image, from the first to the last, see it by the window's last
+    # row to its first.
+    kernels = w.reshape(groups, out, own, k, -1)[:, :, :, ::-1].transpose(0, 2, 4, 3, 1)
+    kernels = kernels.reshape(groups, 1, -1, k * out)
+    most = ROW_BYTES // max(1, groups * kernels.shape[2] * length * dz.itemsize)
+    for rows in cut(at.padded[0], most):
+        seen = _seeing(slopes, rows, k)
+        n, row = rows.stop - rows.start, seen.strides[1]
+        steps = (seen.strides[0], row, *seen.strides[2:])
+        blocks = np.ndarray((groups, n, k * out, length), seen.dtype, seen, 0, steps)
+        parts = empty((groups, kernels.shape[2], n, length), dz.dtype)
+        np.matmul(kernels, blocks, parts.swapaxes(1, 2))
+        _add(parts, dz[:, rows], _inner(at, n, True))
+
+
+def _seeing(slopes: Array, rows: slice, k: int) -> Array:
+    """Return the rows of dy that see some rows of the image, zeros beyond its ends, as matrices."""
+    groups, out, n_out, length = slopes.shape
+    start = rows.start - (k - 1)
+    first, last = max(start, 0), min(rows.stop, n_out)
+    seen = empty((groups, rows.stop - start, out, length), slopes.dtype)
+    seen[:, : first - start] = 0
+    np.copyto(seen[:, first - start : last - start], slopes[:, :, first:last].swapaxes(1, 2))
+    seen[:, last - start :] = 0
+    return seen
+
+
+@functools.lru_cache(maxsize=1024)
+def _inner(at: Windows, n: int, by_row: bool) -> Windows:
+    """Return the windows of n rows, along all axes or along those after the first."""
+    if not by_row:
+        return attrs.evolve(at, out=(n, *at.out[1:]))
+    size, stride, dilation = ((1, *each[1:]) for each in (at.size, at.stride, at.dilation))
+    return attrs.evolve(at, size=size, stride=stride, dilation=dilation, out=(n, *at.out[1:]))
+
+
+def _add(parts: Array, into: Array, at: Windows) -> None:
+    """Add what windows give to an image (channels, *space, batch), every value to where it was seen."""
+    parts = parts.reshape(into.shape[0], *at.size, *at.out, into.shape[-1])
+    for offset, where in zip(at.offsets(), at.cuts(), strict=True):
+        index: Any = (slice(None), *offset)
+        place = into[where]
+        np.add(place, parts[index], place)

@@ -1,0 +1,123 @@
+"""Columns: the values that every window of an image sees, gathered for a product of matrices.
+
+Where a row of the output is long, only the axes after the first are unfolded. The columns of a
+window's rows then follow each other in memory, so that every row of the output has a matrix of its
+own, which overlaps with the next, and a k · k window costs k copies of the image, not k². Where rows
+are short, several are unfolded along all axes into one matrix. Either way columns are made for some
+rows at a time, a chunk, so that they stay within a byte budget.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import attrs
+import numpy as np
+
+from fnn.kernels.memory import empty
+from fnn.kernels.windows import Windows
+from fnn.tree import Array
+
+COLUMN_BYTES = 1 << 21
+"""How large the columns of one chunk may grow that have all axes unfolded."""
+
+ROW_BYTES = 1 << 23
+"""The same for those that follow each other by rows: less of them is copied twice."""
+
+LONG_ROW = 512
+"""From how many numbers on a row of the output is worth a product of its own."""
+
+
+@attrs.frozen(eq=False)
+class Chunk:
+    """Some rows of the output and what they see of the padded image.
+
+    Attributes:
+        see: Rows of the image.
+        make: Rows of the output.
+        shape, offset, strides: How the columns lie in the image, in bytes.
+        blocks: Shape of the matrices (groups, matrices, channels / groups · window, length).
+        steps: Strides of the matrices in the columns, in bytes; they may overlap.
+    """
+
+    see: slice
+    make: slice
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...]
+    blocks: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+def goes_by_row(at: Windows, batch: int) -> bool:
+    """Return whether every row of the output has a matrix of its own."""
+    # Rows that are dilated do not follow each other.
+    return math.prod(at.out[1:]) * batch >= LONG_ROW and at.dilation[0] == 1
+
+
+def cut(n: int, most: int) -> list[slice]:
+    """Cut n rows into chunks of `most` or less, of even length: a last row alone would be wasteful."""
+    n_chunks = -(-n // max(1, most))
+    cuts = [n * i // n_chunks for i in range(n_chunks + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+@functools.lru_cache(maxsize=1024)
+def chunks(
+    at: Windows, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
+) -> tuple[Chunk, ...]:
+    """Return the chunks of a padded image (channels, *space, batch) of numbers of `itemsize` bytes.
+
+    `by_row` has a matrix for every row of the output, else there is one for every chunk.
+    """
+    length = math.prod(at.out[1:]) * image[-1]
+    window = math.prod(at.size[1:] if by_row else at.size)
+    row_bytes = max(1, image[0] * length * itemsize * window)
+    if by_row:  # Rows of the image, else of the output.
+        most = (ROW_BYTES // row_bytes - at.size[0]) // at.stride[0] + 1
+    else:
+        most = COLUMN_BYTES // row_bytes
+    return tuple(_chunk(at, rows, image, itemsize, groups, by_row) for rows in cut(at.out[0], most))
+
+
+def _chunk(
+    at: Windows, make: slice, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
+) -> Chunk:
+    own, n, step = image[0] // groups, make.stop - make.start, at.stride[0]
+    reach = (at.size[0] - 1) * at.dilation[0] + 1
+    see = slice(make.start * step, (make.stop - 1) * step + reach)
+    channel, first, *rest = (math.prod(image[i + 1 :]) * itemsize for i in range(len(image) - 1))
+    tail = (*at.size[1:], *at.out[1:], image[-1])
+    tail_strides = (
+        *(stride * d for stride, d in zip(rest, at.dilation[1:], strict=True)),
+        *(stride * s for stride, s in zip(rest, at.stride[1:], strict=True)),
+        itemsize,
+    )
+    length = math.prod(at.out[1:]) * image[-1]
+    if by_row:
+        n_rows, width = see.stop - see.start, own * math.prod(at.size[1:])
+        shape = (groups, n_rows, own, *tail)
+        strides = (own * channel, first, channel, *tail_strides)
+        blocks = (groups, n, at.size[0] * width, length)
+        row = width * length * itemsize
+        steps = (n_rows * row, step * row, length * itemsize, itemsize)
+    else:
+        n_axes = len(at.size)
+        shape = (groups, own, at.size[0], *tail[: n_axes - 1], n, *tail[n_axes - 1 :])
+        strides = (own * channel, channel, first * at.dilation[0], *tail_strides)
+        strides = (*strides[: n_axes + 2], first * step, *strides[n_axes + 2 :])
+        blocks = (groups, 1, own * math.prod(at.size), n * length)
+        steps = (math.prod(blocks) // groups * itemsize,) * 2 + (n * length * itemsize, itemsize)
+    return Chunk(see, make, shape, see.start * first, strides, blocks, steps)
+
+
+def unfold(z: Array, chunk: Chunk) -> Array:
+    """Return what the chunk's windows see of an image, as matrices of the shape `chunk.blocks`."""
+    columns = empty(chunk.shape, z.dtype)
+    if not columns.size:
+        return np.empty(chunk.blocks, z.dtype)
+    # As `as_strided` does, in a tenth of its time; NumPy checks that it stays within z.
+    np.copyto(columns, np.ndarray(chunk.shape, z.dtype, z, chunk.offset, chunk.strides))
+    return np.ndarray(chunk.blocks, z.dtype, columns, 0, chunk.steps)
