@@ -55,7 +55,11 @@ def relu(x: Array) -> Array:
 def relu_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = dy where x > 0, else 0 (at x = 0 too)."""
     positive = np.greater(x.real, 0, like(x, dtype=_BOOL) if x.dtype.kind == "f" else None)
-    return np.multiply(dy, positive, like(dy, x.real))
+    dx = like(dy, x)
+    if dx is None:
+        return np.multiply(dy, positive)
+    np.copyto(dx, positive)  # Numbers by numbers: a product with booleans takes longer than both.
+    return np.multiply(dy, dx, dx)
 
 
 def leaky_relu(x: Array, slope: float) -> Array:

@@ -41,19 +41,32 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
     z, best, g = pad(batch_last(x), at, -np.inf), batch_last(y), batch_last(dy)
     dz = empty(z.shape, g.dtype) if at.tile() else zeros(z.shape, g.dtype)
     apart = all(s >= k for s, k in zip(at.stride, at.size, strict=True))
-    hit, free = empty(best.shape, _BOOL), empty(best.shape, _BOOL)
-    for i, cut in enumerate(at.cuts()):
-        np.equal(z[cut], best, hit)
-        if i == 0:
-            np.logical_not(hit, free)
-        else:
-            np.logical_and(hit, free, hit)
-            np.logical_xor(free, hit, free)
-        if apart:
-            np.multiply(g, hit, dz[cut])
-        else:
-            dz[cut] += g * hit
+    (_give_apart if apart else _give_overlapping)(z, best, g, dz, at)
     return batch_first(dz[at.interior()])
+
+
+def _give_apart(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
+    """Hand g along every window: the first best place takes it, the last what is left."""
+    *cuts, last = at.cuts()
+    hit, share, rest = empty(g.shape, _BOOL), empty(g.shape, g.dtype), empty(g.shape, g.dtype)
+    for cut in cuts:
+        np.equal(z[cut], best, hit)
+        np.copyto(share, hit)  # A product with booleans would take longer than both.
+        np.multiply(g, share, share)
+        np.copyto(dz[cut], share)
+        g = np.subtract(g, share, rest)
+    np.copyto(dz[last], g)
+
+
+def _give_overlapping(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
+    """Add g to the first best place of every window."""
+    hit, free = empty(best.shape, _BOOL), empty(best.shape, _BOOL)
+    free.fill(True)
+    for cut in at.cuts():
+        np.equal(z[cut], best, hit)
+        np.logical_and(hit, free, hit)
+        np.logical_xor(free, hit, free)
+        dz[cut] += g * hit
 
 
 def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
