@@ -175,7 +175,7 @@ def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, 
         return y, *convolution.convolution_vjp(x, w, dy, at, groups, bias=True, need_dx=True)
 
     whole = run()
-    unfolding.chunks.cache_clear()
+    unfolding.unfolding.cache_clear()
     monkeypatch.setattr(unfolding, "COLUMN_BYTES", limit)
     monkeypatch.setattr(unfolding, "ROW_BYTES", limit)
     monkeypatch.setattr(convolution, "ROW_BYTES", limit)
@@ -185,24 +185,25 @@ def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, 
         for got, want in zip(run(), whole, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
     finally:
-        unfolding.chunks.cache_clear()
+        unfolding.unfolding.cache_clear()
 
 
 @pytest.mark.parametrize("by_row", [True, False])
 @pytest.mark.parametrize("size", [5, 1])
 def test_chunks_cover_every_row_once(by_row, size):
     at = windows((200, 50), (size, 5), (2, 1), "same", (1, 1))
-    chunks = unfolding.chunks(at, (16, *at.padded, 32), 4, 1, by_row)
+    chunks = unfolding.unfolding(at, (16, *at.padded, 32), 4, 1, by_row).chunks
     assert len(chunks) > 1
     assert chunks[0].make.start == chunks[0].see.start == 0
-    assert chunks[-1].make.stop == at.out[0]
+    assert chunks[-1].make.stop == math.prod(at.out) * 32
+    assert sum(chunk.rows for chunk in chunks) == at.out[0]
     assert chunks[-1].see.stop <= at.padded[0]
     for one, two in itertools.pairwise(chunks):
         assert one.make.stop == two.make.start
-        n_rows = one.make.stop - one.make.start
-        assert two.see.start == one.see.start + n_rows * at.stride[0]
+        assert one.make.stop - one.make.start == one.rows * at.out[1] * 32
+        assert two.see.start == one.see.start + one.rows * at.stride[0]
     limit = unfolding.ROW_BYTES if by_row else unfolding.COLUMN_BYTES
-    several = [chunk for chunk in chunks if chunk.make.stop - chunk.make.start > 1]
+    several = [chunk for chunk in chunks if chunk.rows > 1]
     assert all(math.prod(chunk.shape) * 4 <= limit for chunk in several)
 
 

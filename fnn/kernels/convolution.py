@@ -14,7 +14,6 @@ core, and elementwise work of a million numbers gains nothing.
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import attrs
@@ -22,7 +21,7 @@ import numpy as np
 
 from fnn.kernels.affine import row_sums
 from fnn.kernels.memory import empty, zeros
-from fnn.kernels.unfolding import ROW_BYTES, chunks, cut, goes_by_row, unfold
+from fnn.kernels.unfolding import ROW_BYTES, Chunk, Unfolding, cut, unfold, unfolding
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
 
@@ -30,10 +29,10 @@ SUM_BYTES = 1 << 22
 """How large the parts of dw may grow that are added at a time."""
 
 
-def _by_block(y: Array, rows: slice, n_blocks: int) -> Array:
-    """Return rows of y (groups, channels, rows, length) as matrices (groups, n_blocks, channels, ·)."""
-    part = y[:, :, rows]
-    return part.reshape(*y.shape[:2], n_blocks, -1).transpose(0, 2, 1, 3)
+def _matrices(y: Array, chunk: Chunk) -> Array:
+    """Return the part of y (channels, columns) as matrices (groups, matrices, channels, length)."""
+    groups, n, _, length = chunk.blocks
+    return y[:, chunk.make].reshape(groups, len(y) // groups, n, length).transpose(0, 2, 1, 3)
 
 
 def _kernels(w: Array, groups: int, by_row: bool) -> Array:
@@ -49,19 +48,18 @@ def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -
     Shapes: x (batch, channels, *space), w (out, channels / groups, *window), b (out,).
     """
     z = pad(batch_last(x), at, 0)
-    batch = z.shape[-1]
-    by_row = goes_by_row(at, batch)
-    kernels = _kernels(w, groups, by_row)
+    how = unfolding(at, z.shape, z.itemsize, groups)
+    kernels = _kernels(w, groups, how.by_row)
     dtype = z.dtype if z.dtype is w.dtype else np.result_type(z, w)
     if b is not None and b.dtype is not dtype:
         dtype = np.result_type(dtype, b)
-    y = empty((groups, kernels.shape[2], at.out[0], math.prod(at.out[1:]) * batch), dtype)
-    for chunk in chunks(at, z.shape, z.itemsize, groups, by_row):
-        np.matmul(kernels, unfold(z, chunk), _by_block(y, chunk.make, chunk.blocks[1]))
+    y = empty((w.shape[0], at.out[0] * how.length), dtype)
+    for chunk in how.chunks:
+        np.matmul(kernels, unfold(z, chunk), _matrices(y, chunk))
         if b is not None:
-            made = y[:, :, chunk.make]
-            np.add(made, b.reshape(groups, -1, 1, 1), made)
-    return batch_first(y.reshape(w.shape[0], *at.out, batch))
+            made = y[:, chunk.make]
+            np.add(made, b[:, None], made)
+    return batch_first(y.reshape(w.shape[0], *at.out, z.shape[-1]))
 
 
 def convolution_vjp(
@@ -69,51 +67,50 @@ def convolution_vjp(
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dw, db (None without bias) and dx (None if not needed) of `convolution`."""
     z = pad(batch_last(x), at, 0)
-    batch = z.shape[-1]
-    slopes = batch_last(dy).reshape(groups, w.shape[0] // groups, at.out[0], -1)
-    dw = _kernels_vjp(z, w, slopes, at, groups)
-    db = row_sums(slopes.reshape(w.shape[0], -1)) if bias else None
+    how = unfolding(at, z.shape, z.itemsize, groups)
+    slopes = batch_last(dy).reshape(w.shape[0], -1)
+    dw = _kernels_vjp(z, w, slopes, how, groups)
+    db = row_sums(slopes) if bias else None
     if not need_dx:
         return dw, db, None
-    dz = zeros((z.shape[0], *at.padded, batch), np.result_type(w, dy))
-    # Rows of the image at the ends are seen by few of the output, and cost as much as others.
+    dz = zeros((z.shape[0], *at.padded, z.shape[-1]), np.result_type(w, dy))
+    # Rows of the image at its ends are seen by few of the output, and cost as much as others.
     fits = at.stride[0] == 1 and 1 < at.size[0] <= at.out[0] // 2
-    fold = _fold_by_row if fits and goes_by_row(at, batch) else _fold
+    fold = _fold_by_row if fits and how.by_row else _fold
     fold(w, slopes, dz, at, groups)
     return dw, db, batch_first(dz[at.interior()])
 
 
-def _kernels_vjp(z: Array, w: Array, slopes: Array, at: Windows, groups: int) -> Array:
-    """Return dw, from slopes (groups, out / groups, rows, length)."""
-    by_row = goes_by_row(at, z.shape[-1])
+def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int) -> Array:
+    """Return dw, from slopes (out, columns)."""
     dtype = np.result_type(z, slopes)
-    sums = np.zeros((groups, w.size // w.shape[0], slopes.shape[1]), dtype)
+    sums = np.zeros((groups, w.size // w.shape[0], w.shape[0] // groups), dtype)
     at_once = max(1, SUM_BYTES // max(1, sums.nbytes))
-    for chunk in chunks(at, z.shape, z.itemsize, groups, by_row):
+    for chunk in how.chunks:
         blocks = unfold(z, chunk)
-        part = _by_block(slopes, chunk.make, chunk.blocks[1]).swapaxes(2, 3)
+        part = _matrices(slopes, chunk).swapaxes(2, 3)
         for some in cut(chunk.blocks[1], at_once):
             products = empty((groups, some.stop - some.start, *sums.shape[1:]), dtype)
             np.matmul(blocks[:, some], part[:, some], products)
             sums += np.add.reduce(products, axis=1)
     dw = sums.swapaxes(1, 2)
-    if by_row:
-        dw = dw.reshape(w.shape[0], at.size[0], w.shape[1], -1).transpose(0, 2, 1, 3)
+    if how.by_row:
+        dw = dw.reshape(w.shape[0], w.shape[2], w.shape[1], -1).transpose(0, 2, 1, 3)
     return dw.reshape(w.shape).copy()  # No view, so that who owns it can make it immutable.
 
 
 def _fold(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
     """Add wᵀ dy to dz, every value where it was unfolded from."""
     kernels = _kernels(w, groups, False).swapaxes(2, 3)
-    for chunk in chunks(at, dz.shape, dz.itemsize, groups, False):
-        part = _by_block(slopes, chunk.make, 1)
+    for chunk in unfolding(at, dz.shape, dz.itemsize, groups, False).chunks:
         parts = empty(chunk.blocks, dz.dtype)
-        np.matmul(kernels, part, parts)
-        _add(parts, dz[:, chunk.see], _inner(at, chunk.make.stop - chunk.make.start, False))
+        np.matmul(kernels, _matrices(slopes, chunk), parts)
+        _add(parts, dz[:, chunk.see], _inner(at, chunk.rows, False))
 
 
 def _fold_by_row(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
     """Do as `_fold` does, for windows that move by one row: a product for every row of the image."""
+    slopes = slopes.reshape(groups, slopes.shape[0] // groups, at.out[0], -1)
     out, length = slopes.shape[1], slopes.shape[3]
     k, own = at.size[0], dz.shape[0] // groups
     # The rows that see a row of the image, from the first to the last, see it by the window's last

@@ -21,18 +21,18 @@ _BOOL = np.dtype(bool)
 def max_pool(x: Array, at: Windows) -> Array:
     """Return the largest value of every window; padding counts as -inf."""
     z = pad(batch_last(x), at, -np.inf)
-    first, *others = (z[cut] for cut in at.cuts())
-    y = empty(first.shape, z.dtype)
-    if z.dtype.kind == "c":
-        np.copyto(y, first)
-        for values in others:
+    cuts = at.cuts()
+    largest = z[cuts[0]]
+    y = empty(largest.shape, z.dtype)
+    if z.dtype.kind == "c" or len(cuts) == 1:
+        np.copyto(y, largest)
+    for cut in cuts[1:]:
+        values = z[cut]
+        if z.dtype.kind == "c":
             # By the real part alone, and the first of equals, so that perturbations decide nothing.
             np.copyto(y, values, where=values.real > y.real)
-        return batch_first(y)
-    for values in others:
-        first = np.maximum(first, values, out=y)
-    if not others:
-        np.copyto(y, first)
+        else:
+            largest = np.maximum(largest, values, out=y)
     return batch_first(y)
 
 

@@ -71,8 +71,10 @@ def down(op: np.ufunc, x: Array, column: Array, out: Array | None = None) -> Arr
 
 def at_least(x: Array, least: float) -> Array:
     """Return max(x, least) for real x of any shape; NaN stays NaN."""
+    if x.size < _SOME:
+        return np.maximum(x, number(least, x.dtype))
     y: Any = like(x)
-    flat = None if x.size < _SOME else _flat(x)
+    flat = _flat(x)
     row = _divisor(x.shape)
     if flat is None or row < 16:
         return np.maximum(x, number(least, x.dtype), out=y)

@@ -36,7 +36,8 @@ class Chunk:
 
     Attributes:
         see: Rows of the image.
-        make: Rows of the output.
+        make: Columns of the output, as a matrix.
+        rows: How many they are.
         shape, offset, strides: How the columns lie in the image, in bytes.
         blocks: Shape of the matrices (groups, matrices, channels / groups · window, length).
         steps: Strides of the matrices in the columns, in bytes; they may overlap.
@@ -44,17 +45,12 @@ class Chunk:
 
     see: slice
     make: slice
+    rows: int
     shape: tuple[int, ...]
     offset: int
     strides: tuple[int, ...]
     blocks: tuple[int, ...]
     steps: tuple[int, ...]
-
-
-def goes_by_row(at: Windows, batch: int) -> bool:
-    """Return whether every row of the output has a matrix of its own."""
-    # Rows that are dilated do not follow each other.
-    return math.prod(at.out[1:]) * batch >= LONG_ROW and at.dilation[0] == 1
 
 
 def cut(n: int, most: int) -> list[slice]:
@@ -64,30 +60,48 @@ def cut(n: int, most: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
-@functools.lru_cache(maxsize=1024)
-def chunks(
-    at: Windows, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
-) -> tuple[Chunk, ...]:
-    """Return the chunks of a padded image (channels, *space, batch) of numbers of `itemsize` bytes.
+@attrs.frozen(eq=False)
+class Unfolding:
+    """How the windows of one image size are unfolded.
 
-    `by_row` has a matrix for every row of the output, else there is one for every chunk.
+    Attributes:
+        by_row: Whether every row of the output has a matrix of its own; else every chunk has one.
+        length: How many numbers a row of the output has.
+        chunks: The rows in their order.
+    """
+
+    by_row: bool
+    length: int
+    chunks: tuple[Chunk, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def unfolding(
+    at: Windows, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool | None = None
+) -> Unfolding:
+    """Lay out the columns of a padded image (channels, *space, batch) of numbers of `itemsize` bytes.
+
+    They go by row where rows are long, unless `by_row` says otherwise.
     """
     length = math.prod(at.out[1:]) * image[-1]
+    if by_row is None:  # Rows that are dilated do not follow each other.
+        by_row = length >= LONG_ROW and at.dilation[0] == 1
     window = math.prod(at.size[1:] if by_row else at.size)
     row_bytes = max(1, image[0] * length * itemsize * window)
     if by_row:  # Rows of the image, else of the output.
         most = (ROW_BYTES // row_bytes - at.size[0]) // at.stride[0] + 1
     else:
         most = COLUMN_BYTES // row_bytes
-    return tuple(_chunk(at, rows, image, itemsize, groups, by_row) for rows in cut(at.out[0], most))
+    made = (_chunk(at, rows, image, itemsize, groups, by_row) for rows in cut(at.out[0], most))
+    return Unfolding(by_row, length, tuple(made))
 
 
 def _chunk(
-    at: Windows, make: slice, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
+    at: Windows, rows: slice, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
 ) -> Chunk:
-    own, n, step = image[0] // groups, make.stop - make.start, at.stride[0]
+    own, n, step = image[0] // groups, rows.stop - rows.start, at.stride[0]
     reach = (at.size[0] - 1) * at.dilation[0] + 1
-    see = slice(make.start * step, (make.stop - 1) * step + reach)
+    see = slice(rows.start * step, (rows.stop - 1) * step + reach)
     channel, first, *rest = (math.prod(image[i + 1 :]) * itemsize for i in range(len(image) - 1))
     tail = (*at.size[1:], *at.out[1:], image[-1])
     tail_strides = (
@@ -110,7 +124,8 @@ def _chunk(
         strides = (*strides[: n_axes + 2], first * step, *strides[n_axes + 2 :])
         blocks = (groups, 1, own * math.prod(at.size), n * length)
         steps = (math.prod(blocks) // groups * itemsize,) * 2 + (n * length * itemsize, itemsize)
-    return Chunk(see, make, shape, see.start * first, strides, blocks, steps)
+    make = slice(rows.start * length, rows.stop * length)
+    return Chunk(see, make, n, shape, see.start * first, strides, blocks, steps)
 
 
 def unfold(z: Array, chunk: Chunk) -> Array:

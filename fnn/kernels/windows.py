@@ -107,9 +107,13 @@ def windows(
     return Windows(size, stride, dilation, pads, space, out, padded)
 
 
+_LAST = [(*range(1, n), 0) for n in range(33)]
+_FIRST = [(n - 1, *range(n - 1)) for n in range(33)]
+
+
 def batch_last(x: Array) -> Array:
     """Return (batch, channels, *space) as a contiguous (channels, *space, batch) array."""
-    z = x.transpose(*range(1, x.ndim), 0)
+    z = x.transpose(_LAST[x.ndim])
     if z.flags.c_contiguous:
         return z
     copied = empty(z.shape, z.dtype)
@@ -119,7 +123,7 @@ def batch_last(x: Array) -> Array:
 
 def batch_first(z: Array) -> Array:
     """Return (channels, *space, batch) as a (batch, channels, *space) view."""
-    return z.transpose(-1, *range(z.ndim - 1))
+    return z.transpose(_FIRST[z.ndim])
 
 
 def pad(z: Array, at: Windows, value: float) -> Array:
