@@ -13,7 +13,7 @@ from fnn.kernels.memory import Arena, recycled
 from fnn.layer import Layer, placed_error
 from fnn.options import integer
 from fnn.recipe import bare
-from fnn.state import TrainState
+from fnn.state import TrainState, is_finite
 
 Metric: TypeAlias = Callable[[Any, Any], Any]
 Metrics: TypeAlias = Mapping[str, Any] | Iterable[Any] | Metric
@@ -72,7 +72,6 @@ def _applied(net: Layer, now: TrainState, x: Any) -> Any:
         raise placed_error(error, net.name, net.where) from error.__cause__
 
 
-@np.errstate(all="ignore")
 def _outputs(net: Layer, now: TrainState, x: Any, size: int) -> Any:
     if not isinstance(net, Layer) or not isinstance(now, TrainState):
         raise OptionError(f"expected a Layer and a TrainState of it, got {net!r:.80} and {now!r:.80}")
@@ -101,11 +100,12 @@ def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int = 1000) -> A
         ShapeError, DTypeError: If the network does not take such x; names the layer.
     """
     size = integer("predict", "batch_size", batch_size)
-    if isinstance(x, np.ndarray) and x.dtype.kind in "fc" and not np.isfinite(x).all():
-        place = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
-        at = ", ".join(map(str, place))
-        raise DataError(f"expected finite inputs, got x[{at}] = {x[place]}", path=("predict",))
-    return _outputs(net, now, x, size)
+    with np.errstate(all="ignore"):
+        if isinstance(x, np.ndarray) and not is_finite(x):
+            place = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
+            at = ", ".join(map(str, place))
+            raise DataError(f"expected finite inputs, got x[{at}] = {x[place]}", path=("predict",))
+        return _outputs(net, now, x, size)
 
 
 def evaluate(
@@ -131,6 +131,6 @@ def evaluate(
     if not isinstance(dataset, Dataset):
         raise DataError(f"expected a Dataset, got {type(dataset).__name__}", path=("evaluate",))
     table = metric_table(metrics)
-    pred = _outputs(net, now, dataset.x, size)
     with np.errstate(all="ignore"):
+        pred = _outputs(net, now, dataset.x, size)
         return measure(table, pred, dataset.y)

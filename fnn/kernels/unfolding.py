@@ -40,7 +40,7 @@ class Chunk:
         rows: How many they are.
         shape, offset, strides: How the columns lie in the image, in bytes.
         blocks: Shape of the matrices (groups, matrices, channels / groups · window, length).
-        steps: Strides of the matrices in the columns, in bytes; they may overlap.
+        steps: Strides of matrices that overlap in the columns, in bytes; None if they do not.
     """
 
     see: slice
@@ -50,7 +50,7 @@ class Chunk:
     offset: int
     strides: tuple[int, ...]
     blocks: tuple[int, ...]
-    steps: tuple[int, ...]
+    steps: tuple[int, ...] | None
 
 
 def cut(n: int, most: int) -> list[slice]:
@@ -110,6 +110,7 @@ def _chunk(
         itemsize,
     )
     length = math.prod(at.out[1:]) * image[-1]
+    steps: tuple[int, ...] | None = None
     if by_row:
         n_rows, width = see.stop - see.start, own * math.prod(at.size[1:])
         shape = (groups, n_rows, own, *tail)
@@ -123,7 +124,6 @@ def _chunk(
         strides = (own * channel, channel, first * at.dilation[0], *tail_strides)
         strides = (*strides[: n_axes + 2], first * step, *strides[n_axes + 2 :])
         blocks = (groups, 1, own * math.prod(at.size), n * length)
-        steps = (math.prod(blocks) // groups * itemsize,) * 2 + (n * length * itemsize, itemsize)
     make = slice(rows.start * length, rows.stop * length)
     return Chunk(see, make, n, shape, see.start * first, strides, blocks, steps)
 
@@ -131,8 +131,9 @@ def _chunk(
 def unfold(z: Array, chunk: Chunk) -> Array:
     """Return what the chunk's windows see of an image, as matrices of the shape `chunk.blocks`."""
     columns = empty(chunk.shape, z.dtype)
-    if not columns.size:
-        return np.empty(chunk.blocks, z.dtype)
-    # As `as_strided` does, in a tenth of its time; NumPy checks that it stays within z.
-    np.copyto(columns, np.ndarray(chunk.shape, z.dtype, z, chunk.offset, chunk.strides))
+    if columns.size:
+        # As `as_strided` does, in a tenth of its time; NumPy checks that it stays within z.
+        np.copyto(columns, np.ndarray(chunk.shape, z.dtype, z, chunk.offset, chunk.strides))
+    if chunk.steps is None:
+        return columns.reshape(chunk.blocks)
     return np.ndarray(chunk.blocks, z.dtype, columns, 0, chunk.steps)
