@@ -51,7 +51,7 @@ def _torch(workload: Workload, train: fnn.Dataset, test: fnn.Dataset) -> Callabl
         with torch.inference_mode():
             right = sum(
                 int((net(some).argmax(1) == labels).sum())
-                for some, labels in zip(test_x.split(1000), test_y.split(1000), strict=True)
+                for some, labels in zip(test_x.split(200), test_y.split(200), strict=True)
             )
         return right / len(test_x)
 
