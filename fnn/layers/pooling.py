@@ -32,8 +32,10 @@ def _laid(space: Shape, window: Any, stride: Any, padding: Any) -> Windows:
     return at
 
 
-def _pool(who: str, name: str, window: Any, stride: Any, padding: Any, pool: Any) -> Layer:
-    """Make a pooling layer; `pool(x, at)` returns y and dy -> dx."""
+def _pool(
+    who: str, name: str, window: Any, stride: Any, padding: Any, pool: Any, pool_vjp: Any
+) -> Layer:
+    """Make a pooling layer of `pool(x, at)`, which returns y, and `pool_vjp(x, y, dy, at)`, dx."""
     window = check_sizes(who, "window", window)
     stride = window if stride is None else check_sizes(who, "stride", stride)
     padding = check_padding(who, padding)
@@ -44,22 +46,23 @@ def _pool(who: str, name: str, window: Any, stride: Any, padding: Any, pool: Any
         at = _laid(in_shape[1:], window, stride, padding)
         return (in_shape[0], *at.out), EMPTY, EMPTY
 
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        check_array(x, 3)
+        return pool(x, _laid(x.shape[2:], window, stride, padding)), state
+
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         check_array(x, 3)
-        y, back = pool(x, _laid(x.shape[2:], window, stride, padding))
+        at = _laid(x.shape[2:], window, stride, padding)
+        y = pool(x, at)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            return EMPTY, back(dy) if need_dx else None
+            return EMPTY, pool_vjp(x, y, dy, at) if need_dx else None
 
         return y, state, pullback
-
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        y, state, _ = vjp(params, state, x)
-        return y, state
 
     return Layer(name, init, apply, vjp, traits=Traits(has_kinks=name == "max_pool"))
 
@@ -80,12 +83,7 @@ def MaxPool(window: Sizes, *, stride: Sizes | None = None, padding: Padding = "v
         OptionError: If an option is out of range or has another number of axes.
         ShapeError: If the window is larger than the padded image, or the padding than the window.
     """
-
-    def pool(x: Any, at: Windows) -> Any:
-        y = max_pool(x, at)
-        return y, lambda dy: max_pool_vjp(x, y, dy, at)
-
-    return _pool("MaxPool", "max_pool", window, stride, padding, pool)
+    return _pool("MaxPool", "max_pool", window, stride, padding, max_pool, max_pool_vjp)
 
 
 @constructor
@@ -110,10 +108,12 @@ def AvgPool(
     """
 
     def pool(x: Any, at: Windows) -> Any:
-        y = average_pool(x, at, count_padding=count_padding)
-        return y, lambda dy: average_pool_vjp(x, dy, at, count_padding=count_padding)
+        return average_pool(x, at, count_padding=count_padding)
 
-    return _pool("AvgPool", "avg_pool", window, stride, padding, pool)
+    def pool_vjp(x: Any, y: Any, dy: Any, at: Windows) -> Any:
+        return average_pool_vjp(x, dy, at, count_padding=count_padding)
+
+    return _pool("AvgPool", "avg_pool", window, stride, padding, pool, pool_vjp)
 
 
 @constructor
