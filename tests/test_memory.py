@@ -22,7 +22,17 @@ def poisoned(monkeypatch):
     monkeypatch.setattr(memory, "SMALL", 1)
     monkeypatch.setattr(affine, "_FEW", 1)
     monkeypatch.setattr(rows, "_MANY", 1)
+    monkeypatch.setattr(rows, "_SOME", 1)
     monkeypatch.setattr(Arena, "poison", True)
+
+
+@pytest.fixture(params=[1, 10**9], ids=["by row", "by chunk"])
+def long_row(request, monkeypatch):
+    """Convolve the one way and the other, whatever the shapes."""
+    monkeypatch.setattr(unfolding, "LONG_ROW", request.param)
+    unfolding.unfolding.cache_clear()
+    yield
+    unfolding.unfolding.cache_clear()
 
 
 # --- the arena
@@ -179,8 +189,8 @@ def bits(now):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_steps_in_poisoned_memory_equal_pure_steps_bit_for_bit(optimizer, poisoned, monkeypatch):
-    monkeypatch.setattr(unfolding, "LONG_ROW", 64)
+@pytest.mark.usefixtures("poisoned", "long_row")
+def test_steps_in_poisoned_memory_equal_pure_steps_bit_for_bit(optimizer):
     step = fnn.train_step(CNN, fnn.softmax_cross_entropy, optimizer)
     jitted = fnn.jit(step)
     now = expected = fnn.init_train_state(CNN, optimizer, (2, 12, 12), fnn.Key.of(0))

@@ -95,7 +95,6 @@ def test_by_default_a_thousand_vectors_or_a_hundred_images_are_taken_at_a_time(i
     assert seen == [most, most, 1] * 2
 
 
-
 @pytest.mark.parametrize(
     ("net", "shape"),
     [
