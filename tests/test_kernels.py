@@ -207,6 +207,17 @@ def test_chunks_cover_every_row_once(by_row, size):
     assert all(math.prod(chunk.shape) * 4 <= limit for chunk in several)
 
 
+@pytest.mark.parametrize("batch", [0, 2, 20])
+def test_no_channels_convolve_to_the_bias(batch):
+    at = windows((40, 40), (3, 3), (1, 1), "valid", (1, 1))
+    x, w, b = np.zeros((batch, 0, 40, 40)), np.zeros((4, 0, 3, 3)), np.arange(4.0)
+    y = convolution.convolution(x, w, b, at, 1)
+    np.testing.assert_array_equal(y, np.broadcast_to(b[:, None, None], (batch, 4, *at.out)))
+    dw, db, dx = convolution.convolution_vjp(x, w, np.ones_like(y), at, 1, bias=True, need_dx=True)
+    assert (dw.shape, dx.shape) == (w.shape, x.shape)
+    np.testing.assert_array_equal(db, batch * 38 * 38 * np.ones(4))
+
+
 # --- normalisation ---------------------------------------------------------------------------
 
 

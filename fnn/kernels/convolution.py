@@ -14,6 +14,7 @@ core, and elementwise work of a million numbers gains nothing.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import attrs
@@ -95,7 +96,7 @@ def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int)
             sums += np.add.reduce(products, axis=1)
     dw = sums.swapaxes(1, 2)
     if how.by_row:
-        dw = dw.reshape(w.shape[0], w.shape[2], w.shape[1], -1).transpose(0, 2, 1, 3)
+        dw = dw.reshape(w.shape[0], w.shape[2], w.shape[1], *w.shape[3:]).swapaxes(1, 2)
     return dw.reshape(w.shape).copy()  # No view, so that who owns it can make it immutable.
 
 
@@ -115,8 +116,9 @@ def _fold_by_row(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -
     k, own = at.size[0], dz.shape[0] // groups
     # The rows that see a row of the image, from the first to the last, see it by the window's last
     # row to its first.
-    kernels = w.reshape(groups, out, own, k, -1)[:, :, :, ::-1].transpose(0, 2, 4, 3, 1)
-    kernels = kernels.reshape(groups, 1, -1, k * out)
+    kernels = w.reshape(groups, out, *w.shape[1:])[:, :, :, ::-1]
+    kernels = kernels.transpose(0, 2, *range(4, kernels.ndim), 3, 1)
+    kernels = kernels.reshape(groups, 1, own * math.prod(w.shape[3:]), k * out)
     most = ROW_BYTES // max(1, groups * kernels.shape[2] * length * dz.itemsize)
     for rows in cut(at.padded[0], most):
         seen = _seeing(slopes, rows, k)

@@ -6,6 +6,8 @@ import functools
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from fnn.errors import OptionError, ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.checks import check_array, check_entry, check_precision, entries
@@ -128,16 +130,18 @@ def Conv(
 
     def checked(params: Any, x: Any) -> tuple[Array, Array | None, Windows]:
         """Return w, b (None without bias) and where the windows lie."""
-        try:
+        mark: tuple[Any, ...] = ()
+        w: Any
+        b: Any
+        if isinstance(params, dict) and type(x) is np.ndarray:
             w, b = params.get("w"), params.get("b")
-            own = None if b is None else (b.shape, b.dtype)
-            mark: tuple[Any, ...] = (x.shape, x.dtype, w.shape, w.dtype, own, len(params))
-        except AttributeError:  # No arrays; what follows says so.
-            mark = ()
+            if type(w) is np.ndarray and (type(b) is np.ndarray or b is None):
+                own = None if b is None else (b.shape, b.dtype)
+                mark = (x.shape, x.dtype, w.shape, w.dtype, own, len(params))
         at = known.get(mark)
         if at is None:
             w, b, at = checked_anew(params, x)
-            if len(known) < MOST_SHAPES:
+            if mark and len(known) < MOST_SHAPES:
                 known[mark] = at
         return w, b, at
 
