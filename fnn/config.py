@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import numbers
 import re
@@ -77,7 +78,16 @@ def config_from(config_class: type[C], values: Mapping[str, Any]) -> C:
             read[name] = _read(hints[name], value)
         except ValueError as error:
             raise OptionError(f"{name}: {error}") from None
-    return config_class(**read)
+    return _made(config_class, read)
+
+
+def _made(config_class: type[C], values: dict[str, Any]) -> C:
+    try:
+        return config_class(**values)
+    except OptionError:
+        raise
+    except (TypeError, ValueError) as error:  # Of attrs' own validators and converters.
+        raise OptionError(str(error.args[0] if error.args else error)) from None
 
 
 def _spell(hint: Any) -> str:
@@ -126,13 +136,12 @@ def _read(hint: Any, value: Any, *, text: bool = False) -> Any:
     elif (
         hint in (int, float) and (text or isinstance(value, int | hint)) and not isinstance(value, bool)
     ):
-        try:
+        with contextlib.suppress(ValueError, OverflowError):
             number = hint(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    raise ValueError(f"expected {_spell(hint)}, got {value!r}")
+            # Of a whole number beyond all floats nothing here could make use.
+            if math.isfinite(number):
+                return number
+    raise ValueError(f"expected {_spell(hint)}, got {value!r:.80}")
 
 
 def plain(value: Any) -> Any:
@@ -184,7 +193,7 @@ def parse(
         _add_flag(parser, field, hints[field.name])
     given = parser.parse_args(_normal(argv))
     try:
-        return config_class(**vars(given))
+        return _made(config_class, vars(given))
     except OptionError as error:
         parser.error(str(error))
 

@@ -1,13 +1,18 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and are read without surprises."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
+import math
 import os
 import re
+import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from fnn.errors import DataError
 
@@ -62,6 +67,48 @@ def _sync_folder(folder: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def opened(path: PathLike) -> BufferedReader:
+    """Open a regular file to read; whoever put a pipe in its place does not make us wait.
+
+    Raises:
+        OSError: If there is none, or it cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def content(path: PathLike) -> bytes:
+    """Return all bytes of a regular file, or raise OSError."""
+    with opened(path) as file:
+        return file.read()
+
+
+def parse_json(text: bytes) -> Any:
+    """Return what JSON says, or raise ValueError; NaN, infinities and deep nesting are none."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected finite numbers, got {text:.80}")
+    return number
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether `replacing` names its files so before it renames them."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def sweep(folder: PathLike) -> None:

@@ -18,7 +18,7 @@ from fnn.errors import DataError
 LOCAL = struct.Struct("<4s5H3L2H")
 END = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0)
 # What any file may ask for, however small it is, and the buffers to read it.
-SLACK = (1 << 20) + (1 << 17)
+SLACK = 1 << 20
 
 
 def member(name, content, *, method=0, flags=0, stored=None, length=None, extra=b""):

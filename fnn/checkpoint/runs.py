@@ -16,7 +16,8 @@ Numbers are kept as they are, NaN by its bits too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -39,6 +40,7 @@ _VERSION = 1
 _NUMBER = 128
 _CHARACTER = 24
 _MAX_NAMES = 1 << 14
+_MORE = ("best", "checkpoint", "filling")
 
 
 def save_checkpoint(path: PathLike, progress: Progress, *, about: Mapping[str, Any] = {}) -> None:
@@ -214,9 +216,9 @@ def _check_layout(members: Tree) -> None:
     version = _number(members, "checkpoint", "int64")
     if version != _VERSION:
         raise DataError(f"expected a checkpoint of layout {_VERSION}, got {version}; of a newer fnn?")
-    _check_names("", members, ["about", "now", "place", "records", "sums"], ["best", "filling"])
+    _check_names("", members, ["about", "now", "place", "records", "sums"], _MORE.__contains__)
     _leaf(members, "about", "uint8", 1)
-    _check_names("records/", members["records"], ["names"], map(str, range(_MAX_NAMES)))
+    _check_names("records/", members["records"], ["names"], _is_number)
     for name in members["records"]:
         if isinstance(members["records"][name], Mapping):
             raise DataError(f"records/{name}: expected a leaf")
@@ -224,15 +226,21 @@ def _check_layout(members: Tree) -> None:
         raise DataError("expected a file as large as a third of what it asks for")
 
 
-def _check_names(at: str, node: Any, needed: list[str], allowed: Any = ()) -> None:
+def _is_number(name: str) -> bool:
+    return re.fullmatch("0|[1-9][0-9]{0,4}", name) is not None
+
+
+def _check_names(
+    at: str, node: Any, needed: list[str], allowed: Callable[[str], bool] = lambda name: False
+) -> None:
     if not isinstance(node, Mapping):
         raise DataError(f"{at}: expected {needed}, got a leaf")
     missing = [name for name in needed if name not in node]
     if missing:
         raise DataError(f"expected the paths {[at + name for name in missing]}, which are missing")
-    strange = sorted(set(node) - {*needed, *allowed, *(["checkpoint"] if not at else [])})
+    strange = sorted(name for name in node if name not in needed and not allowed(name))
     if strange:
-        raise DataError(f"expected no paths {[at + name for name in strange][:8]}")
+        raise DataError(f"expected no paths {[at + name for name in strange][:8]!r:.400}")
 
 
 def _leaf(node: Any, path: str, dtype: str, ndim: int) -> Array:

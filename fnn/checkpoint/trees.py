@@ -16,13 +16,12 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
-from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 
 from fnn.errors import DataError, FnnError, TreeError
-from fnn.files import PathLike, replacing
+from fnn.files import PathLike, opened, replacing
 from fnn.history import differences
 from fnn.tree import Array, Tree, TreeLike, freeze
 
@@ -114,7 +113,7 @@ def load_tree(path: PathLike, *, like: Mapping[str, TreeLike] | None = None) -> 
             file; or if it differs from `like`: lists every difference. Names the file.
     """
     try:
-        with Path(path).open("rb") as file:
+        with opened(path) as file:
             tree = _read(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -31,8 +31,8 @@ def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = No
 
     Raises:
         SystemExit: 2 for a bad command line; 1 for a replay that differs, and for an error of this
-            library or a missing optional package, which stands on stderr; 130 after Ctrl-C, 143
-            after SIGTERM.
+            library, a missing optional package or missing memory, which stands on stderr; 130 after
+            Ctrl-C, 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     verb = _VERBS[words.pop(0)] if words and words[0] in _VERBS else _run
@@ -41,6 +41,8 @@ def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = No
             return verb(train, config_class, words)
         except (FnnError, ImportError) as error:
             _exit(f"error: {error}", 1)
+        except MemoryError as error:
+            _exit(f"error: out of memory{f': {error}' if str(error) else ''}", 1)
         except KeyboardInterrupt as error:
             line = "; ".join(["interrupted", *getattr(error, "__notes__", [])])
             _exit(line, 143 if terminated else 130)

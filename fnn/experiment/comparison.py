@@ -86,8 +86,9 @@ def _metric_lines(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[
             name = columns[0]
             place = ", ".join(f"{key} {a[key]}" for key in ("epoch", "step") if key in a)
             where = f"record {number}" + (f" ({place})" if place else "")
-            lines.append(f"first at {where}: {name} {a.get(name)} -> {b.get(name)}")
-            lines.append(f"largest relative difference of {name}: {_largest(name, old, new):.2g}")
+            values = " -> ".join(f"{each.get(name)!s:.80}" for each in (a, b))
+            lines.append(f"first at {where}: {name:.80} {values}")
+            lines.append(f"largest relative difference of {name:.80}: {_largest(name, old, new):.2g}")
             break
     if len(old) != len(new):
         lines.append(f"records: {len(old)} -> {len(new)}")
@@ -109,7 +110,7 @@ def _largest(name: str, old: list[dict[str, Any]], new: list[dict[str, Any]]) ->
 def _leaf_lines(folder: Path, fresh: Path) -> list[str]:
     if not all((run / MODEL).is_file() for run in (folder, fresh)):
         return []
-    old, new = (_leaves(load_tree(run / MODEL)["params"]) for run in (folder, fresh))
+    old, new = (_leaves(load_tree(run / MODEL).get("params")) for run in (folder, fresh))
     for path in sorted(old.keys() | new.keys()):
         a, b = old.get(path), new.get(path)
         if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-RECORDED = ("versions", "blas", "cpu", "cores", "platform", "git", "data")
+RECORDED = ("versions", "blas", "cpu", "cores", "platform", "git", "script", "network", "data")
 """Entries of run.json that may explain why two runs of one config differ."""
 
 
@@ -34,6 +35,7 @@ def conditions(script: Path | None) -> dict[str, Any]:
         "cores": _cores(),
         "platform": platform.platform(),
         "git": None if script is None else _git(script.resolve()),
+        "script": None if script is None else _digest(script),
     }
 
 
@@ -102,8 +104,14 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def _digest(script: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(script.read_bytes()).hexdigest()
+    return None
+
+
 def _git(script: Path) -> dict[str, Any] | None:
-    """Return the commit of the repository around `script` and whether files differ from it."""
+    """Return the commit of the repository around `script`, whether files differ from it, and how."""
 
     def ask(*words: str) -> str:
         # Without this, a mere question for the status may write to the index.
@@ -123,6 +131,11 @@ def _git(script: Path) -> dict[str, Any] | None:
         dirty = ask("status", "--porcelain", "--untracked-files=no")
         # A script that no commit has is no part of this one.
         known = ask("ls-files", "--", script.name)
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(dirty) or not known}
+        changed = hashlib.sha256(ask("diff", "HEAD").encode()).hexdigest() if dirty else None
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "dirty": bool(dirty) or not known,
+            "changes": changed,
+        }
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return None

@@ -71,8 +71,10 @@ def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
     with locked(folder):
         if any((folder / held).exists() for held in (RUN, METRICS, "checkpoints")):
-            ways = f"resume it (`resume {folder}`) or name another folder (`--out`)"
+            again = shlex.join(["resume", str(folder)])
+            ways = f"resume it (`{again}`) or name another folder (`--out`)"
             raise DataError(f"{folder}: holds a run already; {ways}")
+        sweep(folder)
         if hasattr(config, "out"):
             config = attrs.evolve(config, out=folder)  # type: ignore[misc]
         about = {
@@ -112,7 +114,8 @@ def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str
         sweep(folder)
         if hasattr(config, "out"):
             config = attrs.evolve(config, out=folder)  # type: ignore[misc]
-        changed = changes(about, {**conditions(script_of(train)[1]), "data": about.get("data")})
+        same = {name: about.get(name) for name in ("data", "network")}  # They are seen to later.
+        changed = changes(about, {**conditions(script_of(train)[1]), **same})
         again = [*(about.get("resumed") or []), {"started": _now(), "changed": changed}]
         about = {**about, "status": "running", "ended": None, "resumed": again}
         about.pop("error", None)
@@ -137,6 +140,10 @@ def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, d
         if not isinstance(about.get(entry), kind | None):
             name = getattr(kind, "__name__", "number")
             raise DataError(f"{path}: {entry}: expected a {name}, got {about[entry]!r:.80}")
+    if not all(isinstance(digest, str) for digest in (about.get("data") or {}).values()):
+        raise DataError(f"{path}: data: expected digests, got {about['data']!r:.80}")
+    if not 0 <= (about.get("seconds") or 0) < 1e12:
+        raise DataError(f"{path}: seconds: expected 0 or more, got {about['seconds']!r:.80}")
     try:
         return config_from(config_class, about["config"]), about
     except OptionError as error:

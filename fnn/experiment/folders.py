@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from fnn.errors import DataError
-from fnn.files import PathLike, replacing
+from fnn.files import PathLike, content, parse_json, replacing
 
 FORMAT = 2
 RUN = "run.json"
@@ -25,10 +24,10 @@ def read_run(folder: PathLike) -> dict[str, Any]:
     """
     path = Path(folder) / RUN
     try:
-        about = json.loads(path.read_bytes())
+        about = parse_json(content(path))
     except OSError as error:
         raise DataError(f"{path}: no run can be read here ({error.strerror or error})") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise DataError(f"{path}: expected JSON; damaged, or no run of fnn") from None
     form = about.get("format") if isinstance(about, dict) else about
     if type(form) is int and form > FORMAT:
@@ -48,7 +47,7 @@ def read_metrics(folder: PathLike) -> list[dict[str, Any]]:
     """
     path = Path(folder) / "metrics.jsonl"
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = content(path).split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -56,8 +55,8 @@ def read_metrics(folder: PathLike) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             record = None
         if not isinstance(record, dict):
             raise DataError(f"{path}:{number}: expected an object of JSON, got {line[:80]!r}")
@@ -71,12 +70,12 @@ def append(path: Path, text: str) -> None:
     Raises:
         DataError: If the file system refuses, for one because the disk is full; names the path.
     """
-    content = memoryview(text.encode())
+    data = memoryview(text.encode())
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            while content:
-                content = content[os.write(handle, content) :]
+            while data:
+                data = data[os.write(handle, data) :]
         finally:
             os.close(handle)
     except OSError as error:
@@ -91,11 +90,19 @@ class Lines:
     """
 
     def __init__(self, path: Path, *, again: bool = False) -> None:
-        """Start a file, or with `again` start to go through the lines that one holds."""
+        """Start a file, or with `again` start to go through the lines that one holds.
+
+        Raises:
+            DataError: If those cannot be read.
+        """
         self.path, self._at, self._old = path, 0, b""
         if again:
-            with contextlib.suppress(FileNotFoundError):
-                self._old = path.read_bytes()
+            try:
+                self._old = content(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
     def add(self, line: str) -> None:
         """Add a line, unless it is the next of those that stand there."""

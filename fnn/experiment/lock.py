@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fnn.errors import DataError
+from fnn.files import content, parse_json
 
 LOCK = "lock"
 
@@ -62,7 +63,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _holder(path: Path) -> dict[str, Any] | None:
     """Return who holds a lock; None if nobody does, or it was cut short by the end of its process."""
     try:
-        holder = json.loads(path.read_bytes())
+        holder = parse_json(content(path))
     except (FileNotFoundError, ValueError):
         return None
     return holder if isinstance(holder, dict) else None
@@ -75,7 +76,7 @@ def _alive(holder: dict[str, Any]) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -270,10 +270,12 @@ class Run:
             DataError: If the file system refuses.
         """
         path = self.folder / name
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise OptionError(f"Run.path: expected a name within {self.folder}, got {name!r}")
         try:
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise OptionError(f"Run.path: expected a name within {self.folder}, got {name!r}")
             path.parent.mkdir(parents=True, exist_ok=True)
+        except RuntimeError as error:  # Links that lead to each other.
+            raise DataError(f"{path}: cannot be written ({error})") from None
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path

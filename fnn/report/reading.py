@@ -14,7 +14,7 @@ import numpy as np
 from fnn.checkpoint import load_tree
 from fnn.errors import DataError, FnnError
 from fnn.experiment import read_run
-from fnn.files import PathLike
+from fnn.files import PathLike, opened
 from fnn.report.parts import as_number, plain_text
 from fnn.tree import Array
 
@@ -124,7 +124,7 @@ def read(folder: PathLike) -> RunRecord:
 def _records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             # A line without an end could be as long as the disk.
             while line := file.readline(_LONGEST_LINE):
                 if len(records) == _MOST_RECORDS:
@@ -151,7 +151,7 @@ def _records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record = json.loads(line)  # NaN too: what others wrote may be drawn.
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

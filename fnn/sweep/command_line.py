@@ -19,7 +19,8 @@ from fnn.sweep.sweeps import sweep
 
 _EPILOG = """\
 Further flags are those of a run and hold for every member. Values that have commas themselves are
-separated by semicolons: --grid "widths=20,10;5". The same command goes on where a sweep stopped.
+separated by semicolons: --grid "widths=20,10;5". A field that is called like one of the flags above
+is set by --grid FIELD=VALUE. The same command goes on where a sweep stopped.
 """
 
 
@@ -76,6 +77,10 @@ def command(train: Train[C], config_class: type[C], argv: Sequence[str]) -> dict
     )
     for line in ["", *done.table.splitlines(), "", f"folder  {folder}"]:
         write_line(line)
+    monitor = given.max or given.min
+    if monitor is not None and not any(monitor in row.results for row in done.rows):
+        found = list(dict.fromkeys(name for row in done.rows for name in row.results))
+        write_line(f"no row is marked: expected a result among {found}, got {monitor!r}")
     if not done.finished:
         raise SystemExit(1)
     return {name: plain(member.result) for name, member in done.members.items()}

@@ -14,6 +14,9 @@ from fnn.config import C, config_from, plain
 from fnn.errors import OptionError
 from fnn.options import integer
 
+MOST_SEEDS = 1_000_000
+"""How many seeds a combination may have; every one becomes a run."""
+
 LONGEST = 100
 """How many characters a member's name may have; some file systems take 143 bytes."""
 
@@ -54,7 +57,8 @@ def grid(base: C, axes: Mapping[str, Iterable[Any]], *, seeds: int | None = None
 
 
 def _seeds(base: Any, axes: Mapping[str, Any], seeds: int) -> tuple[int, ...]:
-    integer("grid", "seeds", seeds)
+    if integer("grid", "seeds", seeds) > MOST_SEEDS:
+        raise _error(f"seeds: expected at most {MOST_SEEDS:,}, got {seeds}")
     first = getattr(base, "seed", None)
     if type(first) is not int:
         raise _error(f"seeds: expected a config with an integer field 'seed', got seed={first!r}")

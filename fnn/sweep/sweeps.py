@@ -14,13 +14,14 @@ from typing import Any
 
 import attrs
 
+from fnn import files
 from fnn.config import C, plain
 from fnn.errors import DataError, OptionError
 from fnn.experiment import read_run
 from fnn.experiment.execution import Train, script_of
 from fnn.experiment.lock import LOCK, locked
 from fnn.experiment.runs import write_line
-from fnn.files import PathLike, replacing
+from fnn.files import PathLike
 from fnn.history import Mode
 from fnn.options import integer
 from fnn.sweep.grids import about, varied
@@ -162,9 +163,12 @@ class _Going:
     def open(self) -> None:
         """Take up what is there, or refuse it."""
         path = self.folder / FILE
+        files.sweep(self.folder)
         if path.exists():
             self._check_same(path)
-        elif any(each.name != LOCK for each in self.folder.iterdir()):
+        elif any(
+            each.name != LOCK and not files.is_temporary(each.name) for each in self.folder.iterdir()
+        ):
             raise DataError(f"{self.folder}: expected a sweep or nothing, got other files")
         for name, member in self.members.items():
             try:
@@ -185,10 +189,10 @@ class _Going:
 
     def _check_same(self, path: Path) -> None:
         try:
-            there = json.loads(path.read_bytes())
+            there = files.parse_json(files.content(path))
             known = {name: dict(member["config"]) for name, member in there["members"].items()}
             kind, experiment = there["format"], there["experiment"]
-        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise DataError(f"{path}: expected what a sweep writes; damaged?") from None
         if kind != FORMAT:
             raise DataError(f"{path}: expected a sweep of format {FORMAT}, got {kind!r:.80}")
@@ -272,7 +276,7 @@ class _Going:
             "members": members,
             "table": [row.plain() for row in done.rows],
         }
-        with replacing(self.folder / FILE) as file:
+        with files.replacing(self.folder / FILE) as file:
             file.write(json.dumps(plain(entries), indent=2, allow_nan=False).encode() + b"\n")
-        with replacing(self.folder / TABLE) as file:
+        with files.replacing(self.folder / TABLE) as file:
             file.write(f"# Sweep of {self._experiment}\n\n{done.table}\n".encode())

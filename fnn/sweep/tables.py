@@ -43,10 +43,17 @@ class Row:
 def numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the numeric entries of a result; NaN and infinities may be texts, as in run.json."""
     return {
-        name: float(value)
+        name: _float(value)
         for name, value in result.items()
         if (isinstance(value, int | float) and not isinstance(value, bool)) or value in _TEXTS
     }
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
