@@ -92,7 +92,7 @@ def _size(who: str, batch_size: Any, x: Any) -> int:
         return integer(who, "batch_size", batch_size)
     # Measured: products of vectors gain up to a thousand of them, while what comes between two layers
     # of a small network over images leaves the cache from some hundred on, at twice the time.
-    return 1000 if getattr(x, "ndim", 0) <= 2 else 100
+    return 1000 if getattr(x, "ndim", 0) <= 2 else 128
 
 
 def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int | None = None) -> Any:
@@ -103,7 +103,7 @@ def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int | None = Non
         now: Any TrainState of it; the parameters and the carried state are used.
         x: Examples (n, *in_shape), finite; n may be 0.
         batch_size: How many examples at a time; the bits of the result may depend on it. By default
-            1000 vectors, or 100 examples of more axes.
+            1000 vectors, or 128 examples of more axes.
 
     Raises:
         DataError: If x holds NaN or infinity; names the first place.

@@ -17,7 +17,7 @@ from fnn.errors import DataError
 
 LOCAL = struct.Struct("<4s5H3L2H")
 END = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0)
-# What any file may ask for, however small it is, and the buffers to read it.
+# What any file may ask for, however small it is.
 SLACK = 1 << 20
 
 

@@ -150,6 +150,21 @@ def test_equal_values_give_everything_to_the_first_place_of_each_window(stride):
         np.testing.assert_array_equal(dx, want)
 
 
+@pytest.mark.parametrize("window", [2, (1, 3), (3, 1)])
+def test_pieces_of_a_pools_derivative_are_those_of_the_whole(monkeypatch, window):
+    rng = np.random.default_rng(0)
+    size = window if isinstance(window, tuple) else (window, window)
+    at = windows((6, 7), size, size, "valid", (1, 1))
+    x = rng.integers(0, 3, (4, 5, 6, 7)).astype(float)
+    y = pooling.max_pool(x, at)
+    dy = rng.normal(size=y.shape)
+    whole = pooling.max_pool_vjp(x, y, dy, at)
+    for limit in (1, dy.nbytes // 2):
+        monkeypatch.setattr(pooling, "PIECE_BYTES", limit)
+        np.testing.assert_array_equal(pooling.max_pool_vjp(x, y, dy, at), whole)
+    assert (np.count_nonzero(whole, axis=(2, 3)) == math.prod(at.out)).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
 def test_same_gives_ceil_of_size_over_stride_and_the_odd_row_at_the_end(n, k, stride, dilation):

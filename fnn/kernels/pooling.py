@@ -12,10 +12,14 @@ import math
 import numpy as np
 
 from fnn.kernels.memory import empty, like, zeros
+from fnn.kernels.unfolding import cut
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
 
 _BOOL = np.dtype(bool)
+
+PIECE_BYTES = 1 << 19
+"""How much of a derivative is handed on at a time, so that what lies between stays in the cache."""
 
 
 def max_pool(x: Array, at: Windows) -> Array:
@@ -26,8 +30,8 @@ def max_pool(x: Array, at: Windows) -> Array:
     y = empty(largest.shape, z.dtype)
     if z.dtype.kind == "c" or len(cuts) == 1:
         np.copyto(y, largest)
-    for cut in cuts[1:]:
-        values = z[cut]
+    for place in cuts[1:]:
+        values = z[place]
         if z.dtype.kind == "c":
             # By the real part alone, and the first of equals, so that perturbations decide nothing.
             np.copyto(y, values, where=values.real > y.real)
@@ -46,14 +50,20 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
 
 
 def _give_apart(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
-    """Hand g along every window: the first best place takes it, the last what is left."""
+    """Hand g along every window, some channels at a time."""
+    for some in cut(len(g), len(g) * PIECE_BYTES // max(1, g.nbytes)):
+        _hand_along(z[some], best[some], g[some], dz[some], at)
+
+
+def _hand_along(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
+    """Let the first best place of every window take g, the last what is left."""
     *cuts, last = at.cuts()
     hit, share, rest = empty(g.shape, _BOOL), empty(g.shape, g.dtype), empty(g.shape, g.dtype)
-    for cut in cuts:
-        np.equal(z[cut], best, hit)
+    for place in cuts:
+        np.equal(z[place], best, hit)
         np.copyto(share, hit)  # A product with booleans would take longer than both.
         np.multiply(g, share, share)
-        np.copyto(dz[cut], share)
+        np.copyto(dz[place], share)
         g = np.subtract(g, share, rest)
     np.copyto(dz[last], g)
 
@@ -62,17 +72,17 @@ def _give_overlapping(z: Array, best: Array, g: Array, dz: Array, at: Windows) -
     """Add g to the first best place of every window."""
     hit, free = empty(best.shape, _BOOL), empty(best.shape, _BOOL)
     free.fill(True)
-    for cut in at.cuts():
-        np.equal(z[cut], best, hit)
+    for place in at.cuts():
+        np.equal(z[place], best, hit)
         np.logical_and(hit, free, hit)
         np.logical_xor(free, hit, free)
-        dz[cut] += g * hit
+        dz[place] += g * hit
 
 
 def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
     """Return the mean of every window, over the image alone or over the padding's zeros too."""
     z = pad(batch_last(x), at, 0)
-    first, *others = (z[cut] for cut in at.cuts())
+    first, *others = (z[place] for place in at.cuts())
     y = empty(first.shape, z.dtype)
     np.copyto(y, first)
     for values in others:
@@ -86,8 +96,8 @@ def average_pool_vjp(x: Array, dy: Array, at: Windows, *, count_padding: bool) -
     g = batch_last(dy)
     g = np.multiply(g, _inverse_counts(at, g.real.dtype, count_padding), like(g))
     dz = zeros((x.shape[1], *at.padded, x.shape[0]), g.dtype)
-    for cut in at.cuts():
-        dz[cut] += g
+    for place in at.cuts():
+        dz[place] += g
     return batch_first(dz[at.interior()])
 
 
@@ -97,8 +107,8 @@ def _inverse_counts(at: Windows, dtype: np.dtype, count_padding: bool) -> Array:
         return np.array(1 / math.prod(at.size), dtype)
     inside = pad(np.ones((1, *at.space, 1)), at, 0)
     counts = np.zeros((1, *at.out, 1))
-    for cut in at.cuts():
-        counts += inside[cut]
+    for place in at.cuts():
+        counts += inside[place]
     inverse = (1 / counts).astype(dtype)
     inverse.setflags(write=False)
     return inverse

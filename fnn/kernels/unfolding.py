@@ -55,7 +55,7 @@ class Chunk:
 
 def cut(n: int, most: int) -> list[slice]:
     """Cut n rows into chunks of `most` or less, of even length: a last row alone would be wasteful."""
-    n_chunks = -(-n // max(1, most))
+    n_chunks = max(1, -(-n // max(1, most)))
     cuts = [n * i // n_chunks for i in range(n_chunks + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
