@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from window_cases import geometries
 
-from fnn.kernels import activation, affine, convolution, normalization, pooling, softmax, unfolding
+from fnn.kernels import activation, affine, normalization, pooling, softmax
 from fnn.kernels.windows import windows
 
 # --- windows: oracles by loops ---------------------------------------------------------------
@@ -28,19 +29,6 @@ def starts(at):
             if all(0 <= i < n for i, n in zip(index, at.space, strict=True)):
                 inside.append((offset, index))
         yield place, inside
-
-
-def loop_convolution(x, w, b, at, groups):
-    y = np.zeros((x.shape[0], w.shape[0], *at.out))
-    per_group = w.shape[0] // groups
-    for n, o in np.ndindex(*y.shape[:2]):
-        for place, inside in starts(at):
-            total = b[o]
-            for c in range(w.shape[1]):
-                source = o // per_group * w.shape[1] + c
-                total += sum(w[(o, c, *offset)] * x[(n, source, *index)] for offset, index in inside)
-            y[(n, o, *place)] = total
-    return y
 
 
 def loop_max_pool(x, dy, at):
@@ -65,48 +53,6 @@ def loop_average_pool(x, dy, at, count_padding):
                 y[(n, c, *place)] += x[(n, c, *index)] / count
                 dx[(n, c, *index)] += dy[(n, c, *place)] / count
     return y, dx
-
-
-@st.composite
-def geometries(draw, *, pooling=False):
-    """Draw windows over images of one to three axes that fit at least once."""
-    axes = draw(st.sampled_from([1, 1, 2, 2, 3]))
-    most = {1: 7, 2: 5, 3: 3}[axes]
-    space = tuple(draw(st.integers(1, most)) for _ in range(axes))
-    size = tuple(draw(st.integers(1, 3)) for _ in range(axes))
-    dilation = (1,) * axes if pooling else tuple(draw(st.integers(1, 2)) for _ in range(axes))
-    stride = tuple(draw(st.integers(1, 4)) for _ in range(axes))
-    pairs = []
-    for n, k, d in zip(space, size, dilation, strict=True):
-        limit = k - 1 if pooling else 2
-        before, after = draw(st.integers(0, limit)), draw(st.integers(0, limit))
-        short = (k - 1) * d + 1 - n - before - after
-        pairs.append((before, after + max(short, 0)))
-    padding = draw(st.sampled_from(["same", tuple(pairs)]))
-    if pooling and any(side >= k for pair, k in zip(pairs, size, strict=True) for side in pair):
-        padding = "same"
-    return windows(space, size, stride, padding, dilation)
-
-
-@settings(max_examples=80, deadline=None)
-@given(geometries(), st.integers(1, 3), st.sampled_from([1, 2]), st.integers(0, 2**32 - 1))
-def test_convolution_and_its_derivatives_equal_the_loops(at, batch, groups, seed):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(batch, 2 * groups, *at.space))
-    w, b = rng.normal(size=(groups * 2, 2, *at.size)), rng.normal(size=groups * 2)
-    y = convolution.convolution(x, w, b, at, groups)
-    np.testing.assert_allclose(y, loop_convolution(x, w, b, at, groups), rtol=1e-12, atol=1e-12)
-    dy = rng.normal(size=y.shape)
-    dw, db, dx = convolution.convolution_vjp(x, w, dy, at, groups, bias=True, need_dx=True)
-    np.testing.assert_allclose(db, dy.sum(axis=(0, *range(2, dy.ndim))), rtol=1e-12, atol=1e-12)
-    # Linear in x and in w: the products of the derivatives with both give one number.
-    want = (dy * (y - b.reshape(-1, *(1,) * len(at.out)))).sum()
-    assert (dw * w).sum() == pytest.approx(want, rel=1e-10, abs=1e-10)
-    assert (dx * x).sum() == pytest.approx(want, rel=1e-10, abs=1e-10)
-    for bump, got in ((rng.normal(size=x.shape), dx), (rng.normal(size=w.shape), dw)):
-        moved = (bump, w) if got is dx else (x, bump)
-        direction = loop_convolution(*moved, 0 * b, at, groups)
-        assert (got * bump).sum() == pytest.approx((dy * direction).sum(), rel=1e-10, abs=1e-10)
 
 
 @settings(max_examples=80, deadline=None)
@@ -174,63 +120,6 @@ def test_same_gives_ceil_of_size_over_stride_and_the_odd_row_at_the_end(n, k, st
     assert after - before in (0, 1)
     total = before + after
     assert total == max((at.out[0] - 1) * stride + (k - 1) * dilation + 1 - n, 0)
-
-
-@pytest.mark.parametrize("limit", [1, 100, 1000])
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("long_row", [1, 10_000])
-def test_columns_made_in_chunks_give_what_they_give_at_once(monkeypatch, limit, groups, long_row):
-    rng = np.random.default_rng(0)
-    at = windows((9, 7), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
-    x, w, b = rng.normal(size=(3, 4, 9, 7)), rng.normal(size=(6, 4 // groups, 3, 2)), rng.normal(size=6)
-    dy = rng.normal(size=(3, 6, *at.out))
-
-    def run():
-        y = convolution.convolution(x, w, b, at, groups)
-        return y, *convolution.convolution_vjp(x, w, dy, at, groups, bias=True, need_dx=True)
-
-    whole = run()
-    unfolding.unfolding.cache_clear()
-    monkeypatch.setattr(unfolding, "COLUMN_BYTES", limit)
-    monkeypatch.setattr(unfolding, "ROW_BYTES", limit)
-    monkeypatch.setattr(convolution, "ROW_BYTES", limit)
-    monkeypatch.setattr(convolution, "SUM_BYTES", limit)
-    monkeypatch.setattr(unfolding, "LONG_ROW", long_row)
-    try:
-        for got, want in zip(run(), whole, strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
-    finally:
-        unfolding.unfolding.cache_clear()
-
-
-@pytest.mark.parametrize("by_row", [True, False])
-@pytest.mark.parametrize("size", [5, 1])
-def test_chunks_cover_every_row_once(by_row, size):
-    at = windows((200, 50), (size, 5), (2, 1), "same", (1, 1))
-    chunks = unfolding.unfolding(at, (16, *at.padded, 32), 4, 1, by_row).chunks
-    assert len(chunks) > 1
-    assert chunks[0].make.start == chunks[0].see.start == 0
-    assert chunks[-1].make.stop == math.prod(at.out) * 32
-    assert sum(chunk.rows for chunk in chunks) == at.out[0]
-    assert chunks[-1].see.stop <= at.padded[0]
-    for one, two in itertools.pairwise(chunks):
-        assert one.make.stop == two.make.start
-        assert one.make.stop - one.make.start == one.rows * at.out[1] * 32
-        assert two.see.start == one.see.start + one.rows * at.stride[0]
-    limit = unfolding.ROW_BYTES if by_row else unfolding.COLUMN_BYTES
-    several = [chunk for chunk in chunks if chunk.rows > 1]
-    assert all(math.prod(chunk.shape) * 4 <= limit for chunk in several)
-
-
-@pytest.mark.parametrize("batch", [0, 2, 20])
-def test_no_channels_convolve_to_the_bias(batch):
-    at = windows((40, 40), (3, 3), (1, 1), "valid", (1, 1))
-    x, w, b = np.zeros((batch, 0, 40, 40)), np.zeros((4, 0, 3, 3)), np.arange(4.0)
-    y = convolution.convolution(x, w, b, at, 1)
-    np.testing.assert_array_equal(y, np.broadcast_to(b[:, None, None], (batch, 4, *at.out)))
-    dw, db, dx = convolution.convolution_vjp(x, w, np.ones_like(y), at, 1, bias=True, need_dx=True)
-    assert (dw.shape, dx.shape) == (w.shape, x.shape)
-    np.testing.assert_array_equal(db, batch * 38 * 38 * np.ones(4))
 
 
 # --- normalisation ---------------------------------------------------------------------------
