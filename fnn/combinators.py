@@ -98,12 +98,13 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
     ) -> tuple[Any, TreeLike]:
         _check_names(names, params, state)
         moved: dict[str, Any] = {}
+        own_params, own_state = params.get, state.get
         name = where = ""
         try:
             for name, where, child, _, stochastic in parts:  # noqa: B007 - the error's place
                 own_key = key.fold(name) if stochastic and key is not None else None
-                own = state.get(name, EMPTY)
-                x, new = child(params.get(name, EMPTY), own, x, train=train, key=own_key)
+                own = own_state(name, EMPTY)
+                x, new = child(own_params(name, EMPTY), own, x, train=train, key=own_key)
                 if new is not own:
                     moved[name] = freeze(new)
         except (FnnError, KeyError) as error:

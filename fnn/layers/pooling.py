@@ -18,18 +18,9 @@ from fnn.kernels.pooling import (
 from fnn.kernels.windows import Windows
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape, Traits
-from fnn.layers.convolution import Padding, Sizes, check_padding, check_sizes, lay
+from fnn.layers.convolution import MOST_SHAPES, Padding, Sizes, check_padding, check_sizes, lay
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
-
-
-@functools.lru_cache(maxsize=1024)
-def _laid(space: Shape, window: Any, stride: Any, padding: Any) -> Windows:
-    at = lay(space, window, stride, padding)
-    if any(side >= k for pair, k in zip(at.pads, at.size, strict=True) for side in pair):
-        # Else a window could lie in the padding alone: -inf, or a mean over nothing.
-        raise ShapeError(f"expected less padding than the window {at.size}, got {at.pads}")
-    return at
 
 
 def _pool(
@@ -40,23 +31,30 @@ def _pool(
     stride = window if stride is None else check_sizes(who, "stride", stride)
     padding = check_padding(who, padding)
 
+    @functools.lru_cache(maxsize=MOST_SHAPES)
+    def laid(space: Shape) -> Windows:
+        at = lay(space, window, stride, padding)
+        if any(side >= k for pair, k in zip(at.pads, at.size, strict=True) for side in pair):
+            # Else a window could lie in the padding alone: -inf, or a mean over nothing.
+            raise ShapeError(f"expected less padding than the window {at.size}, got {at.pads}")
+        return at
+
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         if len(in_shape) < 2:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        at = _laid(in_shape[1:], window, stride, padding)
-        return (in_shape[0], *at.out), EMPTY, EMPTY
+        return (in_shape[0], *laid(in_shape[1:]).out), EMPTY, EMPTY
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         check_array(x, 3)
-        return pool(x, _laid(x.shape[2:], window, stride, padding)), state
+        return pool(x, laid(x.shape[2:])), state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         check_array(x, 3)
-        at = _laid(x.shape[2:], window, stride, padding)
+        at = laid(x.shape[2:])
         y = pool(x, at)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
