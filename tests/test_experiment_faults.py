@@ -38,15 +38,15 @@ def run(stopped, tmp_path):
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-def refused(capsys, words, *parts):
-    """Check that a command line ends with one line on stderr that has all `parts`."""
+def refusal(capsys, words):
+    """Return the one line on stderr that a command line ends with."""
     with pytest.raises(SystemExit) as ended:
         main(train, Config, [*map(str, words)])
     lines = capsys.readouterr().err.splitlines()
     assert ended.value.code in (1, 2)
     assert lines[-1].startswith("error: ") or ": error: " in lines[-1]
-    assert all(part in lines[-1] for part in parts), lines
     assert max(map(len, lines)) < 1000
+    return lines[-1]
 
 
 def edit(run, **entries):
@@ -64,7 +64,7 @@ def edit(run, **entries):
 def test_numbers_that_are_none_make_run_json_damaged(run, capsys, entry, bad):
     edit(run, **{entry: bad})
     for verb in ("resume", "replay"):
-        refused(capsys, [verb, run], str(run / "run.json"), "expected JSON; damaged")
+        assert f"{run / 'run.json'}: expected JSON; damaged" in refusal(capsys, [verb, run])
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_numbers_that_are_none_make_run_json_damaged(run, capsys, entry, bad):
 )
 def test_entries_beyond_their_range_are_named(run, capsys, entries, message):
     edit(run, **entries)
-    refused(capsys, ["resume", run], str(run / "run.json"), message)
+    assert f"{run / 'run.json'}: {message}" in refusal(capsys, ["resume", run])
 
 
 def test_whole_numbers_beyond_all_floats_are_refused(run, capsys):
-    refused(capsys, ["--epochs", HUGE], "argument --epochs: expected INT")
+    assert "argument --epochs: expected INT" in refusal(capsys, ["--epochs", HUGE])
     with pytest.raises(OptionError, match="seed: expected INT, got 1000"):
         config_from(Config, {"seed": int(HUGE)})
     edit(run, config={"epochs": "HUGE"})
-    refused(capsys, ["resume", run], "epochs: expected INT, got 1000")
+    assert "epochs: expected INT, got 1000" in refusal(capsys, ["resume", run])
 
 
 # --- other files
@@ -97,13 +97,14 @@ def test_links_that_lead_to_themselves_are_told(run, capsys, name):
     shutil.rmtree(path, ignore_errors=True)
     path.unlink(missing_ok=True)
     path.symlink_to(name)
-    refused(capsys, ["resume", run], str(path))
+    assert str(path) in refusal(capsys, ["resume", run])
 
 
 def test_a_folder_in_place_of_the_metrics_is_told(run, capsys):
     (run / "metrics.jsonl").unlink()
     (run / "metrics.jsonl").mkdir()
-    refused(capsys, ["resume", run], str(run / "metrics.jsonl"), "Is a directory")
+    line = refusal(capsys, ["resume", run])
+    assert line == f"error: {run / 'metrics.jsonl'}: cannot be read (Is a directory)"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
@@ -114,7 +115,9 @@ def test_a_pipe_keeps_nobody_waiting(run, capsys, name):
     done = threading.Event()
 
     def attempt():
-        refused(capsys, ["resume", run], name, "Not a regular file")
+        line = refusal(capsys, ["resume", run])
+        assert str(run / name) in line
+        assert "Not a regular file" in line
         done.set()
 
     thread = threading.Thread(target=attempt, daemon=True)
@@ -144,7 +147,7 @@ def test_what_a_killed_writer_left_is_removed_when_a_run_starts_there(tmp_path):
 def test_the_way_to_resume_can_be_pasted(tmp_path, capsys):
     folder = tmp_path / "a b;c"
     execute(train, Config(out=folder, **SMALL))
-    refused(capsys, ["--out", folder], f"`resume '{folder}'`")
+    assert f"`resume '{folder}'`" in refusal(capsys, ["--out", folder])
 
 
 # --- configs
