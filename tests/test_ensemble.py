@@ -239,7 +239,7 @@ def test_a_member_that_diverges_stops_the_step_and_is_found_and_left_behind():
 
 @pytest.mark.parametrize("n", [1, 32])
 def test_the_parity_network_takes_far_less_time_together(n):
-    """A third is the aim and a tenth is measured; half leaves room for a busy machine."""
+    """A third is the bar, and about a tenth is measured."""
     net, loss, optimizer = parity_network(), fnn.half_squared_error, fnn.adam(0.01)
     x, target = next(batches((5,), (1,), "float32", (32,)))
     data, many = [(x, target)] * 100, stacked(parity_network(), n)
@@ -257,7 +257,8 @@ def test_the_parity_network_takes_far_less_time_together(n):
         ratios.append((marks[2] - marks[1]) / (marks[1] - marks[0]))
         for i, end in enumerate(ends):
             assert_same_bits(unstack(now, i), end)
-    assert min(ratios) <= (0.5 if n > 1 else 4), ratios
+    print(f"{n} members: {min(ratios):.3f} to {max(ratios):.3f} of as many runs")
+    assert min(ratios) <= (1 / 3 if n > 1 else 4), ratios
 
 
 def test_an_ensemble_that_drops_out_resumes_from_a_file(tmp_path):

@@ -1,7 +1,7 @@
 """Pooling by slices of all windows at once: no argmax, no loop over windows.
 
-Tried and left out: one axis after the other. It takes fewer operations over more numbers in short rows,
-and two fifths more time.
+Tried and left out: one axis after the other (rows first a quarter slower on batches of 100 and a fifth
+faster on 128, and the first maximum in row-major order is lost; columns first slower on both).
 """
 
 from __future__ import annotations
