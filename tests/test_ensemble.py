@@ -257,7 +257,6 @@ def test_the_parity_network_takes_far_less_time_together(n):
         ratios.append((marks[2] - marks[1]) / (marks[1] - marks[0]))
         for i, end in enumerate(ends):
             assert_same_bits(unstack(now, i), end)
-    print(f"{n} members: {min(ratios):.3f} to {max(ratios):.3f} of as many runs")
     assert min(ratios) <= (1 / 3 if n > 1 else 4), ratios
 
 
