@@ -15,8 +15,8 @@ __getattr__, __dir__, __all__ = open_on_use(
         "blas": "threads",
         "combinators": "named residual serial",
         "datasets": (
-            "Batches Dataset OneHot batches digits find_mnist handwriting image_folder mnist "
-            "parity read_idx read_image write_idx"
+            "Batches Dataset OneHot batches class_weights digits find_mnist handwriting image_folder "
+            "mnist parity read_idx read_image write_idx"
         ),
         "derivatives": "hvp jacobian jvp per_example_grads",
         "ensemble": "Keys over_members stacked",

@@ -32,7 +32,7 @@ def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
         loader = torch.utils.data.DataLoader(held, batch_size=size, shuffle=True)
     dataset = fnn.Dataset(x, y)
 
-    def epoch(i: int) -> Iterable[Batch]:
+    def epoch(i: int) -> Iterable[Any]:
         if peer == "torch":
             return loader
         if peer == "numpy":

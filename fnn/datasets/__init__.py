@@ -7,12 +7,14 @@ from fnn.datasets.image_files import image_folder, read_image
 from fnn.datasets.mnist_files import find_mnist, mnist
 from fnn.datasets.one_hot import OneHot
 from fnn.datasets.stand_in import handwriting
+from fnn.datasets.weights import class_weights
 
 __all__ = [
     "Batches",
     "Dataset",
     "OneHot",
     "batches",
+    "class_weights",
     "digits",
     "find_mnist",
     "handwriting",

@@ -9,31 +9,16 @@ from typing import Any
 import attrs
 import numpy as np
 
+from fnn import tree
+from fnn.datasets.entries import checked, checked_weight, precision
+from fnn.datasets.weights import ClassWeight, by_label
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.keys import Key
 from fnn.options import integer
-from fnn.tree import Array, freeze
+from fnn.tree import Array
 
 # Rows that a pass over the data widens to float64 at a time.
 _ROWS = 4096
-
-
-def _checked(name: str, value: Any) -> Array:
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"{name}: expected rows of equal shapes, got {error}") from None
-    if array.dtype.kind not in "fciub":
-        raise DTypeError(f"{name}: expected numbers, got dtype {array.dtype} (labels: OneHot.fit)")
-    if array.ndim == 0:
-        raise ShapeError(f"{name}: expected at least one axis, got a scalar")
-    if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
-        place = np.unravel_index(np.argmin(finite), array.shape)
-        raise DataError(f"{name}[{', '.join(map(str, place))}] is {array[place]}")
-    frozen: Array = freeze(
-        array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    )
-    return frozen
 
 
 def _rows(array: Array, order: Array) -> Array:
@@ -50,42 +35,71 @@ def _key(who: str, key: Any) -> Key | None:
 
 @attrs.frozen(eq=False, repr=False)
 class Dataset:
-    """Examples `x` and their targets `y`, one of each per entry of axis 0.
+    """Examples `x` and their targets `y`, one of each per entry of axis 0, and maybe their weights.
 
-    Both are kept read-only: an array that its owner could still write to is copied, an immutable one
-    is shared.
+    All are kept read-only: an array that its owner could still write to is copied, an immutable one
+    and a read-only memory map are shared.
 
-    Raises:
-        DataError: If there are no examples, if the lengths differ, or if a number is nan or
-            infinite; names its index.
-        DTypeError: If x or y holds something else than numbers.
+    Attributes:
+        x: Examples, shape (n, ...).
+        y: Targets, shape (n, ...).
+        weight: How much each example counts in losses and metrics, float64 of shape (n,); None if
+            all count alike. One of weight 2 counts as two of it would, one of weight 0 as none.
     """
 
     x: Array = attrs.field()
     y: Array = attrs.field()
+    weight: Array | None = attrs.field(default=None)
 
-    def __init__(self, x: Any, y: Any) -> None:
-        """Check and freeze both arrays."""
+    def __init__(self, x: Any, y: Any, *, weight: Any = None, dtype: Any = None) -> None:
+        """Check and freeze the arrays.
+
+        Args:
+            x: Examples; arrays, lists, data frames.
+            y: Targets.
+            weight: A number of 0 or more per example, not all of them 0.
+            dtype: "float32" or "float64", to which floating x and y are cast; integers, such as
+                labels, stay what they are.
+
+        Raises:
+            DataError: If there are no examples, if the lengths differ, if a number is nan or
+                infinite (names its index), or if an array is masked.
+            DTypeError: If x or y holds something else than numbers.
+            OptionError: If dtype is another one.
+        """
         try:
-            x, y = _checked("x", x), _checked("y", y)
+            name = precision("", dtype)
+            x, y = checked("x", x, name), checked("y", y, name)
             if len(x) != len(y):
                 raise DataError(f"expected x and y of equal length, got {len(x)} and {len(y)}")
             if len(x) == 0:
                 raise DataError(f"expected at least one example, got x of shape {x.shape}")
-        except (DataError, DTypeError, ShapeError) as error:
+            weight = checked_weight(weight, len(x))
+        except (DataError, DTypeError, OptionError, ShapeError) as error:
             raise error.inside("Dataset", "") from None
-        self.__attrs_init__(x, y)  # type: ignore[attr-defined]
+        self.__attrs_init__(x, y, weight)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
-        shown = (f"{name}: {a.dtype}{list(a.shape)}" for name, a in (("x", self.x), ("y", self.y)))
+        arrays = {"x": self.x, "y": self.y} | ({} if self.weight is None else {"weight": self.weight})
+        shown = (f"{name}: {a.dtype}{list(a.shape)}" for name, a in arrays.items())
         return f"Dataset({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through __init__, because NumPy forgets in a pickle that an array was read-only.
-        return Dataset, (self.x, self.y)
+        return _weighed, (self.x, self.y, self.weight)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of shapes, dtypes and bytes of all arrays."""
+        arrays = {"x": self.x, "y": self.y} | ({} if self.weight is None else {"weight": self.weight})
+        return tree.digest(arrays)
+
+    def _of(self, rows: slice | Array) -> Dataset:
+        """Return some of the examples: a run of them shares memory, others are copied."""
+        arrays = [self.x, self.y] + ([] if self.weight is None else [self.weight])
+        return _weighed(*(a[rows] if isinstance(rows, slice) else _rows(a, rows) for a in arrays))
 
     def take(self, n: int) -> Dataset:
         """Return the first `n` examples.
@@ -98,13 +112,13 @@ class Dataset:
             raise DataError(
                 f"expected at most {len(self)} examples, got n = {n}", path=("Dataset.take",)
             )
-        return Dataset(self.x[:n], self.y[:n])
+        return self._of(slice(n))
 
     def split(self, n_or_fraction: float, *, key: Key | None = None) -> tuple[Dataset, Dataset]:
         """Cut in two: an integer is the length of the first part, a float its fraction, rounded.
 
         Without a key the order stays, so sorted labels end up in different parts; with one, both
-        parts are drawn from a permutation that depends on the key alone.
+        parts are drawn from a permutation that depends on the key alone, and are copies.
 
         Raises:
             OptionError: If either part would be empty.
@@ -121,19 +135,36 @@ class Dataset:
             got = f"{first} and {total - first} of {total} examples"
             raise OptionError(f"expected two parts with examples in each, got {got}", path=who)
         if key is None:
-            return Dataset(self.x[:first], self.y[:first]), Dataset(self.x[first:], self.y[first:])
+            return self._of(slice(first)), self._of(slice(first, None))
         order = key.generator().permutation(total)
-        left, right = order[:first], order[first:]
-        return (
-            Dataset(_rows(self.x, left), _rows(self.y, left)),
-            Dataset(_rows(self.x, right), _rows(self.y, right)),
-        )
+        return self._of(order[:first]), self._of(order[first:])
+
+    def weighted(self, class_weight: ClassWeight) -> Dataset:
+        """Return the set with every example's weight times that of its label.
+
+        Args:
+            class_weight: "balanced", by which all classes count alike (`class_weights`); or
+                {label: weight}, 1 where a label is not named.
+
+        Raises:
+            OptionError: If class_weight is something else, or names a label that does not occur.
+            DTypeError, ShapeError: If y is no integers on one axis.
+        """
+        weight = by_label("Dataset.weighted", self.y, class_weight)
+        return Dataset(self.x, self.y, weight=weight if self.weight is None else weight * self.weight)
+
+    def present(self) -> Dataset:
+        """Return the set without the examples of weight 0, which count for nothing; or itself."""
+        if self.weight is None or (there := self.weight > 0).all():
+            return self
+        return self._of(np.flatnonzero(there))
 
     def standardize(self, like: Dataset | None = None) -> Dataset:
         """Return (x - mean) / std per feature, both taken from `like`, or from this set itself.
 
         A test set is standardised like the training set: `test.standardize(like=train)`. The
-        standard deviation is the population's (divided by n); where it is 0 the divisor is 1.
+        standard deviation is the population's (divided by n); where it is 0 the divisor is 1. Where
+        `like` has weights, both are weighted averages.
 
         Raises:
             DTypeError: If either x is not of real floats.
@@ -149,6 +180,8 @@ class Dataset:
             raise ShapeError(
                 f"expected examples of shape {like.x.shape[1:]}, got {self.x.shape[1:]}", path=who
             )
+        like = like.present()  # What counts for nothing is not to set the scale either.
+        n = len(like) if like.weight is None else float(like.weight.sum())
         # Relative to the first row and to the largest distance from it: a constant feature then has a
         # deviation of exactly 0, a large mean cancels nothing, and no square overflows.
         origin = like.x[0].astype(np.float64)
@@ -159,23 +192,34 @@ class Dataset:
             for rows in _chunks(like.x):
                 np.maximum(spread, np.abs(rows - origin).max(axis=0), out=spread)
             spread[spread == 0] = 1.0
-            for rows in _chunks(like.x):
-                total += ((rows - origin) / spread).sum(axis=0)
-            mean = total / len(like)
-            for rows in _chunks(like.x):
-                squares += np.square((rows - origin) / spread - mean).sum(axis=0)
-            std = np.sqrt(squares / len(like))
+            for rows, by in _weighed_chunks(like):
+                total += (((rows - origin) / spread) * by).sum(axis=0)
+            mean = total / n
+            for rows, by in _weighed_chunks(like):
+                squares += (np.square((rows - origin) / spread - mean) * by).sum(axis=0)
+            std = np.sqrt(squares / n)
             std[std == 0] = 1.0
             x = np.empty_like(self.x)
             for start, rows in zip(range(0, len(self), _ROWS), _chunks(self.x), strict=True):
                 x[start : start + _ROWS] = ((rows - origin) / spread - mean) / std
         x.setflags(write=False)
-        return Dataset(x, self.y)
+        return _weighed(x, self.y, self.weight)
+
+
+def _weighed(x: Array, y: Array, weight: Array | None = None) -> Dataset:
+    return Dataset(x, y, weight=weight)
 
 
 def _chunks(x: Array) -> Iterator[Array]:
     for start in range(0, len(x), _ROWS):
         yield x[start : start + _ROWS].astype(np.float64)
+
+
+def _weighed_chunks(data: Dataset) -> Iterator[tuple[Array, Any]]:
+    """Yield rows in float64 with what multiplies them: weights along the rows, or 1.0."""
+    for start, rows in zip(range(0, len(data), _ROWS), _chunks(data.x), strict=True):
+        by = None if data.weight is None else data.weight[start : start + _ROWS]
+        yield rows, 1.0 if by is None else by.reshape(-1, *(1,) * (rows.ndim - 1))
 
 
 @attrs.frozen(eq=False)
@@ -191,28 +235,32 @@ class Batches:
         full, rest = divmod(len(self.dataset), self.size)
         return full + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self.since(0)
 
-    def since(self, first: int) -> Iterator[tuple[Array, Array]]:
+    def since(self, first: int) -> Iterator[tuple[Any, ...]]:
         """Yield the batches from number `first` on; no example before them is looked at."""
-        x, y = self.dataset.x, self.dataset.y
+        data = self.dataset
+        arrays = (data.x, data.y) if data.weight is None else (data.x, data.y, data.weight)
         starts = range(first * self.size, len(self) * self.size, self.size)
         if self.key is None:
             for start in starts:
-                yield x[start : start + self.size], y[start : start + self.size]
+                yield tuple([array[start : start + self.size] for array in arrays])
             return
-        order = self.key.generator().permutation(len(self.dataset))
+        order = self.key.generator().permutation(len(data))
         for start in starts:
             rows = order[start : start + self.size]
-            yield _rows(x, rows), _rows(y, rows)
+            yield tuple([_rows(array, rows) for array in arrays])
 
 
 def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: bool = False) -> Batches:
     """Cut `dataset` into read-only batches `(x, y)` of `size` examples, the last one maybe smaller.
 
-    The order is a pure function of the key, the same at every iteration: an epoch's own order needs an
-    epoch's own key, `key.fold("epoch", i)`. Without a key the order is the dataset's. A size larger
+    Where the dataset has weights, batches are `(x, y, weight)`, which a train step takes as well, and
+    examples of weight 0 are left out: a batch of nothing else would have no mean.
+
+    The order is a pure function of the key, the same at every iteration: an epoch's own order needs
+    an epoch's own key, `key.fold("epoch", i)`. Without a key the order is the dataset's. A size larger
     than the set gives one batch.
 
     Raises:
@@ -223,6 +271,7 @@ def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: b
     if not isinstance(dataset, Dataset):
         got = type(dataset).__name__
         raise DataError(f"expected a Dataset, got {got}; write Dataset(x, y)", path=("batches",))
+    dataset = dataset.present()
     if drop_last and size > len(dataset):
         got = f"size {size} of {len(dataset)} examples"
         raise DataError(

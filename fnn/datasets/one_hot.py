@@ -8,11 +8,15 @@ import attrs
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
+from fnn.kernels.ordinary import NUMBERS, check_unmasked, ordinary
 from fnn.tree import Array
 
 
 def _labels(who: str, labels: Any) -> Array:
     path = (who,)
+    check_unmasked("labels", labels, path)
+    if isinstance(labels, np.ndarray):
+        labels = ordinary("labels", labels, path, kinds=NUMBERS + "USMmOV")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind == "O":
         values = list(labels)
         # NumPy would turn 1 beside "a" into "1" without a word.
@@ -92,7 +96,8 @@ class OneHot:
             DTypeError: If they are not of real numbers.
             DataError: If an entry is nan; names its index.
         """
-        rows, path = np.asarray(rows), ("OneHot.decode",)
+        path = ("OneHot.decode",)
+        rows = ordinary("rows", rows, path)
         if rows.ndim != 2 or rows.shape[1] != len(self.classes):
             raise ShapeError(f"expected shape (n, {len(self.classes)}), got {rows.shape}", path=path)
         if rows.dtype.kind not in "biuf":

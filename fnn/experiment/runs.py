@@ -101,7 +101,7 @@ class Run:
         Raises:
             DataError: If the run is resumed and these are not the data that it began with.
         """
-        digests = {name: tree.digest({"x": data.x, "y": data.y}) for name, data in sets.items()}
+        digests = {name: data.digest() for name, data in sets.items()}
         known = self.about.get("data") or {}
         for name, digest in digests.items():
             if self.resumed and known.get(name, digest) != digest:
