@@ -39,6 +39,7 @@ def test_data_that_are_masked_are_to_be_filled_first(call):
         call()
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_a_matrix_becomes_the_array_that_it_is():
     x = np.asmatrix(X)
     data = fnn.Dataset(x, x)
