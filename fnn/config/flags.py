@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import numbers
 import re
 import types
 import typing
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
-import numpy as np
 
 from fnn.errors import OptionError
 
@@ -142,31 +140,6 @@ def _read(hint: Any, value: Any, *, text: bool = False) -> Any:
             if math.isfinite(number):
                 return number
     raise ValueError(f"expected {_spell(hint)}, got {value!r:.80}")
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON holds it: NaN and infinities become "nan", "inf" and "-inf".
-
-    Raises:
-        OptionError: If it is neither a number, text, None, a path nor made of those.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if attrs.has(type(value)):
-        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value) if math.isfinite(value) else str(float(value))
-    raise OptionError(f"expected numbers, text or paths, got {type(value).__name__}")
 
 
 def parse(
