@@ -47,8 +47,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     """Train, draw the curves and right and wrong images, and return what was reached."""
     pictures.require()
     train_set, test_set, source = fnn.handwriting(config.data, flat=False)
-    run.say(source)
-    run.data(train=train_set, test=test_set)
+    run.data(source, train=train_set, test=test_set)
     net = network(config)
     fit = run.fit(
         net,

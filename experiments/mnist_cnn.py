@@ -64,8 +64,8 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     """Train, write the report and the pictures, and return what was reached."""
     pictures.require()
     train_set, test_set, source = read(config)
-    run.say(source)
-    run.data(train=train_set, test=test_set)
+    run.data(source, train=train_set, test=test_set)
+    run.used(train_images=len(train_set), test_images=len(test_set))
     net = network(config)
     fit = run.fit(
         net,

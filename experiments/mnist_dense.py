@@ -57,10 +57,10 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     """Train on one-hot rows, draw the curves and right and wrong images, return what was reached."""
     pictures.require()
     train_set, test_set, source = fnn.handwriting(config.data)
-    run.say(source)
-    run.data(train=train_set, test=test_set)
+    run.data(source, train=train_set, test=test_set)
     simple = config.model == "simple"
     rate = config.learning_rate if config.learning_rate is not None else 0.001 if simple else 0.002
+    run.used(learning_rate=rate)
     net, optimizer = network(config), fnn.OPTIMIZERS[config.optimizer](rate)
     if config.frozen:
         optimizer = fnn.chain(optimizer, fnn.freeze(config.frozen))

@@ -58,8 +58,8 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     train_set, test_set, source = fnn.handwriting(
         config.data, scaled=not config.raw, first=(config.first, None)
     )
-    run.say(source)
-    run.data(train=train_set, test=test_set)
+    run.data(source, train=train_set, test=test_set)
+    run.used(first=len(train_set))
     if len(config.widths) < 2 or config.widths[0] != train_set.x.shape[1]:
         expected = f"{train_set.x.shape[1]} inputs and the widths of one layer or more"
         raise fnn.OptionError(f"widths: expected {expected}, got {config.widths}")

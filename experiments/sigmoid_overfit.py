@@ -50,8 +50,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     """Take every step on all images, draw the loss, and return what was reached."""
     pictures.require()
     images, _, source = fnn.handwriting(config.data, first=(config.samples, None))
-    run.say(source)
-    run.data(train=images)
+    run.data(source, train=images)
     net, optimizer = network(config), fnn.sgd(config.learning_rate)
     fit = run.fit(
         net,

@@ -19,6 +19,7 @@ from fnn.datasets import Dataset
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import blas
 from fnn.experiment.folders import RUN, Lines, append
+from fnn.experiment.network_table import network_table
 from fnn.experiment.saver import EVERY, Saver
 from fnn.files import replacing
 from fnn.history import Callback, Progress
@@ -95,19 +96,39 @@ class Run:
             with replacing(self.folder / RUN) as file:
                 file.write(content)
 
-    def data(self, **sets: Dataset) -> None:
+    def used(self, **options: Any) -> None:
+        """Note what options came to, e.g. `run.used(device="cpu")` for one that was left open.
+
+        A report shows it beside the config. `Run.fit` does so for its own options.
+
+        Raises:
+            OptionError: If a value is neither a number, text, None nor made of those.
+            DataError: If the file system refuses.
+        """
+        known = self.about.get("used")
+        self.note(used={**(known if isinstance(known, dict) else {}), **options})
+
+    def data(self, source: str | None = None, /, **sets: Dataset) -> None:
         """Note the digests of data sets, e.g. `run.data(train=train_set, test=test_set)`.
+
+        Args:
+            source: A line that says what they are and where from; it is said, and a report begins
+                with it. `fnn.handwriting` returns one.
+            **sets: The data sets by name. A report calls the validation set of `Run.fit` by its
+                name here, e.g. "test".
 
         Raises:
             DataError: If the run is resumed and these are not the data that it began with.
         """
+        if source is not None:
+            self.say(source)
         digests = {name: data.digest() for name, data in sets.items()}
         known = self.about.get("data") or {}
         for name, digest in digests.items():
             if self.resumed and known.get(name, digest) != digest:
                 expected = f"the data that the run began with, sha256 {known[name][:12]}"
                 raise DataError(f"{self.folder}: {name}: expected {expected}, got {digest[:12]}")
-        self.note(data={**known, **digests})
+        self.note(data={**known, **digests}, **({} if source is None else {"source": source}))
 
     def epoch(self, now: TrainState, history: History) -> None:
         """Record an epoch and say it in a line: a callback for `fnn.fit`; `Run.fit` has its own."""
@@ -156,8 +177,15 @@ class Run:
             DataError: If the file system refuses, or the checkpoints are of another training.
             DivergedError, OptionError, ShapeError, DTypeError: As `fnn.fit`.
         """
-        # Asked anew: a script may have set the threads since it began.
-        self.note(network=repr(net), blas=blas())
+        told: dict[str, Any] = {"loss": _name(loss), "optimizer": _name(optimizer)}
+        told |= {"epochs": epochs, "batch_size": batch_size}
+        told |= {"validation": self._named(more.get("validation"))}
+        known = self.about.get("fits")
+        fits = [*(known if isinstance(known, list) else [])[: len(self._fits)], told]
+        # BLAS is asked anew: a script may have set the threads since it began.
+        self.note(
+            fits=fits, blas=blas(), network=repr(net), layers=network_table(net, train.x.shape[1:])
+        )
         self._fits.append(True)
         number = len(self._fits)
         checkpoints = Checkpoints(self.path(_folder(number)))
@@ -203,6 +231,14 @@ class Run:
         self.note(parameters=tree.size(params), digest=tree.digest(params))
         return reached
 
+    def _named(self, validation: Any) -> str | None:
+        """Return the name under which `data` noted a validation set, None if it did not."""
+        known = self.about.get("data")
+        if not isinstance(validation, Dataset) or not isinstance(known, dict):
+            return None
+        digest = validation.digest() if known else None
+        return next((name for name, noted in known.items() if noted == digest), None)
+
     def _take_up(self, start: Progress | None, skipped: list[str], *, last: bool) -> None:
         """Bring metrics.jsonl to where a checkpoint stands, that of the `last` fit that began."""
         for record in start.records if start is not None else ():
@@ -236,7 +272,10 @@ class Run:
         save_tree(self.path(MODEL), model)
         size, digest = tree.size(now.params), tree.digest(now.params)
         kept = {"network": repr(net), "parameters": size, "digest": digest}
-        self.note(**kept)
+        # What was trained has its table already, unless another network is kept.
+        seen = self._fits and self.about.get("network") == kept["network"]
+        table = self.about.get("layers") if seen else network_table(net, in_shape)
+        self.note(layers=table, **kept)
         return kept
 
     def evaluated(self, x: Any, predicted: Any, target: Any, *, shown: int = 40) -> None:
@@ -279,6 +318,12 @@ class Run:
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path
+
+
+def _name(value: Any) -> str:
+    """Return a loss or an optimizer as the code that makes it; functions go by their names."""
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) else repr(value)
 
 
 def _folder(number: int) -> str:
