@@ -69,7 +69,7 @@ def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    with locked(folder):
+    with locked(folder) as held:
         if any((folder / held).exists() for held in (RUN, METRICS, "checkpoints")):
             again = shlex.join(["resume", str(folder)])
             ways = f"resume it (`{again}`) or name another folder (`--out`)"
@@ -89,7 +89,7 @@ def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[
             "seconds": 0.0,
             **conditions(file),
         }
-        return folder, _train(train, config, Run(folder, about=about))
+        return folder, _train(train, config, Run(folder, about=about, held=held))
 
 
 def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str
     """
     folder = Path(folder)
     recorded(train, config_class, folder)
-    with locked(folder):
+    with locked(folder) as held:
         # Read anew: what held the lock a moment ago may have finished the run.
         config, about = recorded(train, config_class, folder)
         if about.get("status") == "finished":
@@ -119,7 +119,7 @@ def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str
         again = [*(about.get("resumed") or []), {"started": _now(), "changed": changed}]
         about = {**about, "status": "running", "ended": None, "resumed": again}
         about.pop("error", None)
-        return _train(train, config, Run(folder, resumed=True, about=about))
+        return _train(train, config, Run(folder, resumed=True, about=about, held=held))
 
 
 def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, dict[str, Any]]:

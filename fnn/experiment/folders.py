@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,20 @@ class Lines:
     resumed run either, takes away a line that was right.
     """
 
-    def __init__(self, path: Path, *, again: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, again: bool = False, check: Callable[[], None] | None = None
+    ) -> None:
         """Start a file, or with `again` start to go through the lines that one holds.
+
+        Args:
+            path: The file.
+            again: Whether what stands there is kept as far as it is written again.
+            check: Called before anything is written; it raises if nothing may be.
 
         Raises:
             DataError: If those cannot be read.
         """
-        self.path, self._at, self._old = path, 0, b""
+        self.path, self._at, self._old, self._check = path, 0, b"", check
         if again:
             try:
                 self._old = content(path)
@@ -111,11 +119,15 @@ class Lines:
             self._at += len(data)
         else:
             self.cut()
+            if self._check is not None:
+                self._check()
             append(self.path, line + "\n")
 
     def cut(self) -> None:
         """Drop the lines that were not added again, and a last one that is not complete."""
         if self._at < len(self._old):
+            if self._check is not None:
+                self._check()
             with replacing(self.path) as file:
                 file.write(self._old[: self._at])
         self._old, self._at = b"", 0

@@ -14,11 +14,58 @@ from fnn.errors import DataError
 from fnn.files import content, parse_json
 
 LOCK = "lock"
+_STOPPED = "it was deleted, moved or started anew (or this process changed its working directory)"
+
+
+class Held:
+    """The right to write into a folder, for as long as the folder and its lock are what they were."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        """Remember which folder this is and which lock; raise OSError if either cannot be seen."""
+        self._folder, self._path, self._token = folder, folder / LOCK, token
+        self._inode = _identity(os.stat(folder))
+        self._seen = self._look()
+
+    def _look(self) -> tuple[int, ...]:
+        found = os.stat(self._path, follow_symlinks=False)
+        return (*_identity(found), found.st_ctime_ns, found.st_size)
+
+    def check(self) -> None:
+        """Raise DataError unless what is written now goes into the folder that was locked.
+
+        To be asked before every write: a folder may be deleted, moved or started anew at any time, and
+        what another run has in its place must not get our lines.
+        """
+        try:
+            seen = self._look()
+            if seen == self._seen:
+                return
+            # A backup or chmod touches a lock too: only its content says whose it is.
+            holder = _holder(self._path)
+            if _identity(os.stat(self._folder)) != self._inode:
+                raise DataError(f"{self._folder}: another folder stands in its place; {_STOPPED}")
+            if holder is None or holder.get("token") != self._token:
+                who = "nobody" if holder is None else f"process {holder.get('pid')!s:.20}"
+                raise DataError(f"{self._folder}: its lock is of {who}, no longer ours; {_STOPPED}")
+            self._seen = seen
+        except OSError as error:
+            what = "its lock is gone" if self._is_there() else "the folder is gone"
+            reason = error.strerror or error
+            raise DataError(f"{self._folder}: {what} ({reason}); {_STOPPED}") from None
+
+    def _is_there(self) -> bool:
+        with contextlib.suppress(OSError):
+            return _identity(os.stat(self._folder)) == self._inode
+        return False
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be the only writer of a run's folder.
+def locked(folder: Path) -> Iterator[Held]:
+    """Be the only writer of a run's folder; gives what tells whether this is still so.
 
     The lock is a file that names its process and host. That of a process that is gone is taken over.
 
@@ -26,7 +73,9 @@ def locked(folder: Path) -> Iterator[None]:
         DataError: If another process writes here, or the file system refuses.
     """
     path = folder / LOCK
+    token = os.urandom(8).hex()
     mine = {"pid": os.getpid(), "host": socket.gethostname(), "start": _birth(os.getpid())}
+    mine["token"] = token
     try:
         with _alone(folder):
             holder = _holder(path)
@@ -36,14 +85,16 @@ def locked(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 json.dump(mine, file)
+            held = Held(folder, token)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
     try:
-        yield
+        yield held
     finally:
-        if _holder(path) == mine:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        # Of a fault in the body and one here, the first is told.
+        with contextlib.suppress(OSError, DataError):
+            held.check()
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from fnn.datasets import Dataset
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import blas
 from fnn.experiment.folders import RUN, Lines, append
+from fnn.experiment.lock import Held
 from fnn.experiment.network_table import network_table
 from fnn.experiment.saver import EVERY, Saver
 from fnn.files import replacing
@@ -51,13 +52,19 @@ class Run:
     folder: Path
     resumed: bool = False
     about: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    _held: Held | None = attrs.field(default=None, repr=False, eq=False)
     _metrics: Lines = attrs.field(init=False, repr=False, eq=False)
     # One entry per fit that began, True while it lasts.
     _fits: list[bool] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     @_metrics.default
     def _open_metrics(self) -> Lines:
-        return Lines(self.folder / METRICS, again=self.resumed)
+        return Lines(self.folder / METRICS, again=self.resumed, check=self._check)
+
+    def _check(self) -> None:
+        """Raise DataError if the folder is gone or another's: asked before every write."""
+        if self._held is not None:
+            self._held.check()
 
     def say(self, text: str) -> None:
         """Print a line at once, and keep it in log.txt.
@@ -66,6 +73,7 @@ class Run:
             DataError: If the file system refuses.
         """
         write_line(text)
+        self._check()
         append(self.folder / "log.txt", text + "\n")
 
     def record(self, **numbers: Any) -> None:
@@ -93,6 +101,7 @@ class Run:
         self.about.update(plain(entries))
         if "format" in self.about:
             content = json.dumps(self.about, indent=2, allow_nan=False).encode() + b"\n"
+            self._check()
             with replacing(self.folder / RUN) as file:
                 file.write(content)
 
@@ -193,7 +202,7 @@ class Run:
         if self.resumed:
             start = checkpoints.latest(like=init_train_state(net, optimizer, train.x.shape[1:], key))
             self._take_up(start, checkpoints.skipped, last=not self.path(_folder(number + 1)).exists())
-        saver = Saver(checkpoints, save_seconds)
+        saver = Saver(checkpoints, save_seconds, self._check)
 
         def report(_: TrainState, history: History) -> None:
             record = history[-1]
@@ -309,6 +318,8 @@ class Run:
             DataError: If the file system refuses.
         """
         path = self.folder / name
+        # Folders on the way would bring a deleted one back.
+        self._check()
         try:
             if not path.resolve().is_relative_to(self.folder.resolve()):
                 raise OptionError(f"Run.path: expected a name within {self.folder}, got {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from fnn.checkpoint import Checkpoints
 from fnn.history import Progress
@@ -16,9 +17,17 @@ _SHARE = 0.02
 class Saver:
     """Checkpoints by the clock: which moments are saved never shows in the numbers."""
 
-    def __init__(self, checkpoints: Checkpoints, seconds: float) -> None:
-        """Keep where to save, and the seconds between two times; 0 saves at every call."""
-        self._checkpoints, self._seconds = checkpoints, seconds
+    def __init__(
+        self, checkpoints: Checkpoints, seconds: float, check: Callable[[], None] | None = None
+    ) -> None:
+        """Keep where to save, and when.
+
+        Args:
+            checkpoints: Where.
+            seconds: Time between two saves; 0 saves at every call.
+            check: Called before each; it raises if nothing may be written.
+        """
+        self._checkpoints, self._seconds, self._check = checkpoints, seconds, check
         self._due = time.monotonic() + seconds
         self._waiting: Progress | None = None
 
@@ -33,6 +42,8 @@ class Saver:
         if self._waiting is None:
             return
         began = time.monotonic()
+        if self._check is not None:
+            self._check()
         self._checkpoints.save(self._waiting)
         self._waiting, ended = None, time.monotonic()
         self._due = ended + (max(self._seconds, (ended - began) / _SHARE) if self._seconds else 0.0)

@@ -19,7 +19,7 @@ from fnn.config import C, plain
 from fnn.errors import DataError, OptionError
 from fnn.experiment import read_run
 from fnn.experiment.execution import Train, script_of
-from fnn.experiment.lock import LOCK, locked
+from fnn.experiment.lock import LOCK, Held, locked
 from fnn.experiment.runs import write_line
 from fnn.files import PathLike
 from fnn.history import Mode
@@ -117,8 +117,8 @@ def sweep(
         going.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
-    with locked(going.folder):
-        going.open()
+    with locked(going.folder) as held:
+        going.open(held)
         jobs = deque(
             (name, member.config) for name, member in going.members.items() if not member.result
         )
@@ -160,8 +160,9 @@ class _Going:
         }
         self._began, self._before = time.monotonic(), 0
 
-    def open(self) -> None:
-        """Take up what is there, or refuse it."""
+    def open(self, held: Held) -> None:
+        """Take up what is there, or refuse it; `held` is the lock of the folder."""
+        self._held = held
         path = self.folder / FILE
         files.sweep(self.folder)
         if path.exists():
@@ -276,6 +277,7 @@ class _Going:
             "members": members,
             "table": [row.plain() for row in done.rows],
         }
+        self._held.check()
         with files.replacing(self.folder / FILE) as file:
             file.write(json.dumps(plain(entries), indent=2, allow_nan=False).encode() + b"\n")
         with files.replacing(self.folder / TABLE) as file:
