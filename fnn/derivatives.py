@@ -44,12 +44,12 @@ def _check_point(who: str, what: str, point: Any) -> None:
 
 
 def _each(fn: Callable[..., Any], first: Any, *rest: Any) -> Any:
-    """Map over trees, or over tuples of arrays such as some layers take and give."""
+    """Map over trees, or over tuples of arrays such as some layers take; `fn` returns new arrays."""
     if isinstance(first, tuple):
         if any(not isinstance(other, tuple) or len(other) != len(first) for other in rest):
             raise ShapeError(f"expected a tuple of {len(first)} arrays")
         return tuple(_each(fn, *parts) for parts in zip(first, *rest, strict=True))
-    return tree.map(fn, first, *rest)
+    return tree.map_new(fn, first, *rest)
 
 
 def _largest(*directions: Any) -> float:
@@ -249,4 +249,4 @@ def per_example_grads(
         with np.errstate(all="ignore"):
             _, dy[i : i + 1] = loss(y[i : i + 1], target[i : i + 1])
             grads.append(pullback(dy, need_dx=False)[0])
-    return tree.map(lambda *leaves: np.stack(leaves), *grads)
+    return tree.map_new(lambda *leaves: np.stack(leaves), *grads)

@@ -50,6 +50,7 @@ def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -
         values = values.astype("float32")
     if not np.isfinite(values).all():
         raise OptionError(f"expected {_name(init)} to return finite float32 values")
+    values.setflags(write=False)  # New here, and given away: a tree need not copy it.
     return values
 
 

@@ -8,7 +8,6 @@ Leaves pair by key, and paired leaves must have equal shapes: nothing broadcasts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, final
 
 import numpy as np
@@ -25,25 +24,12 @@ TreeLike: TypeAlias = "Array | Mapping[str, TreeLike]"
 # --- leaves ---------------------------------------------------------------------------------
 
 
-def _references(array: Array) -> int:
-    return getrefcount(array)
-
-
-# What the interpreter counts, inside a function, for an argument that nothing else holds.
-_UNSHARED = _references(np.empty(0))
-
-
-def _seal(array: Any) -> Array:
-    """Return a read-only array; one that nothing but this call holds is not copied for it."""
-    if (
-        type(array) is np.ndarray
-        and array.base is None
-        and getrefcount(array) <= _UNSHARED
-        and array.dtype.kind in "fciub"
-    ):
-        array.setflags(write=False)
-        return array
-    return _freeze_leaf(array)
+def _seal(new: Any) -> Array:
+    """Return a new array, which its maker gives away, read-only; anything else is frozen."""
+    if type(new) is np.ndarray and new.base is None and new.dtype.kind in "fciub":
+        new.setflags(write=False)
+        return new
+    return _freeze_leaf(new)
 
 
 def _freeze_leaf(leaf: Any) -> Array:
@@ -192,20 +178,33 @@ def freeze(tree: TreeLike) -> Any:
 def map(fn: Callable[..., Any], tree: TreeLike, *rest: TreeLike) -> Any:
     """Apply `fn` leaf by leaf to trees of one structure; leaves pair by key.
 
-    What `fn` returns is copied, unless it is new or immutable.
+    What `fn` returns is copied, unless it is immutable: `fn` may keep it.
 
     Raises:
         TreeError: If the structures differ; names the first path that does.
         ShapeError: If two paired leaves differ in shape.
     """
+    return _mapped(fn, tree, rest, _freeze_leaf)
+
+
+def map_new(fn: Callable[..., Any], tree: TreeLike, *rest: TreeLike) -> Any:
+    """Apply `fn` as `map` does and copy nothing: what it returns is made read-only where it lies.
+
+    Only for an `fn` whose result is new at every call and held by nobody else, or immutable. One that
+    returned its argument, or an array that it keeps, would make another's array read-only.
+    """
+    return _mapped(fn, tree, rest, _seal)
+
+
+def _mapped(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
     try:
-        return _map(fn, tree, rest)
+        return _map(fn, tree, rest, seal)
     except FnnError as error:
         error.path = error.path or ("/",)
         raise
 
 
-def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any]) -> Any:
+def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
     # This runs for every leaf at every step of training: what is usual is asked first, and no path
     # is built unless an error wants one.
     if type(tree) is np.ndarray:
@@ -213,9 +212,9 @@ def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any]) -> Any:
         for other in rest:
             if type(other) is not np.ndarray or other.shape != shape:
                 _check_pair(tree, other)
-        return _seal(fn(tree, *rest))
+        return seal(fn(tree, *rest))
     if type(tree) is not Tree and not isinstance(tree, Mapping):
-        return _map(fn, np.asarray(tree), rest)
+        return _map(fn, np.asarray(tree), rest, seal)
     for other in rest:
         if type(other) is not Tree and not isinstance(other, Mapping):
             raise TreeError(f"expected {_names(tree)}, got a leaf")
@@ -225,7 +224,7 @@ def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any]) -> Any:
     name = ""
     try:
         for name, value in tree.items():
-            made[name] = _map(fn, value, rest and [other[name] for other in rest])
+            made[name] = _map(fn, value, rest and [other[name] for other in rest], seal)
     except FnnError as error:
         raise error.inside(str(name), "") from error.__cause__
     if type(tree) is not Tree:
@@ -369,12 +368,12 @@ def cast(tree: TreeLike, dtype: DTypeLike) -> Any:
 
     def convert(leaf: Array) -> Array:
         if leaf.dtype.kind not in "fc":
-            return leaf
+            return _freeze_leaf(leaf)
         if target.kind not in "fc" or (leaf.dtype.kind == "c" and target.kind == "f"):
             raise DTypeError(f"expected a dtype that holds {leaf.dtype}, got {target}")
-        return leaf.astype(target, copy=False)
+        return _freeze_leaf(leaf) if leaf.dtype == target else leaf.astype(target)
 
-    return map(convert, tree)
+    return map_new(convert, tree)
 
 
 def size(tree: TreeLike) -> int:

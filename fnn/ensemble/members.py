@@ -102,7 +102,7 @@ def stack(parts: Sequence[T]) -> T:
     if not each:
         raise OptionError("expected one member or more, got none", path=("stack",))
     if not isinstance(each[0], TrainState):
-        return tree.map(lambda *leaves: np.stack(leaves), *each)
+        return tree.map_new(lambda *leaves: np.stack(leaves), *each)
     steps = sorted({now.step for now in each})
     if len(steps) > 1:
         raise OptionError(f"expected members after equally many steps, got {steps}", path=("stack",))

@@ -70,7 +70,7 @@ def entrywise(
         for made in moved:
             made.reverse()
         memory = {
-            role: tree.map(lambda _, made=made: made.pop(), trees)
+            role: tree.map_new(lambda _, made=made: made.pop(), trees)
             for role, trees, made in zip(roles, held, moved, strict=True)
         }
         return u, memory or EMPTY

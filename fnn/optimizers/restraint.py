@@ -72,8 +72,8 @@ def clip_by_global_norm(max_norm: Number) -> Transform:
             return updates, EMPTY
         shorter = most / root
         if peak == 1.0:
-            return tree.map(lambda g: g * shorter, updates), EMPTY
-        return tree.map(lambda g: g / peak * shorter, updates), EMPTY
+            return tree.map_new(lambda g: g * shorter, updates), EMPTY
+        return tree.map_new(lambda g: g / peak * shorter, updates), EMPTY
 
     return Transform("clip_by_global_norm", stateless_init, update, numbers=numbers)
 
@@ -132,7 +132,7 @@ def freeze(paths: str | Iterable[str]) -> Transform:
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         recall(opt_state)
-        held = {path: tree.map(_negative_zeros, tree.get(updates, path)) for path in kept}
+        held = {path: tree.map_new(_negative_zeros, tree.get(updates, path)) for path in kept}
         return tree.update(updates, held) if held else updates, EMPTY
 
     # Recorded by hand: the given iterable may be one that can be walked only once.

@@ -128,7 +128,7 @@ def zeros_init(*roles: str) -> Init:
     """Return an init that remembers one tree of zeros, shaped like the parameters, per role."""
 
     def init(params: TreeLike) -> TreeLike:
-        zeros = tree.map(np.zeros_like, params)
+        zeros = tree.map_new(np.zeros_like, params)
         return dict.fromkeys(roles, zeros)
 
     return init
@@ -151,7 +151,7 @@ class _MixedError(Exception):
 
 
 def paired(fn: Callable[..., Array], *trees: TreeLike) -> Any:
-    """Return the tree of fn over paired leaves of equal shape and dtype.
+    """Return the tree of fn over paired leaves of equal shape and dtype; fn returns new arrays.
 
     A ufunc with an `out` would round a float64 gradient to float32 without a word.
 
@@ -166,7 +166,7 @@ def paired(fn: Callable[..., Array], *trees: TreeLike) -> Any:
         return fn(*arrays)
 
     try:
-        return tree.map(checked, *trees)
+        return tree.map_new(checked, *trees)
     except _MixedError:
         raise _mixed(trees) from None
 
