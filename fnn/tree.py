@@ -196,7 +196,9 @@ def map_new(fn: Callable[..., Any], tree: TreeLike, *rest: TreeLike) -> Any:
     return _mapped(fn, tree, rest, _seal)
 
 
-def _mapped(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
+def _mapped(
+    fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]
+) -> Any:
     try:
         return _map(fn, tree, rest, seal)
     except FnnError as error:

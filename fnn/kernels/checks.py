@@ -1,6 +1,7 @@
 """What the arrays that layers meet must be; each check names what was expected and what came.
 
-They run at every call, so whatever is right passes by comparing tuples and identities alone.
+They run at every call, so whatever is right passes by a comparison or two. Dtypes are compared by
+value: an array that was pickled, or read from a file, brings an equal dtype that is another object.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def check_array(x: Any, n_axes: int = 1) -> None:
 
 def check_precision(x: Array, like: Array, what: str = "the parameters") -> None:
     """Refuse an array whose precision is not that of `like`, the layer's weights."""
-    if x.dtype is like.dtype:
+    if x.dtype == like.dtype:
         return
     expected = _REAL.get(like.dtype, like.dtype)
     if _REAL[x.dtype] != expected:
@@ -41,7 +42,7 @@ def check_precision(x: Array, like: Array, what: str = "the parameters") -> None
 
 def check_like(what: str, got: Any, like: Array) -> None:
     """Refuse what is not an array of the shape and precision of `like`: it would broadcast or leak."""
-    if type(got) is np.ndarray and got.shape == like.shape and got.dtype is like.dtype:
+    if type(got) is np.ndarray and got.shape == like.shape and got.dtype == like.dtype:
         return
     if not isinstance(got, np.ndarray):
         raise DTypeError(f"expected {what} to be an array, got {type(got).__name__}")
@@ -55,7 +56,7 @@ def check_entry(name: str, leaf: Array, shape: tuple[int, ...], like: Array) -> 
     """Refuse an array in params or state that would broadcast, or change the precision."""
     if leaf.shape != shape:
         raise ShapeError(f"expected {name} of shape {shape}, got {leaf.shape}")
-    if leaf.dtype is not like.dtype and _REAL.get(leaf.dtype) != _REAL.get(like.dtype):
+    if leaf.dtype != like.dtype and _REAL.get(leaf.dtype) != _REAL.get(like.dtype):
         raise DTypeError(f"expected {name} in {_REAL.get(like.dtype)}, got {leaf.dtype}")
 
 

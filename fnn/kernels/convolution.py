@@ -51,8 +51,8 @@ def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -
     z = pad(batch_last(x), at, 0)
     how = unfolding(at, z.shape, z.itemsize, groups)
     kernels = _kernels(w, groups, how.by_row)
-    dtype = z.dtype if z.dtype is w.dtype else np.result_type(z, w)
-    if b is not None and b.dtype is not dtype:
+    dtype = z.dtype if z.dtype == w.dtype else np.result_type(z, w)
+    if b is not None and b.dtype != dtype:
         dtype = np.result_type(dtype, b)
     y = empty((w.shape[0], at.out[0] * how.length), dtype)
     for chunk in how.chunks:

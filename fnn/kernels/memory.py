@@ -167,7 +167,7 @@ def like(x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = Non
     arena = _current.arena
     if arena is None or x.nbytes < SMALL:
         return None
-    if other is not None and (other.dtype is not x.dtype or other.strides != x.strides):
+    if other is not None and (other.dtype != x.dtype or other.strides != x.strides):
         return None
     dtype = x.dtype if dtype is None else dtype
     if x.flags.c_contiguous:

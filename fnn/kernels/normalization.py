@@ -65,5 +65,5 @@ def batch_norm_vjp(
     slope = inv_std * inv_std * dfactor / n
     dx = down(np.multiply, centered, slope)
     dx = down(np.subtract, dx, missed * slope - dshift / n, dx)
-    dx = np.subtract(dy, dx, dx if dx.dtype is dy.dtype else None)
+    dx = np.subtract(dy, dx, dx if dx.dtype == dy.dtype else None)
     return down(np.multiply, dx, factor, dx)
