@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = open_on_use(
     __name__,
     {
         "blas": "threads",
+        "checkpoint": "load_model save_model",
         "combinators": "named residual serial",
         "datasets": (
             "Batches Dataset OneHot batches class_weights digits find_mnist handwriting image_folder "

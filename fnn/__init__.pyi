@@ -4,6 +4,10 @@ from fnn import tree as tree
 from fnn.blas import (
     threads,
 )
+from fnn.checkpoint import (
+    load_model,
+    save_model,
+)
 from fnn.combinators import (
     named,
     residual,
@@ -241,6 +245,7 @@ __all__ = [
     "jvp",
     "lecun_normal",
     "lecun_uniform",
+    "load_model",
     "make_layer",
     "make_loss",
     "mnist",
@@ -257,6 +262,7 @@ __all__ = [
     "read_image",
     "residual",
     "rmsprop",
+    "save_model",
     "scale_by_adam",
     "scale_by_learning_rate",
     "scale_by_rms",

@@ -14,9 +14,12 @@ from fnn.layer import Layer, placed_error
 from fnn.options import integer
 from fnn.recipe import bare
 from fnn.state import TrainState, is_finite
+from fnn.tree import TreeLike
 
 Metric: TypeAlias = Callable[[Any, Any], Any]
 Metrics: TypeAlias = Mapping[str, Any] | Iterable[Any] | Metric
+Weights: TypeAlias = TrainState | tuple[TreeLike, TreeLike]
+"""A TrainState, or (params, state)."""
 
 
 def metric_table(metrics: Metrics, *, reserved: Iterable[str] = ()) -> dict[str, Metric]:
@@ -64,23 +67,33 @@ def _number(name: str, result: Any) -> float:
     return float(value)
 
 
-def _applied(net: Layer, now: TrainState, x: Any) -> Any:
+def _applied(net: Layer, weights: tuple[Any, Any], x: Any) -> Any:
     try:
         # Without what a call from outside has checked and silenced; here that is done already.
-        return bare(net.apply)(now.params, now.state, x)[0]
+        return bare(net.apply)(*weights, x)[0]
     except (FnnError, KeyError) as error:
         raise placed_error(error, net.name, net.where) from error.__cause__
 
 
-def _outputs(net: Layer, now: TrainState, x: Any, size: int) -> Any:
-    if not isinstance(net, Layer) or not isinstance(now, TrainState):
-        raise OptionError(f"expected a Layer and a TrainState of it, got {net!r:.80} and {now!r:.80}")
+def _weights(net: Any, now: Any) -> tuple[Any, Any]:
+    """Return params and state, of a TrainState or of the pair of them."""
+    if isinstance(net, Layer):
+        if isinstance(now, TrainState):
+            return now.params, now.state
+        if isinstance(now, tuple) and len(now) == 2 and all(isinstance(each, Mapping) for each in now):
+            return now
+    expected = "a Layer, and a TrainState of it or its (params, state)"
+    raise OptionError(f"expected {expected}, got {net!r:.80} and {now!r:.80}")
+
+
+def _outputs(net: Layer, now: Weights, x: Any, size: int) -> Any:
+    weights = _weights(net, now)
     if not isinstance(x, np.ndarray) or not x.ndim or len(x) <= size:
-        return _applied(net, now, x)
+        return _applied(net, weights, x)
     starts, arena, parts = range(0, len(x), size), Arena(), []
     for start in starts:
         with recycled(arena):
-            parts.append(_applied(net, now, x[start : start + size]))
+            parts.append(_applied(net, weights, x[start : start + size]))
     if isinstance(parts[0], tuple):
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
     return np.concatenate(parts)
@@ -95,12 +108,12 @@ def _size(who: str, batch_size: Any, x: Any) -> int:
     return 1000 if getattr(x, "ndim", 0) <= 2 else 128
 
 
-def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int | None = None) -> Any:
+def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) -> Any:
     """Return the network's output in evaluation mode, computed in batches of `batch_size`.
 
     Args:
         net: The network.
-        now: Any TrainState of it; the parameters and the carried state are used.
+        now: Any TrainState of it, or its weights as a pair (params, state).
         x: Examples (n, *in_shape), finite; n may be 0.
         batch_size: How many examples at a time; the bits of the result may depend on it. By default
             1000 vectors, or 128 examples of more axes.
@@ -120,7 +133,7 @@ def predict(net: Layer, now: TrainState, x: Any, *, batch_size: int | None = Non
 
 def evaluate(
     net: Layer,
-    now: TrainState,
+    now: Weights,
     dataset: Dataset,
     metrics: Metrics,
     *,
@@ -133,7 +146,7 @@ def evaluate(
 
     Args:
         net: The network.
-        now: Any TrainState of it.
+        now: Any TrainState of it, or its weights as a pair (params, state).
         dataset: Examples to measure on.
         metrics: `metric(pred, target)`, by name or by themselves.
         batch_size: How many examples at a time; by default as in `predict`.

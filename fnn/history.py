@@ -83,6 +83,35 @@ class History(Sequence[Any]):
         names = sorted(self.records[0]) if self.records else []
         return f"History({len(self)} epochs of {', '.join(names)})"
 
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self, *, most: int = 20) -> str:
+        """Return an aligned table with a line per epoch; of more than `most` the middle is left out.
+
+        Raises:
+            OptionError: If `most` is not an integer of 2 or more.
+        """
+        most = integer("History.table", "most", most, least=2)
+        if not self.records:
+            return "no epochs"
+        names, shown = list(self.records[0]), list(self.records)
+        if len(shown) > most:
+            shown = [*shown[: most // 2], {}, *shown[-(most - most // 2) :]]  # type: ignore[list-item]
+        lines = [[name.replace("_", " ") for name in names]]
+        lines += [[_cell(record.get(name)) for name in names] for record in shown]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+            for line in lines
+        )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "…"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
 
 Callback: TypeAlias = Callable[[TrainState, History], Any]
 

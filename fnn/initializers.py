@@ -8,9 +8,11 @@ for two axes, (channels, in_channels, *window) for more.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import attrs
@@ -26,6 +28,30 @@ from fnn.tree import Array
 Initializer: TypeAlias = Callable[..., Any]
 Shape: TypeAlias = tuple[int, ...]
 
+_shapes_only: ContextVar[bool] = ContextVar("shapes_only", default=False)
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Have `draw` return arrays that repeat one zero and take no memory, whatever their shape.
+
+    So that the shapes which a network would have can be compared before anything is allocated.
+    """
+    token = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(token)
+
+
+def _outline(shape: Shape) -> Array:
+    zero = np.zeros((), "float32")
+    zero.setflags(write=False)  # Immutable down to its base, so that no tree copies it.
+    try:
+        return np.broadcast_to(zero, shape)
+    except ValueError:
+        raise ShapeError(f"expected a leaf that an array can hold, got shape {shape}") from None
+
 
 def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -> Array:
     """Call `init` with as many arguments as it takes; return float32 of exactly `shape`.
@@ -40,6 +66,8 @@ def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -
         raise OptionError(f"expected an initializer (key, shape, ...), got {init!r}{hint}")
     if init in (normal, uniform):
         init = init()  # Named as its siblings are, without numbers: those by default.
+    if _shapes_only.get():
+        return _outline(shape)
     arguments = (key, shape, fan_in, fan_out)[: _count_arguments(init)]
     with np.errstate(over="ignore"):  # Overflow shows in the values, which are checked.
         values = np.asarray(init(*arguments))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 import numpy as np
 
+from fnn import tree
 from fnn.datasets import Batches, Dataset, batches
 from fnn.errors import DataError, DivergedError, OptionError
 from fnn.evaluation import Metrics, evaluate, metric_table
@@ -20,22 +21,24 @@ from fnn.history import (
     Record,
     better,
     checked_mode,
+    differences,
     early_stopping,
 )
 from fnn.keys import Key
 from fnn.layer import Layer
 from fnn.optimizers import Transform
 from fnn.options import integer
-from fnn.progress import Bar, bar
+from fnn.progress import Bar, EpochLines, bar
 from fnn.state import TrainState, init_train_state
 from fnn.training import Loss, jit, train_step
+from fnn.tree import TreeLike
 
 __all__ = ["Fit", "History", "early_stopping", "fit"]
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Fit:
-    """What `fit` reached.
+    """What `fit` reached; as a text it is the table of its epochs.
 
     Attributes:
         best: State after the epoch in which the monitored number was best; `last` if there was none.
@@ -48,6 +51,16 @@ class Fit:
     last: TrainState
     history: History
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        best = next((r["epoch"] for r in self.history if r["step"] == self.best.step), None)
+        parts = [f"{len(self.history)} epochs, {self.last.step} steps"]
+        parts += [] if best is None else [f"best after epoch {best}"]
+        parts += ["interrupted"] if self.interrupted else []
+        return f"Fit({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{self.history.table()}"
 
 
 _Place: TypeAlias = tuple[TrainState, int, int, dict[str, float], tuple[int, Any, float, bool]]
@@ -117,6 +130,22 @@ def _check_start(
         raise DataError(f"best: expected {expected}, got that of step {step}", path=path)
 
 
+def _beginning(first: TrainState, optimizer: Transform, params: Any, state: Any) -> TrainState:
+    """Return the state before the first step with the weights that were given in place of its own."""
+    given = {"params": params, "state": state}
+    changes = {name: tree.freeze(value) for name, value in given.items() if value is not None}
+    misfits = [
+        line
+        for name, value in changes.items()
+        for line in differences(value, getattr(first, name), name)
+    ]
+    if misfits:
+        raise DataError("weights do not fit the network:\n  " + "\n  ".join(misfits), path=("fit",))
+    if "params" in changes:
+        changes["opt_state"] = optimizer.init(changes["params"])
+    return attrs.evolve(first, **changes)
+
+
 @np.errstate(all="ignore")
 def _rehearse(
     net: Layer,
@@ -159,7 +188,9 @@ def fit(
     monitor: str | None = None,
     mode: Mode | None = None,
     drop_last: bool = False,
-    progress: bool = True,
+    params: TreeLike | None = None,
+    state: TreeLike | None = None,
+    progress: bool | Literal["bar"] = True,
     start: Progress | None = None,
     save: Callable[[Progress], Any] | None = None,
     save_every: int | None = None,
@@ -191,10 +222,14 @@ def fit(
             "loss" without a validation set.
         mode: Whether smaller ("min") or larger ("max") is better; needed unless a loss is monitored.
         drop_last: Leave out a last batch that is smaller.
-        progress: Show a bar per epoch where tqdm is installed and stderr is a terminal.
+        params: Weights to begin with, such as those of `load_model`; drawn from the key if None.
+        state: What the network carries at first, such as running moments; `init`'s if None.
+        progress: Say every epoch in a line on stderr, but at most one line a second; and while an
+            epoch runs, show a bar where tqdm is installed and stderr is a terminal. "bar" shows
+            the bar alone, False nothing.
         start: What an earlier `fit` gave to its `save`, to go on from with the same arguments
-            (`epochs` may be another number). If that many are done, or a callback asked to stop,
-            nothing is trained.
+            (`epochs` may be another number); `params` and `state` are then those that it has. If
+            that many epochs are done, or a callback asked to stop, nothing is trained.
         save: Called as `save(progress)` after every epoch, when its callbacks have answered; when
             Ctrl-C ends it, with what was reached; and as `save_every` says.
         save_every: Save also after every step whose number it divides.
@@ -220,6 +255,8 @@ def fit(
     if monitor not in names:
         raise OptionError(f"monitor: expected one of {names}, got {monitor!r}", path=("fit",))
     mode = checked_mode("fit", mode, monitor)
+    if progress not in (True, False, "bar"):
+        raise OptionError(f"progress: expected True, False or 'bar', got {progress!r}", path=("fit",))
     listeners = _check_callbacks(callbacks, names)
     if save is not None and not callable(save):
         raise OptionError(f"save: expected a function, got {save!r}", path=("fit",))
@@ -231,7 +268,9 @@ def fit(
     order = batches(train, batch_size, drop_last=drop_last)
     step = jit(train_step(net, loss, optimizer, metrics=table))
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
-    first = init_train_state(net, optimizer, train.x.shape[1:], key)
+    first = _beginning(
+        init_train_state(net, optimizer, train.x.shape[1:], key), optimizer, params, state
+    )
     if start is None:
         start = Progress(first)
     else:
@@ -244,6 +283,7 @@ def fit(
     place: _Place = now, skipped, start.count, dict(start.sums), done
     reached = done[:3]
     interrupted = False
+    lines = EpochLines(epochs) if progress is True else None
     try:
         _rehearse(net, loss, now, train, validation, batch_size, drop_last)
         for epoch in range(start.epoch, 0 if start.stopped else epochs):
@@ -280,6 +320,8 @@ def fit(
             place = now, 0, 0, {}, done
             if save is not None:
                 save(_progress(place, records))
+            if lines is not None:
+                lines.show(records[-1], is_last=stopped or epoch + 1 == epochs)
             if stopped:
                 break
     except KeyboardInterrupt:

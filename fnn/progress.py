@@ -1,9 +1,11 @@
-"""Progress on a terminal: a bar where tqdm is installed and somebody looks, nothing otherwise."""
+"""Progress of a training: a line per epoch, and a bar on a terminal where tqdm is installed."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -63,3 +65,37 @@ def bar(batches: Iterable[T], total: int | None, label: str) -> Bar[T]:
     bar closes when the batches end, and when the loop is left early.
     """
     return Bar(batches, total, label)
+
+
+def in_words(record: Mapping[str, Any]) -> str:
+    """Return the numbers of an epoch as one line: "loss 0.2210  validation accuracy 0.9400"."""
+    numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in numbers.items())
+
+
+class EpochLines:
+    """A line per finished epoch on stderr, for a terminal, a pipe, a log and a notebook alike.
+
+    Lines that would come sooner than a second after the one before are left out, so that many short
+    epochs fill no log; the first epoch and the last are always said.
+    """
+
+    def __init__(self, epochs: int, *, seconds: float = 1.0) -> None:
+        """Keep how many epochs there will be, and the time between two lines."""
+        self._epochs, self._seconds = epochs, seconds
+        self._said: float | None = None
+
+    def show(self, record: Mapping[str, Any], *, is_last: bool) -> None:
+        """Say an epoch, unless it is too soon; what stderr refuses is no reason to end a training."""
+        now = time.monotonic()
+        if not is_last and self._said is not None and now - self._said < self._seconds:
+            return
+        self._said = now
+        width = len(str(self._epochs))
+        line = f"epoch {record['epoch']:{width}d}/{self._epochs}  {in_words(record)}\n"
+        # A windowed Python has no stderr at all.
+        if sys.stderr is not None:
+            encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
+                sys.stderr.flush()

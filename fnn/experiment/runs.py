@@ -13,7 +13,8 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.checkpoint import Checkpoints, save_tree
+from fnn.checkpoint import Checkpoints, save_model, save_tree
+from fnn.checkpoint.models import model_tree
 from fnn.config import plain
 from fnn.datasets import Dataset
 from fnn.errors import DataError, OptionError
@@ -28,6 +29,7 @@ from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.loop import Fit, History, fit
 from fnn.optimizers import Transform
+from fnn.progress import in_words
 from fnn.state import TrainState, init_train_state
 from fnn.training import Loss
 
@@ -204,12 +206,18 @@ class Run:
             self._take_up(start, checkpoints.skipped, last=not self.path(_folder(number + 1)).exists())
         saver = Saver(checkpoints, save_seconds, self._check)
 
+        unsaid: Any = None
+
         def report(_: TrainState, history: History) -> None:
-            record = history[-1]
+            nonlocal unsaid
+            record = unsaid = history[-1]
             self._metrics.add(_line(record))
             if record["epoch"] % say_every == 0 or record["epoch"] in (1, epochs):
-                self.say(_words(record) if line is None else line.format_map(record))
+                self._say_epoch(record, line)
+                unsaid = None
 
+        # The run says its epochs itself.
+        more.setdefault("progress", "bar")
         listeners = [report, *([callbacks] if callable(callbacks) else callbacks)]
         try:
             reached = fit(
@@ -234,6 +242,9 @@ class Run:
             raise
         finally:
             self._fits[-1] = False
+        # Which epoch is the last is not known before a callback has stopped it.
+        if unsaid is not None:
+            self._say_epoch(unsaid, line)
         if reached.interrupted:
             raise KeyboardInterrupt(f"after step {reached.last.step}")
         params = reached.last.params
@@ -247,6 +258,9 @@ class Run:
             return None
         digest = validation.digest() if known else None
         return next((name for name, noted in known.items() if noted == digest), None)
+
+    def _say_epoch(self, record: dict[str, Any], line: str | None) -> None:
+        self.say(_words(record) if line is None else line.format_map(record))
 
     def _take_up(self, start: Progress | None, skipped: list[str], *, last: bool) -> None:
         """Bring metrics.jsonl to where a checkpoint stands, that of the `last` fit that began."""
@@ -273,12 +287,11 @@ class Run:
         Raises:
             DataError: If the file system refuses.
         """
-        model: dict[str, Any] = {
-            "params": now.params,
-            "state": now.state,
-            "in_shape": np.array(in_shape),
-        }
-        save_tree(self.path(MODEL), model)
+        path = self.path(MODEL)
+        try:
+            save_model(path, net, now.params, now.state, in_shape)
+        except OptionError:  # A layer that no text can describe: the weights alone.
+            save_tree(path, model_tree(now.params, now.state, in_shape))
         size, digest = tree.size(now.params), tree.digest(now.params)
         kept = {"network": repr(net), "parameters": size, "digest": digest}
         # What was trained has its table already, unless another network is kept.
@@ -351,9 +364,7 @@ def _line(numbers: Any) -> str:
 
 
 def _words(record: dict[str, Any]) -> str:
-    numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
-    words = (f"{name.replace('_', ' ')} {value:.4f}" for name, value in numbers.items())
-    return f"epoch {record['epoch']:3d}  " + "  ".join(words)
+    return f"epoch {record['epoch']:3d}  {in_words(record)}"
 
 
 def write_line(text: str) -> None:

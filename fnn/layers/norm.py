@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import OptionError, ShapeError
+from fnn.initializers import draw, ones, zeros
 from fnn.kernels.checks import check_array, check_entry, check_precision, entries
 from fnn.kernels.normalization import (
     batch_norm_vjp,
@@ -68,8 +69,8 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         n = in_shape[feature_axis(len(in_shape) + 1) - 1]
         if n < 1:
             raise ShapeError(f"expected 1 or more features, got in_shape={in_shape}")
-        zeros, ones = np.zeros(n, "float32"), np.ones(n, "float32")
-        return in_shape, {"scale": ones, "shift": zeros}, {"mean": zeros, "var": ones}
+        first_0, first_1 = (draw(init, key, (n,), n, n) for init in (zeros, ones))
+        return in_shape, {"scale": first_1, "shift": first_0}, {"mean": first_0, "var": first_1}
 
     def by_feature(x: Array, at: int) -> Array:
         """View x as (n_features, n_values); copies only where no such view exists."""

@@ -1,0 +1,208 @@
+"""Networks as text: their recipes, written so that they can be read back without running anything.
+
+The text reads as Python, `serial(Conv(4, 5), Relu(), Dense(10))`, and is parsed, never evaluated:
+only constructors of the library, and those that the reader passes in, are called, with literals,
+initializers and layers as arguments.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fnn import combinators, initializers, layers
+from fnn.errors import DataError, FnnError, OptionError
+from fnn.initializers import INITIALIZERS, Drawn
+from fnn.layer import Layer, elementwise, make_layer
+from fnn.recipe import Recipe
+
+_OWN = "own"
+_NUMBERS = {"inf": math.inf, "nan": math.nan}
+_LARGEST_OPTION = 1 << 24
+_TOKENS_PER_CALL = 24
+# One token of what `network_text` writes; anything else, an operator for one, is refused unparsed.
+_TOKEN = re.compile(
+    r"""\s*(?:[^\W\d]\w*|-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[(){},:=-])"""
+)
+
+
+def _library() -> dict[str, Callable[..., Any]]:
+    """Return what makes layers and initializers, by name: every constructor of the library."""
+    found: dict[str, Any] = {name: INITIALIZERS[name] for name in INITIALIZERS}
+    for room in (initializers, combinators, layers):
+        for name, value in vars(room).items():
+            # `constructor` wraps what it decorates.
+            is_own = getattr(value, "__module__", "").startswith(room.__name__)
+            if is_own and inspect.isfunction(value) and hasattr(value, "__wrapped__"):
+                found[name] = value
+    return found
+
+
+# --- writing
+
+
+def network_text(net: Layer) -> str:
+    """Return the recipe of a network as text that `network_from` reads.
+
+    A layer made by `make_layer`, `elementwise` or `Layer` without a constructor is written as
+    `own('its name')`.
+
+    Raises:
+        OptionError: If a layer has an option that no text can say, such as an array or a function
+            without a name.
+    """
+    return _text(net, _library())
+
+
+def _text(value: Any, library: Mapping[str, Any]) -> str:
+    if isinstance(value, Layer):
+        recipe = value.made_by()
+        if recipe.call in (Layer, make_layer, elementwise):
+            return f"{_OWN}({value.name!r})"
+        return _call_text(recipe, library)
+    if isinstance(value, Drawn):
+        return _call_text(value.made_by(), library)
+    if type(value) is tuple:
+        inner = ", ".join(_text(each, library) for each in value)
+        return f"({inner}{',' if len(value) == 1 else ''})"
+    if type(value) is dict:
+        entries = (f"{_text(name, library)}: {_text(each, library)}" for name, each in value.items())
+        return f"{{{', '.join(entries)}}}"
+    if value is None or type(value) in (bool, int, float, str):
+        return repr(value)
+    if callable(value):
+        return _function_text(value, library)
+    raise OptionError(f"expected options that text can say, got {value!r:.80}", path=("save_model",))
+
+
+def _call_text(recipe: Recipe, library: Mapping[str, Any]) -> str:
+    arguments = [_text(value, library) for value in recipe.args]
+    arguments += [f"{name}={_text(value, library)}" for name, value in recipe.kwargs.items()]
+    return f"{_function_text(recipe.call, library)}({', '.join(arguments)})"
+
+
+def _function_text(fn: Callable[..., Any], library: Mapping[str, Any]) -> str:
+    name = getattr(fn, "__name__", "")
+    if not name.isidentifier():
+        raise OptionError(f"expected functions with a name, got {fn!r:.80}", path=("save_model",))
+    if name == _OWN or (name in library and library[name] is not fn):
+        message = f"expected another name than {name!r}, which is the library's own"
+        raise OptionError(message, path=("save_model",))
+    return name
+
+
+# --- reading
+
+
+def network_from(text: str, *, own: Mapping[str, Any], most_layers: int) -> Layer:
+    """Return the network that a text describes; whoever wrote it, nothing in it is executed.
+
+    Args:
+        text: What `network_text` wrote, or `repr` said of a network of the library's layers.
+        own: Constructors, layers and initializers of the reader's own, by name.
+        most_layers: How many calls the text may hold.
+
+    Raises:
+        DataError: If it is no such text, or needs something that is not in `own`.
+    """
+    _check_size(text, most_layers)
+    try:
+        parsed = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise DataError(f"expected a network's recipe, got {text!r:.80}") from None
+    try:
+        net = _value(parsed.body, _library(), own)
+    except RecursionError:
+        raise DataError("expected a network's recipe, got one nested too deeply") from None
+    if not isinstance(net, Layer):
+        raise DataError(f"expected a network's recipe, got {text!r:.80}")
+    return net
+
+
+def _check_size(text: str, most_layers: int) -> None:
+    """Refuse what would take more memory to parse and to build than its reader allows."""
+    if text.count("(") > most_layers:
+        got = f"{text.count('('):,}"
+        raise DataError(f"expected a recipe of at most {most_layers:,} calls, got {got}")
+    at = n = 0
+    while match := _TOKEN.match(text, at):
+        at, n = match.end(), n + 1
+        if n > _TOKENS_PER_CALL * (most_layers + 1):
+            raise DataError(f"expected a shorter recipe than one of {n:,} words")
+    if text[at:].strip():
+        raise DataError(f"expected a network's recipe, got {text[at : at + 40]!r}")
+
+
+def _value(node: ast.expr, library: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return _called(node.func.id, node, library, own)
+    if isinstance(node, ast.Name):
+        return _NUMBERS[node.id] if node.id in _NUMBERS else _function(node.id, library, own)
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(each, library, own) for each in node.elts)
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        names = [_value(name, library, own) for name in node.keys if name is not None]
+        if all(isinstance(name, str) for name in names):
+            each = (_value(value, library, own) for value in node.values)
+            return dict(zip(names, each, strict=True))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = _value(node.operand, library, own)
+        if type(value) in (int, float):
+            return -value
+    if isinstance(node, ast.Constant) and (
+        node.value is None or type(node.value) in (bool, int, float, str)
+    ):
+        number = node.value
+        if type(number) is int and number > _LARGEST_OPTION:
+            raise DataError(f"expected options up to {_LARGEST_OPTION:,}, got {number:.3g}")
+        return number
+    raise DataError("expected calls of layers with plain options")
+
+
+def _function(name: str, library: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    if name in library:
+        return library[name]
+    if name in own:
+        return own[name]
+    raise DataError(
+        f"expected a layer of this library, got {name!r}; give it in `layers`, by that name"
+    )
+
+
+def _called(name: str, node: ast.Call, library: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    args = [_value(arg, library, own) for arg in node.args]
+    options = {
+        keyword.arg: _value(keyword.value, library, own)
+        for keyword in node.keywords
+        if keyword.arg is not None
+    }
+    if len(options) < len(node.keywords):
+        raise DataError("expected options by name")
+    if name == _OWN:
+        if len(args) != 1 or options or not isinstance(args[0], str):
+            raise DataError(f"expected {_OWN}('name'), got other arguments")
+        return _own_layer(args[0], own)
+    make = _function(name, library, own)
+    try:
+        made = make(*args, **options)
+    except FnnError as error:
+        raise DataError(f"{name}: {error}") from None
+    # What no signature takes, and numbers of a size that nothing can be made of.
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name}: expected other arguments ({error})") from None
+    if not isinstance(made, Layer | Drawn):
+        raise DataError(f"{name}: expected a constructor of layers, got {type(made).__name__}")
+    return made
+
+
+def _own_layer(name: str, own: Mapping[str, Any]) -> Layer:
+    if name not in own:
+        raise DataError(f"expected the layer {name!r} in `layers`, got {sorted(own)}")
+    made = own[name] if isinstance(own[name], Layer) else own[name]()
+    if not isinstance(made, Layer) or made.name != name:
+        raise DataError(f"layers: expected a layer called {name!r}, got {made!r:.80}")
+    return made
