@@ -10,7 +10,7 @@ Prints every class with its probability and draws the image beside them.
 
 from __future__ import annotations
 
-import importlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ import numpy as np
 
 import fnn
 from fnn import pictures
-from fnn.checkpoint import load_tree
-from fnn.experiment import MODEL, Run, config_from, main, option, read_run
+from fnn.experiment import MODEL, Run, main, option, read_run
 
 SIDE = 28
 BOX = 20
 """Pixels along a side of the box that the ink fills; the rest is margin."""
+MOST_AXES = 8
+MOST_VALUES = 1 << 24
+"""How many numbers an image may become between two layers of a network, whoever trained it."""
 
 
 @attrs.frozen
@@ -67,37 +69,31 @@ def read(path: Path) -> np.ndarray:
     return centred
 
 
-def trained(folder: Path) -> tuple[fnn.Layer, Any, Any]:
-    """Return a run's network, its config, and its model: params, state and in_shape."""
-    about = read_run(folder)
-    name = about["experiment"]
-    if not isinstance(name, str) or not (Path(__file__).parent / f"{name}.py").is_file():
-        raise fnn.DataError(f"{folder}: expected a run of a script beside this one, got {name!r}")
-    script = importlib.import_module(name)
-    config = config_from(script.Config, about["config"])
-    net, model = script.network(config), load_tree(folder / MODEL)
-    in_shape = tuple(int(n) for n in fnn.tree.get(model, "in_shape"))
-    _, params, state = net.init(fnn.Key.of(0), in_shape)
-    load_tree(folder / MODEL, like={**model, "params": params, "state": state})
-    return net, config, model
+def probabilities(folder: Path, image: np.ndarray) -> np.ndarray:
+    """Return what a run's network says of an image of 28×28, a probability per class."""
+    net, params, state, in_shape = fnn.load_model(folder / MODEL)
+    if math.prod(np.ravel(in_shape).tolist()) != image.size or len(in_shape) > MOST_AXES:
+        raise fnn.DataError(f"{folder}: expected a network of 28×28 images, got {in_shape}")
+    fnn.summary(net, in_shape, most=MOST_VALUES)  # Refuses what would grow beyond it on the way.
+    config = read_run(folder).get("config")
+    is_raw = isinstance(config, dict) and config.get("raw") is True  # Trained on pixels from 0 to 255.
+    x = (255 if is_raw else 1) * image.astype(np.float32).reshape(1, *in_shape)
+    x = fnn.tree.cast(x, next(iter(fnn.tree.leaves(params)), x).dtype)
+    scores = fnn.predict(net, (params, state), x)
+    if getattr(scores, "ndim", 0) != 2 or scores.shape[1] < 2:
+        raise fnn.DataError(f"{folder}: expected a network that classifies, got {scores!r:.80}")
+    if not np.isclose(scores.sum(), 1, atol=1e-3) or (scores < 0).any():  # logits
+        scores, _ = fnn.Softmax().apply({}, {}, scores)
+    return scores[0]
 
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Predict, print and draw; nothing is trained."""
-    net, trained_config, model = trained(config.run)
     image = read(config.image)
-    in_shape = tuple(int(n) for n in model["in_shape"])
-    if int(np.prod(in_shape)) != image.size:
-        raise fnn.DataError(f"{config.run}: expected a network of 28×28 images, got {in_shape}")
-    pixel = 255 if getattr(trained_config, "raw", False) else 1
-    x = pixel * image.astype(np.float32).reshape(1, *in_shape)
-    now = fnn.TrainState(0, fnn.Key.of(0), model["params"], model["state"], {})
-    scores = fnn.predict(net, now, x)
-    if not np.isclose(scores.sum(), 1, atol=1e-3) or (scores < 0).any():  # logits
-        scores, _ = fnn.Softmax().apply({}, {}, scores)
-    for label in np.argsort(-scores[0], kind="stable"):
-        run.say(f"{label}  {scores[0, label]:7.2%}")
-    pictures.probabilities(run.path("prediction.png"), image, scores[0])
+    scores = probabilities(config.run, image)
+    for label in np.argsort(-scores, kind="stable"):
+        run.say(f"{label}  {scores[label]:7.2%}")
+    pictures.probabilities(run.path("prediction.png"), image, scores)
     return {"class": int(scores.argmax()), "probability": float(scores.max())}
 
 

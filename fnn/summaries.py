@@ -11,6 +11,7 @@ import attrs
 from fnn import tree
 from fnn.combinators import named, residual, serial
 from fnn.errors import OptionError, ShapeError
+from fnn.initializers import shapes_only
 from fnn.keys import Key
 from fnn.layer import Layer, Shape, elementwise, make_layer
 from fnn.layers import (
@@ -131,7 +132,7 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     known and shown as "–", and the total is then a lower bound.
 
     Args:
-        net: The network. Its layers are initialised once, for their shapes.
+        net: The network. Its layers are asked for their shapes; no weights are drawn.
         in_shape: Shape of one example.
         most: The most numbers that an example may become; a guard for recipes of strangers.
 
@@ -143,10 +144,11 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
         raise OptionError(f"summary: expected a Layer, got {net!r:.80}")
     rows: list[SummaryRow] = []
     shape = tuple(in_shape)
-    if _call(net).call is serial:
-        _follow(net.children, shape, "", 0, most, rows)
-    else:
-        _add(net, shape, net.name, "", 0, most, rows)
+    with shapes_only():
+        if _call(net).call is serial:
+            _follow(net.children, shape, "", 0, most, rows)
+        else:
+            _add(net, shape, net.name, "", 0, most, rows)
     return Summary(shape, tuple(rows))
 
 

@@ -89,7 +89,8 @@ def load_model(
         net = network_from(recipe, own=layers, most_layers=most_layers)
         misfits = _misfits(net, model, in_shape)
         if misfits:
-            raise DataError("weights do not fit the network:\n  " + "\n  ".join(misfits[:20]))
+            lines = [f"{line:.200}" for line in misfits[:20]]
+            raise DataError("weights do not fit the network:\n  " + "\n  ".join(lines))
     except FnnError as error:
         raise DataError(f"{path}: {error}") from None
     # What arithmetic on a stranger's sizes comes to.

@@ -25,8 +25,10 @@ _NUMBERS = {"inf": math.inf, "nan": math.nan}
 _LARGEST_OPTION = 1 << 24
 _TOKENS_PER_CALL = 24
 # One token of what `network_text` writes; anything else, an operator for one, is refused unparsed.
+# Possessive (`*+`), so that a long text leaves nothing to come back to.
 _TOKEN = re.compile(
-    r"""\s*(?:[^\W\d]\w*|-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[(){},:=-])"""
+    r"""\s*+(?:[^\W\d]\w*+|(?:\d++\.?\d*+|\.\d++)(?:e[+-]?\d++)?|[(){},:=-]"""
+    r"""|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+")"""
 )
 
 
