@@ -69,9 +69,10 @@ def read(path: Path) -> np.ndarray:
     return centred
 
 
-def probabilities(folder: Path, image: np.ndarray) -> np.ndarray:
-    """Return what a run's network says of an image of 28×28, a probability per class."""
+def probabilities(folder: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image of 28×28 and what a run's network says of it, a probability per class."""
     net, params, state, in_shape = fnn.load_model(folder / MODEL)
+    image = read(path)
     if math.prod(np.ravel(in_shape).tolist()) != image.size or len(in_shape) > MOST_AXES:
         raise fnn.DataError(f"{folder}: expected a network of 28×28 images, got {in_shape}")
     fnn.summary(net, in_shape, most=MOST_VALUES)  # Refuses what would grow beyond it on the way.
@@ -84,13 +85,12 @@ def probabilities(folder: Path, image: np.ndarray) -> np.ndarray:
         raise fnn.DataError(f"{folder}: expected a network that classifies, got {scores!r:.80}")
     if not np.isclose(scores.sum(), 1, atol=1e-3) or (scores < 0).any():  # logits
         scores, _ = fnn.Softmax().apply({}, {}, scores)
-    return scores[0]
+    return image, scores[0]
 
 
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Predict, print and draw; nothing is trained."""
-    image = read(config.image)
-    scores = probabilities(config.run, image)
+    image, scores = probabilities(config.run, config.image)
     for label in np.argsort(-scores, kind="stable"):
         run.say(f"{label}  {scores[label]:7.2%}")
     pictures.probabilities(run.path("prediction.png"), image, scores)
