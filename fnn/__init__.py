@@ -27,10 +27,10 @@ __getattr__, __dir__, __all__ = open_on_use(
             "lecun_uniform normal ones uniform zeros"
         ),
         "keys": "Key",
-        "layer": "Layer Traits elementwise make_layer",
+        "layer": "Layer Traits",
         "layers": (
             "ACTIVATIONS AvgPool BatchNorm Conv Dense Dropout Flatten GlobalAvgPool Identity "
-            "LeakyRelu LogSoftmax MaxPool Relu Reshape Sigmoid Softmax Tanh"
+            "LeakyRelu LogSoftmax MaxPool Relu Reshape Sigmoid Softmax Tanh elementwise make_layer"
         ),
         "loop": "Fit History early_stopping fit",
         "losses": (
@@ -47,6 +47,7 @@ __getattr__, __dir__, __all__ = open_on_use(
             "clip_by_global_norm freeze global_norm momentum rmsprop scale_by_adam "
             "scale_by_learning_rate scale_by_rms sgd trace"
         ),
+        "recipe": "constructor",
         "registry": "Registry",
         "summaries": "summary",
         "training": "TrainState evaluate init_train_state jit predict scan train_step value_and_grad",

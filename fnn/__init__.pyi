@@ -69,8 +69,6 @@ from fnn.keys import (
 from fnn.layer import (
     Layer,
     Traits,
-    elementwise,
-    make_layer,
 )
 from fnn.layers import (
     ACTIVATIONS,
@@ -90,6 +88,8 @@ from fnn.layers import (
     Sigmoid,
     Softmax,
     Tanh,
+    elementwise,
+    make_layer,
 )
 from fnn.loop import (
     Fit,
@@ -139,6 +139,9 @@ from fnn.optimizers import (
     scale_by_rms,
     sgd,
     trace,
+)
+from fnn.recipe import (
+    constructor,
 )
 from fnn.registry import (
     Registry,
@@ -222,6 +225,7 @@ __all__ = [
     "clip_by_global_norm",
     "confusion_matrix",
     "constant",
+    "constructor",
     "cross_entropy",
     "digits",
     "early_stopping",

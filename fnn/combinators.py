@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from fnn.errors import FnnError, OptionError, ShapeError, TreeError
+from fnn.errors import DTypeError, FnnError, OptionError, ShapeError, TreeError
+from fnn.kernels.parts import is_integer
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape, Traits, check_name, placed_error
 from fnn.layers.activation import Identity
@@ -177,7 +178,9 @@ def serial(*layers: Layer) -> Layer:
 def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
     """Add what layers make of x to x itself: y = f_n(… f_1(x)) + shortcut(x).
 
-    The shortcut is the identity unless given; given, its parameters are at "shortcut".
+    The shortcut is the identity unless given; given, its parameters are at "shortcut". Of tuples the
+    parts are added; integers (tokens, lengths) are never added, so that over those a shortcut is needed
+    that turns them into floating numbers.
 
     Raises:
         OptionError: If an argument is no layer or two children have one name.
@@ -226,19 +229,38 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
             dparams_s, dx_s = back_s(dy, need_dx=need_dx)
             both = {**dparams_f, **dparams_s}
             dparams = Tree.own({name: both[name] for name in params})
-            return dparams, dx_f + dx_s if need_dx else None
+            return dparams, _added(dx_f, dx_s) if need_dx else None
 
         return _sum(y, short), _joined(state, state_f, state_s, new_f, new_s), pullback
 
     children = (*body, *(side if shortcut is not None else ()))
-    traits = Traits.joint(tuple(layer.traits for _, layer in children))
+    traits = attrs.evolve(
+        Traits.joint(tuple(layer.traits for _, layer in children)),
+        # Both ways take the same x.
+        takes_integers=Traits.joint(tuple(layer.traits for layer in layers)).takes_integers
+        and side[0][1].traits.takes_integers,
+    )
     return Layer("residual", init, apply, vjp, children=children, traits=traits)
 
 
 def _sum(y: Any, short: Any) -> Any:
+    if isinstance(y, tuple) or isinstance(short, tuple):
+        if not isinstance(y, tuple) or not isinstance(short, tuple) or len(y) != len(short):
+            kinds = [f"{len(v)} arrays" if isinstance(v, tuple) else "one array" for v in (y, short)]
+            raise ShapeError(f"expected both ways to end alike, got {kinds[0]} + {kinds[1]}")
+        return tuple(map(_sum, y, short))
     if y.shape != short.shape:  # It would broadcast, silently.
         raise ShapeError(f"expected both ways to end in one shape, got {y.shape} + {short.shape}")
+    if is_integer(y) or is_integer(short):
+        raise DTypeError(f"expected floating numbers to add, got {y.dtype} + {short.dtype}")
     return y + short
+
+
+def _added(dx_f: Any, dx_s: Any) -> Any:
+    """Return the sum of two derivatives in one x; None, in the place of integers, stays None."""
+    if isinstance(dx_f, tuple):
+        return tuple(map(_added, dx_f, dx_s))
+    return None if dx_f is None else dx_f + dx_s
 
 
 def _joined(state: Any, state_f: Any, state_s: Any, new_f: Any, new_s: Any) -> Any:

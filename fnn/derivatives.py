@@ -10,13 +10,13 @@ vjp takes there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fnn import tree
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
+from fnn.kernels.parts import arrays, is_integer, length, rows
 from fnn.keys import Key
 from fnn.layer import Layer
 from fnn.state import Batch, unpack
@@ -33,28 +33,27 @@ _STEPS = {np.dtype("float32"): 1e-20, np.dtype("float64"): STEP}
 # --- moving a point along a direction ----------------------------------------------------------
 
 
-def _check_point(who: str, what: str, point: Any) -> None:
+def _check_point(who: str, what: str, point: Any, direction: Any) -> None:
+    """Refuse what cannot be moved; None as direction leaves a part, such as integers, where it is."""
     if isinstance(point, tuple):
+        given = direction if isinstance(direction, tuple) else ()
         for i, each in enumerate(point):
-            _check_point(who, f"{what}[{i}]", each)
+            _check_point(who, f"{what}[{i}]", each, given[i] if i < len(given) else each)
+        return
+    if direction is None:
         return
     for path, leaf in tree.items(point, what):
         if leaf.dtype not in _STEPS:
             raise DTypeError(f"expected float32 or float64 as {path}, got {leaf.dtype}", path=(who,))
 
 
-def _each(fn: Callable[..., Any], first: Any, *rest: Any) -> Any:
-    """Map over trees, or over tuples of arrays such as some layers take; `fn` returns new arrays."""
-    if isinstance(first, tuple):
-        if any(not isinstance(other, tuple) or len(other) != len(first) for other in rest):
-            raise ShapeError(f"expected a tuple of {len(first)} arrays")
-        return tuple(_each(fn, *parts) for parts in zip(first, *rest, strict=True))
-    return tree.map_new(fn, first, *rest)
+def _flat(value: Any) -> list[Any]:
+    return [each for part in value for each in _flat(part)] if isinstance(value, tuple) else [value]
 
 
 def _largest(*directions: Any) -> float:
     """Return the largest entry, by which directions are divided lest their scale over- or underflow."""
-    flat = [part for each in directions for part in (each if isinstance(each, tuple) else (each,))]
+    flat = [part for each in directions for part in _flat(each) if part is not None]
     sizes = [float(np.max(np.abs(leaf))) for each in flat for leaf in tree.leaves(each) if leaf.size]
     most = max(sizes, default=0.0)
     return most if math.isfinite(most) and most > 0 else 1.0
@@ -62,16 +61,25 @@ def _largest(*directions: Any) -> float:
 
 def _moved(who: str, what: str, point: Any, direction: Any, size: float) -> Any:
     """Return point + i h direction / size, complex in the point's precision."""
-    _check_point(who, what, point)
-    _check_point(who, f"d{what}", direction)
+    _check_point(who, what, point, direction)
+    _check_point(who, f"d{what}", direction, direction)
 
-    def move(a: Array, v: Array) -> Array:
+    def leaf(a: Array, v: Array) -> Array:
         bent = a.astype(np.result_type(a.dtype, "complex64"))
         bent.imag = v / size * _STEPS[a.dtype]
         return bent
 
+    def move(at: Any, along: Any) -> Any:
+        if along is None:
+            return at
+        if not isinstance(at, tuple):
+            return tree.map(leaf, at, along)
+        if not isinstance(along, tuple) or len(along) != len(at):
+            raise ShapeError(f"expected a tuple of {len(at)} arrays")
+        return tuple(map(move, at, along))
+
     try:
-        return _each(move, point, direction)
+        return move(point, direction)
     except (ShapeError, DTypeError, TreeError) as error:
         raise error.inside(f"d{what}", "").inside(who, "")  # noqa: B904 - the same error, with its place
 
@@ -82,7 +90,11 @@ def _slope(bent: Any, like: Any, size: float) -> Any:
     def part(b: Array, a: Array) -> Array:
         return (b.imag / _STEPS[a.dtype] * size).astype(a.dtype)
 
-    return _each(part, bent, like)
+    if isinstance(like, tuple):
+        return tuple(_slope(b, a, size) for b, a in zip(bent, like, strict=True))
+    if isinstance(like, np.ndarray) and is_integer(like):
+        return None
+    return tree.map(part, bent, like)
 
 
 def _need_complex_safe(who: str, net: Layer) -> None:
@@ -110,7 +122,8 @@ def jvp(
     Args:
         net, params, state, x, train, key: As in `net.apply`.
         dparams: Direction in the parameters, a tree of their structure; None stands for zero.
-        dx: Direction in the inputs, of x's shape; None stands for zero, also where x holds integers.
+        dx: Direction in the inputs, of x's shape; None stands for zero, also in the place of an array
+            of a tuple, such as one of integers.
 
     Raises:
         OptionError: If the network is not complex-safe.
@@ -241,12 +254,15 @@ def per_example_grads(
         raise OptionError(f"expected a network that gives one array, got {type(y).__name__}", path=path)
     if not len(y):
         raise ShapeError(f"expected one example or more, got y of shape {y.shape}", path=path)
-    if np.shape(target)[:1] != y.shape[:1]:
-        raise ShapeError(f"expected {len(y)} targets, got shape {np.shape(target)}", path=path)
+    several = bool(arrays(target)) and isinstance(target, tuple)
+    if (length(target),) != y.shape[:1] if several else np.shape(target)[:1] != y.shape[:1]:
+        got = f"{length(target)} of them" if several else f"shape {np.shape(target)}"
+        raise ShapeError(f"expected {len(y)} targets, got {got}", path=path)
     grads = []
     for i in range(len(y)):
         dy = np.zeros_like(y)
         with np.errstate(all="ignore"):
-            _, dy[i : i + 1] = loss(y[i : i + 1], target[i : i + 1])
+            at = slice(i, i + 1)
+            _, dy[at] = loss(y[at], rows(target, at) if several else target[at])
             grads.append(pullback(dy, need_dx=False)[0])
     return tree.map_new(lambda *leaves: np.stack(leaves), *grads)

@@ -10,6 +10,7 @@ import numpy as np
 from fnn.datasets import Dataset
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
+from fnn.kernels.parts import arrays, mapped, rows
 from fnn.layer import Layer, placed_error
 from fnn.options import integer
 from fnn.recipe import bare
@@ -88,15 +89,16 @@ def _weights(net: Any, now: Any) -> tuple[Any, Any]:
 
 def _outputs(net: Layer, now: Weights, x: Any, size: int) -> Any:
     weights = _weights(net, now)
-    if not isinstance(x, np.ndarray) or not x.ndim or len(x) <= size:
+    given = [part for _, part in arrays(x)]
+    lengths = {len(part) if part.ndim else 0 for part in given}
+    # What does not fit together is for the layer to refuse.
+    if len(lengths) != 1 or max(lengths) <= size:
         return _applied(net, weights, x)
-    starts, arena, parts = range(0, len(x), size), Arena(), []
+    starts, arena, parts = range(0, len(given[0]), size), Arena(), []
     for start in starts:
         with recycled(arena):
-            parts.append(_applied(net, weights, x[start : start + size]))
-    if isinstance(parts[0], tuple):
-        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
-    return np.concatenate(parts)
+            parts.append(_applied(net, weights, rows(x, slice(start, start + size))))
+    return mapped(lambda *each: np.concatenate(each), *parts)
 
 
 def _size(who: str, batch_size: Any, x: Any) -> int:
@@ -105,7 +107,7 @@ def _size(who: str, batch_size: Any, x: Any) -> int:
         return integer(who, "batch_size", batch_size)
     # Measured: products of vectors gain up to a thousand of them, while what comes between two layers
     # of a small network over images leaves the cache from some hundred on, at twice the time.
-    return 1000 if getattr(x, "ndim", 0) <= 2 else 128
+    return 1000 if all(part.ndim <= 2 for _, part in arrays(x)) else 128
 
 
 def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) -> Any:
@@ -114,7 +116,7 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
     Args:
         net: The network.
         now: Any TrainState of it, or its weights as a pair (params, state).
-        x: Examples (n, *in_shape), finite; n may be 0.
+        x: Examples (n, *in_shape), finite; n may be 0. A tuple of arrays for a network that takes one.
         batch_size: How many examples at a time; the bits of the result may depend on it. By default
             1000 vectors, or 128 examples of more axes.
 
@@ -124,10 +126,11 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
     """
     size = _size("predict", batch_size, x)
     with np.errstate(all="ignore"):
-        if isinstance(x, np.ndarray) and not is_finite(x):
-            place = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
-            at = ", ".join(map(str, place))
-            raise DataError(f"expected finite inputs, got x[{at}] = {x[place]}", path=("predict",))
+        for name, part in arrays(x, "x"):
+            if not is_finite(part):
+                place = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
+                at = f"{name}[{', '.join(map(str, place))}]"
+                raise DataError(f"expected finite inputs, got {at} = {part[place]}", path=("predict",))
         return _outputs(net, now, x, size)
 
 

@@ -8,16 +8,22 @@
 Shapes are those of one example; arrays carry a leading batch axis, axis 0. `params` are trained,
 `state` is carried (running statistics) and never differentiated; each is `{}` if there is none.
 `dparams` has the structure of `params`; `need_dx=False` returns None for dx and spares its cost.
-x has the precision of params (float32 or float64) or its complex counterpart. No argument is
-written to, equal arguments give equal bits, and a pullback is linear and may be called again. Numbers
-that are not finite pass through a layer; they are refused where data come in: `Dataset`, `predict`,
-the train step.
+x has the precision of params (float32 or float64) or its complex counterpart.
+
+x and y are arrays, or tuples of them where the layer says so; then `in_shape` and `out_shape` are
+tuples of shapes, and dx and dy tuples. Where a layer takes integers (tokens, lengths, masks:
+`Traits.takes_integers`), they have no derivative: dx, and dy where y hands them on, is None in their
+place.
+
+No argument is written to, equal arguments give equal bits, and a pullback is linear and may be called
+again. Numbers that are not finite pass through a layer; they are refused where data come in: `Dataset`,
+`predict`, the train step.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from operator import index
 from typing import Any, Protocol, TypeAlias
 
@@ -25,12 +31,14 @@ import attrs
 import numpy as np
 
 from fnn.errors import FnnError, OptionError, ShapeError, TreeError
-from fnn.kernels.checks import check_array, check_like, check_precision
+from fnn.kernels.checks import check_cotangent
+from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
-from fnn.recipe import Made, Recipe, bare, constructor
-from fnn.tree import EMPTY, Tree, TreeLike, freeze
+from fnn.recipe import Made, Recipe, bare
+from fnn.tree import Tree, TreeLike, freeze
 
-Shape: TypeAlias = tuple[int, ...]
+Shape: TypeAlias = tuple[Any, ...]
+"""Of one example: sizes such as (784,), or for a tuple of arrays the tuple of their shapes."""
 
 
 class Pullback(Protocol):
@@ -65,7 +73,7 @@ class Vjp(Protocol):
         """Return (y, state, pullback)."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Traits:
     """What a layer declares about itself, for the laws and the loops to read.
 
@@ -74,21 +82,30 @@ class Traits:
         stochastic: Training needs a key; a layer that does not say so gets none inside a network.
         has_kinks: Somewhere the derivative jumps.
         complex_safe: Complex perturbations pass through, so that complex-step derivatives are right.
+        takes_integers: x, or some arrays of it, are integers: tokens, lengths, masks; dx is None in
+            their place. A layer that does not say so refuses them.
     """
 
     mixes_batch: bool = False
     stochastic: bool = False
     has_kinks: bool = False
     complex_safe: bool = True
+    takes_integers: bool = False
+
+    def __repr__(self) -> str:
+        fields = attrs.fields(Traits)
+        given = (f"{f.name}={v}" for f in fields if (v := getattr(self, f.name)) != f.default)
+        return f"Traits({', '.join(given)})"
 
     @classmethod
     def joint(cls, children: tuple[Traits, ...]) -> Traits:
-        """Return the traits of a composition."""
+        """Return the traits of layers one after the other; the first says what comes in."""
         return cls(
             mixes_batch=any(child.mixes_batch for child in children),
             stochastic=any(child.stochastic for child in children),
             has_kinks=any(child.has_kinks for child in children),
             complex_safe=all(child.complex_safe for child in children),
+            takes_integers=bool(children) and children[0].takes_integers,
         )
 
 
@@ -98,7 +115,8 @@ def check_name(who: str, name: Any) -> None:
         raise OptionError(f"name: expected a string without '/', got {name!r}", path=(who,))
 
 
-def _check_functions(who: str, **functions: Any) -> None:
+def check_functions(who: str, **functions: Any) -> None:
+    """Refuse what cannot be called where a function is expected."""
     for name, fn in functions.items():
         if not callable(fn):
             raise OptionError(f"{name}: expected a function, got {fn!r}", path=(who,))
@@ -135,11 +153,13 @@ def _placed_init(fn: Any, name: str, where: str) -> Any:
 def _checked_shape(in_shape: Any) -> Any:
     """Return a shape, or a tuple of them, as tuples of integers."""
     try:
-        shape = tuple(_checked_shape(n) if isinstance(n, tuple | list) else index(n) for n in in_shape)
+        if is_tuple_of_shapes(in_shape):
+            return tuple(map(_checked_shape, in_shape))
+        shape = tuple(map(index, in_shape))
     except TypeError:
         message = f"expected in_shape to be a tuple of integers such as (784,), got {in_shape!r}"
         raise ShapeError(message) from None
-    if any(isinstance(n, int) and n < 0 for n in shape):
+    if any(n < 0 for n in shape):
         raise ShapeError(f"expected sizes of 0 or more, got in_shape={in_shape}")
     return shape
 
@@ -174,9 +194,7 @@ def _placed_vjp(fn: Any, name: str, where: str) -> Any:
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             try:
-                if isinstance(y, np.ndarray):
-                    check_array(dy)
-                    check_like("dy", dy, y)
+                check_cotangent("dy", dy, y)
                 with np.errstate(all="ignore"):
                     dparams, dx = back(dy, need_dx=need_dx)
                 return freeze(dparams), dx
@@ -219,7 +237,7 @@ class Layer(Made):
 
     def __attrs_post_init__(self) -> None:
         check_name("Layer", self.name)
-        _check_functions("Layer", init=self.init, apply=self.apply, vjp=self.vjp)
+        check_functions("Layer", init=self.init, apply=self.apply, vjp=self.vjp)
         for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
             object.__setattr__(self, part, placed(getattr(self, part), self.name, self.where))
 
@@ -231,118 +249,3 @@ class Layer(Made):
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.apply, self.vjp))
-
-
-# --- layers of one's own --------------------------------------------------------------------
-
-
-def need_key(key: Key | None) -> Key:
-    """Return the key, or refuse to go on without one."""
-    if key is None:
-        raise OptionError("expected a key when train=True, got None; pass e.g. key=Key.of(0)")
-    return key
-
-
-def stateless_init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-    """Initialise a layer that has neither parameters nor state and keeps the shape."""
-    return in_shape, EMPTY, EMPTY
-
-
-@constructor
-def elementwise(
-    name: str,
-    f: Callable[[Any], Any],
-    f_vjp: Callable[[Any, Any, Any], Any],
-    *,
-    has_kinks: bool = False,
-    complex_safe: bool = True,
-) -> Layer:
-    """Make a layer of a function of single numbers: y = f(x), dx = f_vjp(x, y, dy).
-
-    Args:
-        name: Kind of layer, as it will stand in paths ("swish").
-        f: Array to array of the same shape and dtype.
-        f_vjp: From x, y = f(x) and dy to dx = f'(x) dy.
-        has_kinks: Whether f' jumps somewhere.
-        complex_safe: Whether f continues analytically to complex arrays.
-    """
-    check_name("elementwise", name)
-    _check_functions("elementwise", f=f, f_vjp=f_vjp)
-
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        check_array(x)
-        y = f(x)
-        check_like("f(x)", y, x)
-        return y, state
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        check_array(x)
-        y = f(x)
-        check_like("f(x)", y, x)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            if not need_dx:
-                return EMPTY, None
-            dx = f_vjp(x, y, dy)
-            check_like("f_vjp(x, y, dy)", dx, dy)
-            return EMPTY, dx
-
-        return y, state, pullback
-
-    traits = Traits(has_kinks=has_kinks, complex_safe=complex_safe)
-    return Layer(name, stateless_init, apply, vjp, traits=traits)
-
-
-@constructor
-def make_layer(
-    name: str,
-    init: Init,
-    fwd: Callable[..., tuple[Any, Any, Callable[[Any], tuple[Any, Any]]]],
-    *,
-    traits: Traits = Traits(),
-) -> Layer:
-    """Make a layer of `init` and one function that runs forward and returns the way back.
-
-    Args:
-        name: Kind of layer, as it will stand in paths ("scale").
-        init: (key, in_shape) to (out_shape, params, state).
-        fwd: (params, state, x, train, key) to (y, state, pullback), where pullback(dy) returns
-            (dparams, dx).
-        traits: What the laws should know; by default it is smooth and treats examples alone.
-    """
-    check_name("make_layer", name)
-    _check_functions("make_layer", init=init, fwd=fwd)
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        check_array(x)
-        if traits.stochastic and train:
-            need_key(key)
-        y, new_state, back = fwd(params, state, x, train, key)
-        if isinstance(y, np.ndarray):
-            check_array(y)
-            check_precision(y, x, "x")
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dparams, dx = back(dy)
-            if dparams.keys() != params.keys():
-                raise TreeError(f"expected dparams {sorted(params)}, got {sorted(dparams)}")
-            if not need_dx:
-                return dparams, None
-            check_like("dx", dx, x)
-            return dparams, dx
-
-        return y, freeze(new_state), pullback
-
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        y, new_state, _ = vjp(params, state, x, train=train, key=key)
-        return y, new_state
-
-    return Layer(name, init, apply, vjp, traits=traits)

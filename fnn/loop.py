@@ -24,6 +24,7 @@ from fnn.history import (
     differences,
     early_stopping,
 )
+from fnn.kernels.parts import length, mapped, rows
 from fnn.keys import Key
 from fnn.layer import Layer
 from fnn.optimizers import Transform
@@ -163,14 +164,15 @@ def _rehearse(
     # The smallest batch of the epoch: batch norm, for one, refuses a last batch of one example.
     n = size if drop_last else len(train) % size or size
     key = now.key.fold("step", now.step)
-    outputs = [(train, net.vjp(now.params, now.state, train.x[:n], train=True, key=key)[0])]
+    outputs = [(train, net.vjp(now.params, now.state, rows(train.x, slice(n)), train=True, key=key)[0])]
     if validation is not None:
-        outputs.append((validation, net.apply(now.params, now.state, validation.x[:1])[0]))
+        outputs.append((validation, net.apply(now.params, now.state, rows(validation.x, slice(1)))[0]))
     for data, pred in outputs:
-        if isinstance(pred, np.ndarray):
+        if isinstance(pred, np.ndarray | tuple):
             for start in range(0, len(data), size):
-                target = data.y[start : start + size]
-                loss(np.repeat(pred[:1], len(target), axis=0), target)
+                target = rows(data.y, slice(start, start + size))
+                n = length(target)
+                loss(mapped(lambda part, n=n: np.repeat(part[:1], n, axis=0), pred), target)
 
 
 def fit(
@@ -268,9 +270,7 @@ def fit(
     order = batches(train, batch_size, drop_last=drop_last)
     step = jit(train_step(net, loss, optimizer, metrics=table))
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
-    first = _beginning(
-        init_train_state(net, optimizer, train.x.shape[1:], key), optimizer, params, state
-    )
+    first = _beginning(init_train_state(net, optimizer, train.in_shape, key), optimizer, params, state)
     if start is None:
         start = Progress(first)
     else:
@@ -293,7 +293,7 @@ def fit(
             _, _, count, sums, _ = place
             for i, batch in enumerate(shown, skipped + 1):
                 now, logs = step(now, batch)
-                n = len(batch[0])
+                n = length(batch[0])
                 count += n
                 sums = {name: sums.get(name, 0.0) + float(value) * n for name, value in logs.items()}
                 place = now, i, count, sums, done

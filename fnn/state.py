@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError, TreeError
+from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.optimizers import Transform
@@ -18,7 +19,7 @@ from fnn.options import integer
 from fnn.tree import Tree, TreeLike
 
 Batch: TypeAlias = tuple[Any, ...]
-"""(x, target) or (x, target, weight)."""
+"""(x, target) or (x, target, weight); x and target are arrays or tuples of them."""
 
 
 def _step(value: Any) -> int:
@@ -61,7 +62,7 @@ def init_train_state(net: Layer, optimizer: Transform, in_shape: Shape, key: Key
     Args:
         net: The network.
         optimizer: The transform that will train it.
-        in_shape: Shape of one example.
+        in_shape: Shape of one example, or the tuple of the shapes of its arrays.
         key: Root of all randomness of the run.
 
     Raises:
@@ -72,12 +73,17 @@ def init_train_state(net: Layer, optimizer: Transform, in_shape: Shape, key: Key
     check_parts(who, net, optimizer)
     if not isinstance(key, Key):
         raise OptionError(f"key: expected a Key, got {key!r}; write Key.of(seed)", path=(who,))
+    _, params, state = net.init(key.fold("init"), _shape(who, in_shape))
+    return TrainState(0, key, params, state, optimizer.init(params))
+
+
+def _shape(who: str, in_shape: Any) -> Shape:
     if not isinstance(in_shape, tuple | list):
         expected = "the shape of one example, e.g. (784,)"
         raise OptionError(f"in_shape: expected {expected}, got {in_shape!r}", path=(who,))
-    shape = tuple(integer(who, "in_shape", n, least=0) for n in in_shape)
-    _, params, state = net.init(key.fold("init"), shape)
-    return TrainState(0, key, params, state, optimizer.init(params))
+    if is_tuple_of_shapes(tuple(in_shape)):
+        return tuple(_shape(who, part) for part in in_shape)
+    return tuple(integer(who, "in_shape", n, least=0) for n in in_shape)
 
 
 def check_parts(who: str, net: Any, optimizer: Any) -> None:
@@ -102,9 +108,12 @@ def unpack(batch: Batch) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def is_finite(node: Any) -> bool:
-    """Return whether every number of a tree is finite; call it where overflow does not warn."""
-    if type(node) is not np.ndarray and isinstance(node, Mapping):
-        return all(map(is_finite, node.values()))
+    """Return whether all numbers of a tree or tuple are finite; call where overflow does not warn."""
+    if type(node) is not np.ndarray:
+        if isinstance(node, Mapping):
+            return all(map(is_finite, node.values()))
+        if isinstance(node, tuple):
+            return all(map(is_finite, node))
     # One pass in BLAS, without a temporary; where the squares overflow, look closely.
     return (
         node.dtype.kind not in "fc"

@@ -12,8 +12,9 @@ from fnn import tree
 from fnn.combinators import named, residual, serial
 from fnn.errors import OptionError, ShapeError
 from fnn.initializers import shapes_only
+from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
-from fnn.layer import Layer, Shape, elementwise, make_layer
+from fnn.layer import Layer, Shape
 from fnn.layers import (
     AvgPool,
     BatchNorm,
@@ -31,6 +32,8 @@ from fnn.layers import (
     Sigmoid,
     Softmax,
     Tanh,
+    elementwise,
+    make_layer,
 )
 from fnn.recipe import Recipe
 
@@ -133,7 +136,7 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
 
     Args:
         net: The network. Its layers are asked for their shapes; no weights are drawn.
-        in_shape: Shape of one example.
+        in_shape: Shape of one example, or the tuple of the shapes of its arrays.
         most: The most numbers that an example may become; a guard for recipes of strangers.
 
     Raises:
@@ -218,11 +221,11 @@ def _add(
 
 def _sizes(shape: Any) -> Iterator[int]:
     """Yield how many numbers each array of a layer that hands out several has."""
-    if all(isinstance(n, int) for n in shape):
-        yield math.prod(shape)
-    else:
+    if is_tuple_of_shapes(shape):
         for part in shape:
             yield from _sizes(part)
+    else:
+        yield math.prod(shape)
 
 
 def _size(shape: Any) -> int:
@@ -230,7 +233,9 @@ def _size(shape: Any) -> int:
 
 
 def _shape(shape: Shape) -> str:
-    return "×".join(map(str, shape)) if shape and all(isinstance(n, int) for n in shape) else str(shape)
+    if is_tuple_of_shapes(shape):
+        return ", ".join(map(_shape, shape))
+    return "×".join(map(str, shape)) or "()"
 
 
 # --- costs by constructor -------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import DivergedError, FnnError, OptionError
 from fnn.evaluation import Metric, Metrics, evaluate, measure, metric_table, predict
-from fnn.kernels.checks import check_like
+from fnn.kernels.checks import check_cotangent
 from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
 from fnn.layer import Layer, placed_error
@@ -103,8 +103,7 @@ class TrainStep:
             raise placed_error(error, net.name, net.where) from error.__cause__
         value, dy = bare(self.loss)(y, target, **weight)
         try:
-            if isinstance(y, np.ndarray):
-                check_like("dy", dy, y)
+            check_cotangent("dy", dy, y)
             grads, _ = pullback(dy, need_dx=False)
             grads = tree.freeze(grads)
         except (FnnError, KeyError) as error:

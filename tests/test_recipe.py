@@ -55,8 +55,7 @@ CODES = [
     "named('hidden', Dense(4))",
     "serial(named('a', Dense(4)), residual(named('b', Relu())))",
     "elementwise('double', double, half)",
-    "make_layer('mine', none, half, traits=Traits(mixes_batch=True, stochastic=False, "
-    "has_kinks=False, complex_safe=True))",
+    "make_layer('mine', none, half, traits=Traits(mixes_batch=True))",
     "sgd(0.1)",
     "momentum(0.1, decay=0.5, nesterov=True)",
     "adam(learning_rate=0.01)",

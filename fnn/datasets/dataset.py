@@ -10,9 +10,10 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.datasets.entries import checked, checked_weight, precision
+from fnn.datasets.entries import checked_parts, checked_weight, precision
 from fnn.datasets.weights import ClassWeight, by_label
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
+from fnn.kernels.parts import arrays, example_shape, is_integer, length, mapped, rows
 from fnn.keys import Key
 from fnn.options import integer
 from fnn.tree import Array
@@ -21,10 +22,12 @@ from fnn.tree import Array
 _ROWS = 4096
 
 
-def _rows(array: Array, order: Array) -> Array:
-    rows = array[order]
-    rows.setflags(write=False)
-    return rows
+def _drawn(value: Any, order: Array) -> Any:
+    if type(value) is not np.ndarray and isinstance(value, tuple):
+        return tuple(_drawn(part, order) for part in value)
+    drawn = value[order]
+    drawn.setflags(write=False)
+    return drawn
 
 
 def _key(who: str, key: Any) -> Key | None:
@@ -37,8 +40,9 @@ def _key(who: str, key: Any) -> Key | None:
 class Dataset:
     """Examples `x` and their targets `y`, one of each per entry of axis 0, and maybe their weights.
 
-    All are kept read-only: an array that its owner could still write to is copied, an immutable one
-    and a read-only memory map are shared.
+    x and y are arrays, or tuples of arrays where a network has several inputs or outputs; a tuple of
+    numbers or lists is one array. Integers stay integers. All are kept read-only: an array that its
+    owner could still write to is copied, an immutable one and a read-only memory map are shared.
 
     Attributes:
         x: Examples, shape (n, ...).
@@ -47,15 +51,15 @@ class Dataset:
             all count alike. One of weight 2 counts as two of it would, one of weight 0 as none.
     """
 
-    x: Array = attrs.field()
-    y: Array = attrs.field()
+    x: Any = attrs.field()
+    y: Any = attrs.field()
     weight: Array | None = attrs.field(default=None)
 
     def __init__(self, x: Any, y: Any, *, weight: Any = None, dtype: Any = None) -> None:
         """Check and freeze the arrays.
 
         Args:
-            x: Examples; arrays, lists, data frames.
+            x: Examples; arrays, lists, data frames, or a tuple of arrays.
             y: Targets.
             weight: A number of 0 or more per example, not all of them 0.
             dtype: "float32" or "float64", to which floating x and y are cast; integers, such as
@@ -69,22 +73,27 @@ class Dataset:
         """
         try:
             name = precision("", dtype)
-            x, y = checked("x", x, name), checked("y", y, name)
-            if len(x) != len(y):
-                raise DataError(f"expected x and y of equal length, got {len(x)} and {len(y)}")
-            if len(x) == 0:
-                raise DataError(f"expected at least one example, got x of shape {x.shape}")
-            weight = checked_weight(weight, len(x))
+            x, y = checked_parts("x", x, name), checked_parts("y", y, name)
+            n, n_y = length(x), length(y)
+            if n != n_y:
+                raise DataError(f"expected x and y of equal length, got {n} and {n_y}")
+            if n == 0:
+                raise DataError(f"expected at least one example, got x of shape {mapped(np.shape, x)}")
+            weight = checked_weight(weight, n)
         except (DataError, DTypeError, OptionError, ShapeError) as error:
             raise error.inside("Dataset", "") from None
         self.__attrs_init__(x, y, weight)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
-        return len(self.x)
+        return length(self.x)
+
+    @property
+    def in_shape(self) -> tuple[Any, ...]:
+        """Shape of one example, as `init` takes it: a tuple of shapes if x is a tuple."""
+        return example_shape(self.x)
 
     def __repr__(self) -> str:
-        arrays = {"x": self.x, "y": self.y} | ({} if self.weight is None else {"weight": self.weight})
-        shown = (f"{name}: {a.dtype}{list(a.shape)}" for name, a in arrays.items())
+        shown = (f"{name}: {a.dtype}{list(a.shape)}" for name, a in self._arrays())
         return f"Dataset({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,13 +102,17 @@ class Dataset:
 
     def digest(self) -> str:
         """Return the SHA-256 of shapes, dtypes and bytes of all arrays."""
-        arrays = {"x": self.x, "y": self.y} | ({} if self.weight is None else {"weight": self.weight})
-        return tree.digest(arrays)
+        return tree.digest(dict(self._arrays()))
 
-    def _of(self, rows: slice | Array) -> Dataset:
+    def _arrays(self) -> list[tuple[str, Array]]:
+        weight = [] if self.weight is None else [("weight", self.weight)]
+        return [*arrays(self.x, "x"), *arrays(self.y, "y"), *weight]
+
+    def _of(self, at: slice | Array) -> Dataset:
         """Return some of the examples: a run of them shares memory, others are copied."""
-        arrays = [self.x, self.y] + ([] if self.weight is None else [self.weight])
-        return _weighed(*(a[rows] if isinstance(rows, slice) else _rows(a, rows) for a in arrays))
+        values = [self.x, self.y] + ([] if self.weight is None else [self.weight])
+        cut = rows if isinstance(at, slice) else _drawn
+        return _weighed(*(cut(each, at) for each in values))
 
     def take(self, n: int) -> Dataset:
         """Return the first `n` examples.
@@ -162,51 +175,68 @@ class Dataset:
     def standardize(self, like: Dataset | None = None) -> Dataset:
         """Return (x - mean) / std per feature, both taken from `like`, or from this set itself.
 
+        Of a tuple its floating arrays are standardised; integers in it stay as they are.
         A test set is standardised like the training set: `test.standardize(like=train)`. The
         standard deviation is the population's (divided by n); where it is 0 the divisor is 1. Where
         `like` has weights, both are weighted averages.
 
         Raises:
-            DTypeError: If either x is not of real floats.
+            DTypeError: If either x is not of real floats, or a tuple without any.
             ShapeError: If the examples of `like` have another shape.
             DataError: If a result exceeds the range of the dtype.
         """
         like = self if like is None else like
-        who = ("Dataset.standardize",)
-        for x in (self.x, like.x):
-            if x.dtype.kind != "f":
-                raise DTypeError(f"expected x of floats, got {x.dtype}", path=who)
-        if self.x.shape[1:] != like.x.shape[1:]:
-            raise ShapeError(
-                f"expected examples of shape {like.x.shape[1:]}, got {self.x.shape[1:]}", path=who
-            )
         like = like.present()  # What counts for nothing is not to set the scale either.
-        n = len(like) if like.weight is None else float(like.weight.sum())
-        # Relative to the first row and to the largest distance from it: a constant feature then has a
-        # deviation of exactly 0, a large mean cancels nothing, and no square overflows.
-        origin = like.x[0].astype(np.float64)
-        spread = np.zeros_like(origin)
-        total = np.zeros_like(origin)
-        squares = np.zeros_like(origin)
-        with np.errstate(all="ignore"):
-            for rows in _chunks(like.x):
-                np.maximum(spread, np.abs(rows - origin).max(axis=0), out=spread)
-            spread[spread == 0] = 1.0
-            for rows, by in _weighed_chunks(like):
-                total += (((rows - origin) / spread) * by).sum(axis=0)
-            mean = total / n
-            for rows, by in _weighed_chunks(like):
-                squares += (np.square((rows - origin) / spread - mean) * by).sum(axis=0)
-            std = np.sqrt(squares / n)
-            std[std == 0] = 1.0
-            x = np.empty_like(self.x)
-            for start, rows in zip(range(0, len(self), _ROWS), _chunks(self.x), strict=True):
-                x[start : start + _ROWS] = ((rows - origin) / spread - mean) / std
-        x.setflags(write=False)
-        return _weighed(x, self.y, self.weight)
+        try:
+            given, model = arrays(self.x, "x"), arrays(like.x, "x")
+            if [name for name, _ in given] != [name for name, _ in model]:
+                raise ShapeError(f"expected {len(model)} arrays as x, got {len(given)}")
+            done = [
+                each
+                if isinstance(self.x, tuple) and is_integer(each)
+                else _standardized(each, other, like.weight)
+                for (_, each), (_, other) in zip(given, model, strict=True)
+            ]
+            if all(is_integer(each) for each in done):
+                raise DTypeError("expected x of floats in a tuple, got integers alone")
+        except (DTypeError, ShapeError) as error:
+            raise error.inside("Dataset.standardize", "") from None
+        left = iter(done)
+        return _weighed(mapped(lambda _: next(left), self.x), self.y, self.weight)
 
 
-def _weighed(x: Array, y: Array, weight: Array | None = None) -> Dataset:
+def _standardized(x: Array, like: Array, weight: Array | None) -> Array:
+    for each in (x, like):
+        if each.dtype.kind != "f":
+            raise DTypeError(f"expected x of floats, got {each.dtype}")
+    if x.shape[1:] != like.shape[1:]:
+        raise ShapeError(f"expected examples of shape {like.shape[1:]}, got {x.shape[1:]}")
+    n = len(like) if weight is None else float(weight.sum())
+    # Relative to the first row and to the largest distance from it: a constant feature then has a
+    # deviation of exactly 0, a large mean cancels nothing, and no square overflows.
+    origin = like[0].astype(np.float64)
+    spread = np.zeros_like(origin)
+    total = np.zeros_like(origin)
+    squares = np.zeros_like(origin)
+    with np.errstate(all="ignore"):
+        for part in _chunks(like):
+            np.maximum(spread, np.abs(part - origin).max(axis=0), out=spread)
+        spread[spread == 0] = 1.0
+        for part, by in _weighed_chunks(like, weight):
+            total += (((part - origin) / spread) * by).sum(axis=0)
+        mean = total / n
+        for part, by in _weighed_chunks(like, weight):
+            squares += (np.square((part - origin) / spread - mean) * by).sum(axis=0)
+        std = np.sqrt(squares / n)
+        std[std == 0] = 1.0
+        out = np.empty_like(x)
+        for start, part in zip(range(0, len(x), _ROWS), _chunks(x), strict=True):
+            out[start : start + _ROWS] = ((part - origin) / spread - mean) / std
+    out.setflags(write=False)
+    return out
+
+
+def _weighed(x: Any, y: Any, weight: Array | None = None) -> Dataset:
     return Dataset(x, y, weight=weight)
 
 
@@ -215,11 +245,11 @@ def _chunks(x: Array) -> Iterator[Array]:
         yield x[start : start + _ROWS].astype(np.float64)
 
 
-def _weighed_chunks(data: Dataset) -> Iterator[tuple[Array, Any]]:
+def _weighed_chunks(x: Array, weight: Array | None) -> Iterator[tuple[Array, Any]]:
     """Yield rows in float64 with what multiplies them: weights along the rows, or 1.0."""
-    for start, rows in zip(range(0, len(data), _ROWS), _chunks(data.x), strict=True):
-        by = None if data.weight is None else data.weight[start : start + _ROWS]
-        yield rows, 1.0 if by is None else by.reshape(-1, *(1,) * (rows.ndim - 1))
+    for start, part in zip(range(0, len(x), _ROWS), _chunks(x), strict=True):
+        by = None if weight is None else weight[start : start + _ROWS]
+        yield part, 1.0 if by is None else by.reshape(-1, *(1,) * (part.ndim - 1))
 
 
 @attrs.frozen(eq=False)
@@ -241,16 +271,17 @@ class Batches:
     def since(self, first: int) -> Iterator[tuple[Any, ...]]:
         """Yield the batches from number `first` on; no example before them is looked at."""
         data = self.dataset
-        arrays = (data.x, data.y) if data.weight is None else (data.x, data.y, data.weight)
+        values = (data.x, data.y) if data.weight is None else (data.x, data.y, data.weight)
         starts = range(first * self.size, len(self) * self.size, self.size)
         if self.key is None:
             for start in starts:
-                yield tuple([array[start : start + self.size] for array in arrays])
+                at = slice(start, start + self.size)
+                yield tuple([rows(each, at) for each in values])
             return
         order = self.key.generator().permutation(len(data))
         for start in starts:
-            rows = order[start : start + self.size]
-            yield tuple([_rows(array, rows) for array in arrays])
+            drawn = order[start : start + self.size]
+            yield tuple([_drawn(each, drawn) for each in values])
 
 
 def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: bool = False) -> Batches:

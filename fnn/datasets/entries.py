@@ -8,6 +8,7 @@ import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels.ordinary import first_infinite, frozen, ordinary
+from fnn.kernels.parts import length
 from fnn.tree import Array
 
 _CASTS = {"float32": ("float32", "complex64"), "float64": ("float64", "complex128")}
@@ -73,6 +74,21 @@ def checked(name: str, value: Any, dtype: str | None = None) -> Array:
     if (place := first_infinite(array)) is not None:
         raise DataError(f"{name}[{', '.join(map(str, place))}] is {array[place]}")
     return frozen(cast(name, array, dtype))
+
+
+def checked_parts(name: str, value: Any, dtype: str | None = None) -> Any:
+    """Return one array as `checked` does, or of a tuple that holds arrays the tuple of them.
+
+    Raises:
+        DataError, DTypeError, ShapeError: As in `checked`, or if lengths differ; names the part.
+    """
+    if not isinstance(value, tuple) or not any(isinstance(part, np.ndarray | tuple) for part in value):
+        return checked(name, value, dtype)
+    parts = tuple(checked_parts(f"{name}[{i}]", part, dtype) for i, part in enumerate(value))
+    lengths = [length(part) for part in parts]
+    if len(set(lengths)) > 1:
+        raise DataError(f"expected the arrays of {name} to be of equal length, got {lengths}")
+    return parts
 
 
 def checked_weight(value: Any, n: int) -> Array | None:

@@ -17,15 +17,16 @@ from fnn.combinators import named, residual, serial
 from fnn.ensemble.members import Keys, keys_of, stack
 from fnn.errors import FnnError, OptionError, ShapeError
 from fnn.kernels import members as kernel
-from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, elementwise, need_key
+from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.making import need_key
 from fnn.options import integer
 from fnn.recipe import bare, constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike
 
 _FOLDED = (
-    elementwise,
+    layers.elementwise,
     layers.Identity,
     layers.Relu,
     layers.LeakyRelu,
@@ -74,6 +75,7 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     inner_init, inner_vjp = bare(inner.init), bare(inner.vjp)
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         if not shared and in_shape[:1] != (n,):
             raise ShapeError(f"expected examples ({n}, ...), one for each member, got {in_shape}")
         shape, params, state = inner_init(Keys(keys_of(key, n)), in_shape if shared else in_shape[1:])

@@ -194,15 +194,13 @@ class Run:
         known = self.about.get("fits")
         fits = [*(known if isinstance(known, list) else [])[: len(self._fits)], told]
         # BLAS is asked anew: a script may have set the threads since it began.
-        self.note(
-            fits=fits, blas=blas(), network=repr(net), layers=network_table(net, train.x.shape[1:])
-        )
+        self.note(fits=fits, blas=blas(), network=repr(net), layers=network_table(net, train.in_shape))
         self._fits.append(True)
         number = len(self._fits)
         checkpoints = Checkpoints(self.path(_folder(number)))
         start = None
         if self.resumed:
-            start = checkpoints.latest(like=init_train_state(net, optimizer, train.x.shape[1:], key))
+            start = checkpoints.latest(like=init_train_state(net, optimizer, train.in_shape, key))
             self._take_up(start, checkpoints.skipped, last=not self.path(_folder(number + 1)).exists())
         saver = Saver(checkpoints, save_seconds, self._check)
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import DTypeError, ShapeError, TreeError
-from fnn.tree import Array
+from fnn.kernels.parts import arrays, is_integer, is_tuple_of_shapes, length
+from fnn.tree import Array, leaves
 
 _REAL = {np.dtype(c): np.dtype(r) for c, r in (("F", "f"), ("D", "d"), ("f", "f"), ("d", "d"))}
 
@@ -29,6 +30,69 @@ def check_array(x: Any, n_axes: int = 1) -> None:
         raise DTypeError(f"expected float32, float64 or their complex counterparts, got {x.dtype}")
     if x.ndim < n_axes:
         raise ShapeError(f"expected {n_axes} or more axes, the batch first, got {x.shape}")
+
+
+def check_shape(in_shape: Any) -> None:
+    """Refuse the shapes of several arrays where a layer takes one."""
+    if is_tuple_of_shapes(in_shape):
+        raise ShapeError(f"expected the shape of one array, got the shapes of several: {in_shape}")
+
+
+def check_value(x: Any, *, integers: bool = False) -> None:
+    """Refuse what is neither an array with a batch axis nor a tuple of such arrays.
+
+    Args:
+        x: What a layer is called with, or gives.
+        integers: Whether the layer takes them (`Traits.takes_integers`).
+
+    Raises:
+        DTypeError, ShapeError: Saying what came, and in which part.
+    """
+    if type(x) is np.ndarray or not isinstance(x, tuple):
+        if not (integers and isinstance(x, np.ndarray) and is_integer(x) and x.ndim):
+            check_array(x)
+        return
+    if not x:
+        raise ShapeError("expected one array or more, got an empty tuple")
+    for i, part in enumerate(x):
+        try:
+            check_value(part, integers=integers)
+        except (DTypeError, ShapeError) as error:
+            raise type(error)(f"part {i} of the tuple: {error.message}") from None
+    lengths = {length(part) for part in x}
+    if len(lengths) > 1:
+        raise ShapeError(f"expected parts with one batch axis, got {[length(part) for part in x]}")
+
+
+def check_cotangent(what: str, got: Any, like: Any) -> None:
+    """Refuse what is not shaped as the value that it is a derivative in; None stands for integers."""
+    if type(like) is np.ndarray and like.dtype in _REAL:
+        check_like(what, got, like)
+    elif isinstance(like, tuple):
+        if not isinstance(got, tuple) or len(got) != len(like):
+            kind = f"{len(got)} of them" if isinstance(got, tuple) else type(got).__name__
+            raise ShapeError(f"expected {what} to be a tuple of {len(like)} arrays, got {kind}")
+        for i, (part, each) in enumerate(zip(got, like, strict=True)):
+            check_cotangent(f"{what}[{i}]", part, each)
+    elif isinstance(like, np.ndarray):
+        if is_integer(like):
+            if got is not None:
+                kind = type(got).__name__
+                raise DTypeError(f"expected None as {what}, in the place of integers, got {kind}")
+        else:
+            check_like(what, got, like)
+
+
+def check_precisions(y: Any, x: Any, params: Any) -> None:
+    """Refuse floating parts of y in another precision than those of x, or of params if it has none."""
+    if type(y) is np.ndarray and type(x) is np.ndarray and y.dtype is x.dtype:
+        return
+    given = [(name, part) for name, part in arrays(x, "x") if not is_integer(part)]
+    if not given:
+        given = [("the parameters", leaf) for leaf in leaves(params) if not is_integer(leaf)]
+    for _, part in arrays(y, "y"):
+        if given and not is_integer(part):
+            check_precision(part, given[0][1], given[0][0])
 
 
 def check_precision(x: Array, like: Array, what: str = "the parameters") -> None:

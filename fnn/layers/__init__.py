@@ -13,6 +13,7 @@ from fnn.layers.activation import (
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
+from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool
 from fnn.layers.shape import Flatten, Reshape
@@ -35,4 +36,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "elementwise",
+    "make_layer",
 ]

@@ -7,9 +7,10 @@ from typing import Any
 
 from fnn.errors import ShapeError
 from fnn.kernels import activation, softmax
-from fnn.kernels.checks import check_array
+from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, elementwise
+from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.making import elementwise
 from fnn.options import real
 from fnn.recipe import constructor
 from fnn.registry import Registry
@@ -54,6 +55,7 @@ def Tanh() -> Layer:
 
 def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, Any], Any]) -> Layer:
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         if not in_shape or in_shape[-1] < 1:
             raise ShapeError(f"expected a last axis of 1 or more, got in_shape={in_shape}")
         return in_shape, EMPTY, EMPTY

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
-from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.kernels.convolution import convolution, convolution_vjp
 from fnn.kernels.windows import Windows, batch_first, batch_last, windows
 from fnn.keys import Key
@@ -112,6 +112,7 @@ def Conv(
         )
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         if len(in_shape) < 2:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
         n_in, space = in_shape[0], in_shape[1:]

@@ -9,7 +9,7 @@ import numpy as np
 from fnn.errors import ShapeError
 from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.affine import affine, affine_vjp
-from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape
 from fnn.options import integer
@@ -41,6 +41,7 @@ def Dense(
     width = integer("Dense", "width", width)
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         if not in_shape or in_shape[-1] < 1:
             raise ShapeError(f"expected a feature axis of 1 or more, got in_shape={in_shape}")
         n_in = in_shape[-1]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fnn.kernels.checks import check_array
+from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Traits, need_key, stateless_init
+from fnn.layer import Layer, Pullback, Shape, Traits
+from fnn.layers.making import need_key
 from fnn.options import real
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -29,6 +30,10 @@ def Dropout(rate: float) -> Layer:
     References: Srivastava et al. (2014), "Dropout", in its inverted form.
     """
     rate = real("Dropout", "rate", rate, least=0, below=1)
+
+    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
+        return in_shape, EMPTY, EMPTY
 
     def mask(x: Any, train: bool, key: Key | None) -> Array | None:
         check_array(x)
@@ -60,4 +65,4 @@ def Dropout(rate: float) -> Layer:
 
         return (x if scale is None else x * scale), state, pullback
 
-    return Layer("dropout", stateless_init, apply, vjp, traits=Traits(stochastic=True))
+    return Layer("dropout", init, apply, vjp, traits=Traits(stochastic=True))

@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.initializers import draw, ones, zeros
-from fnn.kernels.checks import check_array, check_entry, check_precision, entries
+from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.kernels.normalization import (
     batch_norm_vjp,
     moments,
@@ -66,6 +66,7 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         return at
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         n = in_shape[feature_axis(len(in_shape) + 1) - 1]
         if n < 1:
             raise ShapeError(f"expected 1 or more features, got in_shape={in_shape}")

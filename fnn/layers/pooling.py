@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from fnn.errors import ShapeError
-from fnn.kernels.checks import check_array
+from fnn.kernels.checks import check_array, check_shape
 from fnn.kernels.pooling import (
     average_pool,
     average_pool_vjp,
@@ -40,6 +40,7 @@ def _pool(
         return at
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         if len(in_shape) < 2:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
         return (in_shape[0], *laid(in_shape[1:]).out), EMPTY, EMPTY
@@ -123,6 +124,7 @@ def GlobalAvgPool() -> Layer:
     """
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         if len(in_shape) < 2 or 0 in in_shape:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
         return in_shape[:1], EMPTY, EMPTY

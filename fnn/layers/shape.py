@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.checks import check_array
+from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape
 from fnn.options import integer
@@ -16,6 +16,7 @@ from fnn.tree import EMPTY, TreeLike
 
 def _reshaped(name: str, out_shape: Any) -> Layer:
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+        check_shape(in_shape)
         return out_shape(tuple(in_shape)), EMPTY, EMPTY
 
     def apply(

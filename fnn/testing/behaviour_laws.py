@@ -11,7 +11,8 @@ import attrs
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layer import Layer, Traits, elementwise
+from fnn.layer import Layer, Traits
+from fnn.layers import elementwise
 from fnn.testing.probe import Probe, children_of, keys_given
 from fnn.testing.report import Violation
 from fnn.testing.spies import SpyKey

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from fnn.initializers import INITIALIZERS, Initializer, constant, normal, uniform
 from fnn.keys import Key
-from fnn.layer import Layer, Shape, elementwise, make_layer
+from fnn.layer import Layer, Shape
 from fnn.layers.activation import Identity, LeakyRelu, LogSoftmax, Relu, Sigmoid, Softmax, Tanh
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
+from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool
 from fnn.layers.shape import Flatten, Reshape
