@@ -43,7 +43,22 @@ def test_a_dataset_of_tuples_cuts_all_its_arrays_alike():
 
 def test_a_tuple_of_numbers_or_lists_is_one_array():
     assert Dataset((1.0, 2.0), (0, 1)).x.shape == (2,)
-    assert Dataset(([1.0, 2.0], [3.0, 4.0]), [0, 1]).in_shape == (2,)
+    for rows in (([1.0, 2.0], [3.0, 4.0]), ((1.0, 2.0), (3.0, 4.0)), (np.float64(1), 2.0)):
+        assert Dataset(rows, [0, 1]).x.shape in ((2, 2), (2,))
+
+
+def test_weights_casts_and_digests_take_tuples():
+    weight = np.arange(20)
+    data = Dataset((TOKENS, IMAGES), (LABELS, IMAGES[:, 0]), weight=weight, dtype="float64")
+    assert [part.dtype.name for part in (*data.x, *data.y)] == ["int64", "float64", "int64", "float64"]
+    x, y, by = next(iter(fnn.batches(data, 4)))
+    np.testing.assert_array_equal(by, [1, 2, 3, 4])
+    np.testing.assert_array_equal(x[0], TOKENS[1:5])
+    np.testing.assert_array_equal(y[0], LABELS[1:5])
+    alone = Dataset(IMAGES, LABELS, weight=weight, dtype="float64")
+    np.testing.assert_array_equal(data.standardize().x[1], alone.standardize().x)
+    other = Dataset((TOKENS, IMAGES), (1 - LABELS, IMAGES[:, 0]), weight=weight, dtype="float64")
+    assert data.digest() == pickle.loads(pickle.dumps(data)).digest() != other.digest()
 
 
 def test_standardising_leaves_the_integers_of_a_tuple():

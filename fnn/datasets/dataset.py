@@ -111,7 +111,7 @@ class Dataset:
     def _of(self, at: slice | Array) -> Dataset:
         """Return some of the examples: a run of them shares memory, others are copied."""
         values = [self.x, self.y] + ([] if self.weight is None else [self.weight])
-        cut = rows if isinstance(at, slice) else _drawn
+        cut: Any = rows if isinstance(at, slice) else _drawn
         return _weighed(*(cut(each, at) for each in values))
 
     def take(self, n: int) -> Dataset:

@@ -76,13 +76,20 @@ def checked(name: str, value: Any, dtype: str | None = None) -> Array:
     return frozen(cast(name, array, dtype))
 
 
+def _holds_arrays(value: Any) -> bool:
+    """Return whether there are arrays, or data frames and the like, and not rows of numbers alone."""
+    if isinstance(value, tuple):
+        return any(map(_holds_arrays, value))
+    return hasattr(value, "__array__") and not isinstance(value, np.generic)
+
+
 def checked_parts(name: str, value: Any, dtype: str | None = None) -> Any:
     """Return one array as `checked` does, or of a tuple that holds arrays the tuple of them.
 
     Raises:
         DataError, DTypeError, ShapeError: As in `checked`, or if lengths differ; names the part.
     """
-    if not isinstance(value, tuple) or not any(isinstance(part, np.ndarray | tuple) for part in value):
+    if not isinstance(value, tuple) or not _holds_arrays(value):
         return checked(name, value, dtype)
     parts = tuple(checked_parts(f"{name}[{i}]", part, dtype) for i, part in enumerate(value))
     lengths = [length(part) for part in parts]
