@@ -62,7 +62,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         monitor="validation_accuracy",
         mode="max",
     )
-    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    kept = run.keep(net, fit.last, train_set.in_shape)
     history = fit.history
     pictures.curves(
         run.path("accuracy.png"),

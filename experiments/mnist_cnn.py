@@ -80,7 +80,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         monitor="validation_accuracy",
         mode="max",
     )
-    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    kept = run.keep(net, fit.last, train_set.in_shape)
     history, last = fit.history, fit.last
     for name, label in (("loss", "cross-entropy / nats"), ("accuracy", "accuracy")):
         pictures.curves(

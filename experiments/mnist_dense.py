@@ -78,7 +78,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         monitor="validation_accuracy",
         mode="max",
     )
-    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    kept = run.keep(net, fit.last, train_set.in_shape)
     history, last = fit.history, fit.last
     for name in ("loss", "accuracy"):
         pictures.curves(

@@ -79,7 +79,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         monitor="validation_accuracy",
         mode="max",
     )
-    kept = run.keep(net, fit.last, train_set.x.shape[1:])
+    kept = run.keep(net, fit.last, train_set.in_shape)
     history = fit.history
     for name, column, label in (
         ("accuracy", "accuracy", "accuracy"),

@@ -65,7 +65,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         say_every=config.say_every,
         line="step {step:5d}  loss {loss:.6f}  accuracy {accuracy:.2%}",
     )
-    kept = run.keep(net, fit.last, images.x.shape[1:])
+    kept = run.keep(net, fit.last, images.in_shape)
     pictures.curves(
         run.path("loss.png"),
         {"training": fit.history["loss"]},

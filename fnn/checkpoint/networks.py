@@ -17,7 +17,8 @@ from typing import Any
 from fnn import combinators, initializers, layers
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.initializers import INITIALIZERS, Drawn
-from fnn.layer import Layer, elementwise, make_layer
+from fnn.layer import Layer
+from fnn.layers import elementwise, make_layer
 from fnn.recipe import Recipe
 
 _OWN = "own"
@@ -41,6 +42,8 @@ def _library() -> dict[str, Callable[..., Any]]:
             is_own = getattr(value, "__module__", "").startswith(room.__name__)
             if is_own and inspect.isfunction(value) and hasattr(value, "__wrapped__"):
                 found[name] = value
+    for made_of_functions in (elementwise, make_layer):  # Which no text can say.
+        del found[made_of_functions.__name__]
     return found
 
 

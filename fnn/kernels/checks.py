@@ -85,7 +85,7 @@ def check_cotangent(what: str, got: Any, like: Any) -> None:
 
 def check_precisions(y: Any, x: Any, params: Any) -> None:
     """Refuse floating parts of y in another precision than those of x, or of params if it has none."""
-    if type(y) is np.ndarray and type(x) is np.ndarray and y.dtype is x.dtype:
+    if type(y) is np.ndarray and type(x) is np.ndarray and y.dtype == x.dtype:
         return
     given = [(name, part) for name, part in arrays(x, "x") if not is_integer(part)]
     if not given:
