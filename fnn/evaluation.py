@@ -10,6 +10,7 @@ import numpy as np
 from fnn.datasets import Dataset
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
+from fnn.kernels.ordinary import first_infinite, unwrapped
 from fnn.kernels.parts import arrays, mapped, rows
 from fnn.layer import Layer, placed_error
 from fnn.options import integer
@@ -124,11 +125,13 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
         DataError: If x holds NaN or infinity; names the first place.
         ShapeError, DTypeError: If the network does not take such x; names the layer.
     """
+    x = unwrapped("x", x, ("predict",))
     size = _size("predict", batch_size, x)
     with np.errstate(all="ignore"):
         for name, part in arrays(x, "x"):
-            if not is_finite(part):
-                place = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
+            # In another order of memory the quick look would copy all of it first.
+            is_quick = part.flags.c_contiguous and is_finite(part)
+            if not is_quick and (place := first_infinite(part)) is not None:
                 at = f"{name}[{', '.join(map(str, place))}]"
                 raise DataError(f"expected finite inputs, got {at} = {part[place]}", path=("predict",))
         return _outputs(net, now, x, size)

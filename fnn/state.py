@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError, TreeError
+from fnn.kernels.ordinary import first_infinite
 from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
@@ -118,7 +119,7 @@ def is_finite(node: Any) -> bool:
     return (
         node.dtype.kind not in "fc"
         or math.isfinite(np.vdot(node, node).real)
-        or bool(np.isfinite(node).all())
+        or first_infinite(node) is None
     )
 
 

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.errors import DivergedError, FnnError, OptionError
+from fnn.errors import DivergedError, FnnError, OptionError, ShapeError
 from fnn.evaluation import Metric, Metrics, evaluate, measure, metric_table, predict
 from fnn.kernels.checks import check_cotangent
 from fnn.kernels.memory import Arena, recycled
@@ -102,6 +102,9 @@ class TrainStep:
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
         value, dy = bare(self.loss)(y, target, **weight)
+        if getattr(value, "ndim", 0):
+            hint = "a step follows a mean or a sum, no reduction='none'"
+            raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
         try:
             check_cotangent("dy", dy, y)
             grads, _ = pullback(dy, need_dx=False)

@@ -149,7 +149,7 @@ def test_every_layer_with_parameters_refuses_another_precision(case):
         with pytest.raises(DTypeError, match="expected float32 as x, got float64"):
             at.layer.apply(fnn.tree.cast(at.params, "float64"), at.state, at.x)
     elif at.params:
-        match = r"expected float32 as the parameters, got float64; cast one of them$"
+        match = r"expected float32 as the parameters, got float64; cast one of them: Dataset\("
         for call in (at.layer.apply, at.layer.vjp):
             with pytest.raises(DTypeError, match=match):
                 call(at.params, at.state, at.x.astype("float64"))

@@ -72,6 +72,80 @@ def test_what_holds_no_numbers_is_refused_with_its_dtype(x):
         fnn.Dataset(x, Y)
 
 
+# --- networks, losses and metrics
+
+NET = fnn.serial(fnn.Dense(2), fnn.Tanh(), fnn.Dense(2))
+NOW = fnn.init_train_state(NET, fnn.sgd(0.1), (2,), fnn.Key.of(0))
+PRED, INPUT = X.astype(np.float32), MASKED.astype(np.float32)
+STEP = fnn.train_step(NET, fnn.softmax_cross_entropy, fnn.sgd(0.1))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fnn.predict(NET, NOW, INPUT),
+        lambda: NET.apply(NOW.params, {}, INPUT),
+        lambda: fnn.Relu().vjp({}, {}, INPUT),
+        lambda: fnn.Dense(2).vjp({"w": np.ones((2, 2)), "b": np.ones(2)}, {}, X)[2](MASKED),
+        lambda: fnn.Dense(2).apply({"w": MASKED[1:], "b": np.ones(2)}, {}, X),
+        lambda: STEP(NOW, (INPUT, Y)),
+        lambda: STEP(NOW, (PRED, np.ma.masked_equal(Y, 0))),
+        lambda: STEP(NOW, (PRED, Y, np.ma.masked_equal([1.0, 2.0, 3.0], 2.0))),
+        *[
+            lambda loss=loss, args=args: loss(*args)
+            for loss in (fnn.squared_error, fnn.absolute_error, fnn.half_squared_error)
+            for args in ((MASKED, X), (X, MASKED))
+        ],
+        lambda: fnn.softmax_cross_entropy(MASKED, Y),
+        lambda: fnn.softmax_cross_entropy(X, np.ma.masked_equal(Y, 0)),
+        lambda: fnn.sigmoid_cross_entropy(X, np.ma.masked_equal(X / 5, 0)),
+        lambda: fnn.accuracy(MASKED, Y),
+        lambda: fnn.accuracy(X, np.ma.masked_equal(Y, 0)),
+        lambda: fnn.confusion_matrix(np.ma.masked_equal(Y, 0), Y),
+        lambda: fnn.classification_report(Y, np.ma.masked_equal(Y, 0)),
+        lambda: fnn.binary_accuracy(X, np.ma.masked_equal(X > 1, True)),
+        lambda: fnn.top_k(1)(X, np.ma.masked_equal(Y, 0)),
+        lambda: fnn.losses.make_loss("mine", lambda p, t: (p, p))(X, MASKED),
+        lambda: fnn.losses.make_loss("mine", lambda p, t: (p[:, 0], p), per_example=True)(X, MASKED),
+    ],
+)
+def test_no_mask_is_lost_on_the_way_into_a_network_a_loss_or_a_metric(call):
+    with pytest.raises(fnn.DataError, match="without a mask, got MaskedArray; fill it first"):
+        call()
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: NET.apply(NOW.params, {}, x(PRED)),
+        lambda x: fnn.squared_error(x(X), X),
+        lambda x: fnn.squared_error(X, x(X)),
+        lambda x: fnn.accuracy(x(X), Y),
+        lambda x: fnn.Dense(2).apply({"w": x(X[:2]), "b": np.ones(2)}, {}, X),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asmatrix, lambda x: x.view(Metres)], ids=["matrix", "own"])
+def test_other_kinds_of_arrays_are_refused_with_what_makes_them_ordinary(call, kind):
+    with pytest.raises(
+        fnn.DTypeError, match=r"as an ordinary array, got \w+; np.asarray\(\w+\) makes one"
+    ):
+        call(kind)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_predict_takes_a_matrix_for_the_array_that_it_is():
+    got = fnn.predict(NET, NOW, np.asmatrix(PRED))
+    assert np.array_equal(got, fnn.predict(NET, NOW, PRED))
+
+
+def test_predict_names_the_place_of_nan_in_any_order_of_memory():
+    x = np.asfortranarray(PRED.copy())
+    x[2, 1] = np.nan
+    with pytest.raises(fnn.DataError, match=r"predict: expected finite inputs, got x\[2, 1\] = nan"):
+        fnn.predict(NET, NOW, x)
+
+
 # --- maps of files
 
 

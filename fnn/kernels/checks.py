@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import DTypeError, ShapeError, TreeError
+from fnn.kernels.ordinary import check_ordinary
 from fnn.kernels.parts import arrays, is_integer, is_tuple_of_shapes, length
 from fnn.tree import Array, leaves
 
@@ -24,12 +25,20 @@ def check_array(x: Any, n_axes: int = 1) -> None:
     Raises:
         DTypeError, ShapeError: Saying what came.
     """
-    if not isinstance(x, np.ndarray):
-        raise DTypeError(f"expected an array, got {type(x).__name__}")
+    if type(x) is not np.ndarray:
+        _check_subclass("x", x, "an array")
     if x.dtype not in _REAL:
-        raise DTypeError(f"expected float32, float64 or their complex counterparts, got {x.dtype}")
+        expected = "float32, float64 or their complex counterparts"
+        how = {"f": "; Dataset(..., dtype='float32') casts"}.get(x.dtype.kind, "")
+        raise DTypeError(f"expected {expected}, got {x.dtype}{how}")
     if x.ndim < n_axes:
         raise ShapeError(f"expected {n_axes} or more axes, the batch first, got {x.shape}")
+
+
+def _check_subclass(name: str, value: Any, expected: str) -> None:
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"expected {expected}, got {type(value).__name__}")
+    check_ordinary(name, value)
 
 
 def check_shape(in_shape: Any) -> None:
@@ -51,6 +60,8 @@ def check_value(x: Any, *, integers: bool = False) -> None:
     if type(x) is np.ndarray or not isinstance(x, tuple):
         if not (integers and isinstance(x, np.ndarray) and is_integer(x) and x.ndim):
             check_array(x)
+        elif type(x) is not np.ndarray:
+            check_ordinary("x", x)
         return
     if not x:
         raise ShapeError("expected one array or more, got an empty tuple")
@@ -101,15 +112,17 @@ def check_precision(x: Array, like: Array, what: str = "the parameters") -> None
         return
     expected = _REAL.get(like.dtype, like.dtype)
     if _REAL[x.dtype] != expected:
-        raise DTypeError(f"expected {expected} as {what}, got {x.dtype}; cast one of them")
+        hint = f": Dataset(..., dtype='{expected}') or fit(..., dtype='{_REAL[x.dtype]}')"
+        how = hint if what == "the parameters" else ""
+        raise DTypeError(f"expected {expected} as {what}, got {x.dtype}; cast one of them{how}")
 
 
 def check_like(what: str, got: Any, like: Array) -> None:
     """Refuse what is not an array of the shape and precision of `like`: it would broadcast or leak."""
     if type(got) is np.ndarray and got.shape == like.shape and got.dtype == like.dtype:
         return
-    if not isinstance(got, np.ndarray):
-        raise DTypeError(f"expected {what} to be an array, got {type(got).__name__}")
+    if type(got) is not np.ndarray:
+        _check_subclass(what, got, f"{what} to be an array")
     if got.shape != like.shape:
         raise ShapeError(f"expected {what} of shape {like.shape}, got {got.shape}")
     if _REAL.get(got.dtype) != _REAL.get(like.dtype):
@@ -138,6 +151,8 @@ def entries(what: str, tree: Any, names: tuple[str, ...]) -> list[Array]:
         got = sorted(tree) if isinstance(tree, Mapping) else type(tree).__name__
         raise TreeError(f"expected {what} {sorted(names)}, got {got}; made by another network's init?")
     for name, leaf in zip(names, found, strict=True):
-        if type(leaf) is not np.ndarray and not isinstance(leaf, np.ndarray):
-            raise TreeError(f"expected an array at {name}, got {type(leaf).__name__}")
+        if type(leaf) is not np.ndarray:
+            if not isinstance(leaf, np.ndarray):
+                raise TreeError(f"expected an array at {name}, got {type(leaf).__name__}")
+            check_ordinary(name, leaf)
     return found

@@ -87,6 +87,19 @@ def ordinary(name: str, value: Any, path: tuple[str, ...] = (), *, kinds: str = 
     return array
 
 
+def unwrapped(name: str, value: Any, path: tuple[str, ...] = ()) -> Any:
+    """Return an array, or a tuple of arrays, as ordinary ones; what is no array passes as it is.
+
+    Raises:
+        DataError, DTypeError: As `ordinary`, but for dtypes, which are for a layer to judge.
+    """
+    if isinstance(value, tuple):
+        return tuple(unwrapped(f"{name}[{i}]", each, path) for i, each in enumerate(value))
+    if type(value) is np.ndarray or not isinstance(value, np.ndarray):
+        return value
+    return ordinary(name, value, path, kinds=value.dtype.kind)
+
+
 def _maps_read_only(array: Array) -> bool:
     """Return whether the array looks at a file that this process cannot write to through it."""
     base: Any = array
@@ -124,6 +137,8 @@ def first_infinite(array: Array) -> tuple[int, ...] | None:
     """Return the place of the first number that is nan or infinite, None if there is none."""
     if array.dtype.kind not in "fc" or not array.size:
         return None
+    if not array.ndim:
+        return None if np.isfinite(array) else ()
     for start, rows in blocks(array):
         finite = np.isfinite(rows)
         if not finite.all():

@@ -1,14 +1,14 @@
-"""Losses: `loss(pred, target, *, weight=None) -> (value, dpred)`; the contract is that of `Loss`."""
+"""Losses: `loss(pred, target, *, weight=None) -> (value, dpred)`; `Loss` states the contract."""
 
-from fnn.losses.classification import (
-    cross_entropy,
-    nll,
+from fnn.losses.made import make_loss
+from fnn.losses.probabilities import cross_entropy, nll
+from fnn.losses.reduction import Loss
+from fnn.losses.regression import absolute_error, squared_error
+from fnn.losses.scores import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     softmax_cross_entropy_dense,
 )
-from fnn.losses.reduction import Loss, make_loss
-from fnn.losses.regression import absolute_error, squared_error
 from fnn.losses.sums import half_squared_error, summed
 from fnn.registry import Registry
 

@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from fnn.errors import DataError, DTypeError, ShapeError
+from fnn.errors import DataError, DTypeError, OptionError, ShapeError
+from fnn.kernels.ordinary import check_ordinary
+from fnn.options import integer
 from fnn.tree import Array
 
 _PRECISIONS = tuple(map(np.dtype, "fdFD"))
-
-
-def _check_is_array(who: str, name: str, value: Any) -> None:
-    if not isinstance(value, np.ndarray):
-        raise DTypeError(f"expected {name} as an array, got {type(value).__name__}", path=(who,))
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_filled(who: str, name: str, array: Any, n_axes: int) -> None:
     """Refuse what is no array, has fewer axes than `n_axes`, or holds nothing."""
-    _check_is_array(who, name, array)
+    check_ordinary(name, array, (who,))
     if array.ndim < n_axes:
         axes = "(batch, ...)" if n_axes == 1 else "(batch, ..., n_classes)"
         raise ShapeError(f"expected {name} of shape {axes}, got {array.shape}", path=(who,))
@@ -38,7 +36,7 @@ def check_pred(who: str, name: str, pred: Any, n_axes: int = 1) -> None:
 
 def check_real(who: str, name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Refuse what is not a real array of exactly that shape."""
-    _check_is_array(who, name, array)
+    check_ordinary(name, array, (who,))
     if array.shape != shape:
         raise ShapeError(f"expected {name} of shape {shape}, got {array.shape}", path=(who,))
     if array.dtype.kind not in "fiub":
@@ -61,7 +59,7 @@ def check_labels(
     Raises:
         ShapeError, DTypeError, DataError: If they are not integers of that shape in [0, n_classes).
     """
-    _check_is_array(who, name, labels)
+    check_ordinary(name, labels, (who,))
     if labels.shape != shape:
         raise ShapeError(f"expected {name} of shape {shape}, got {labels.shape}", path=(who,))
     if labels.dtype.kind not in "iu":
@@ -88,3 +86,31 @@ def check_weight(who: str, weight: Any, n: int) -> tuple[Array, float]:
     if not 0 < total < math.inf:
         raise DataError(f"expected weights with a finite sum above 0, got {total}", path=(who,))
     return wide, total
+
+
+def check_reduction(who: str, reduction: Any) -> None:
+    """Refuse what is no name of a reduction."""
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        message = f"reduction: expected one of {REDUCTIONS}, got {reduction!r}"
+        raise OptionError(message, path=(who,))
+
+
+def classes_last(who: str, array: Array, axis: Any) -> Array:
+    """Return a view with the classes, which lie along `axis`, on the last axis.
+
+    Raises:
+        OptionError: If there is no such axis, or it is that of the batch.
+    """
+    if type(axis) is int and axis == -1:
+        return array
+    n = array.ndim
+    place = integer(who, "axis", axis, least=-n)
+    if place % n == 0 or place >= n:
+        expected = f"an axis of classes in [1, {n - 1}] or [{1 - n}, -1], the batch is axis 0"
+        raise OptionError(f"axis: expected {expected}, got {axis}", path=(who,))
+    return np.moveaxis(array, place, -1)
+
+
+def classes_back(dpred: Array, axis: int) -> Array:
+    """Return the gradient of `classes_last(..., axis)` with the classes where they were."""
+    return dpred if axis == -1 else np.ascontiguousarray(np.moveaxis(dpred, -1, axis))

@@ -1,4 +1,4 @@
-"""What all losses share: how examples are weighed, and the short way to a loss of one's own."""
+"""What all losses share: the contract, and how examples are weighed and reduced."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-import attrs
 import numpy as np
 
 from fnn.errors import DTypeError, ShapeError
-from fnn.losses.checks import check_pred, check_real, check_weight
+from fnn.losses.checks import check_pred, check_real, check_reduction, check_weight
 from fnn.tree import Array
 
 Pointwise: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
@@ -40,6 +39,12 @@ class Loss(Protocol):
     shape (batch,), entries of 0 or more and a sum above 0; without it every w is 1. An example of
     weight 0 counts for nothing, even if its loss is infinite or NaN. The gradient is a fresh array
     of pred's shape and dtype. NaN in pred that enters the loss gives NaN, and no loss warns.
+
+    The losses of this library also take `reduction`: "sum" gives Σ wᵢ ℓᵢ with its gradient, "none"
+    the values wᵢ ℓᵢ, shape (batch,), with every example's own gradient, divided by no n.
+
+    A loss that complex numbers do not pass through (`np.abs` and comparisons lose the imaginary
+    part) says so by an attribute `complex_safe = False`; who tests it then takes differences.
     """
 
     def __call__(
@@ -59,78 +64,55 @@ def weigh(values: Array, dvalues: Array, weight: Array) -> tuple[Array, Array]:
     return values * by_example, dvalues * weight.reshape(-1, *(1,) * (dvalues.ndim - 1))
 
 
-def average(who: str, values: Array, dvalues: Array, weight: Array | None) -> tuple[Any, Array]:
-    """Return Σ wᵢ ℓᵢ / Σ wᵢ and its gradient.
+def reduced(
+    who: str, values: Array, dvalues: Array, weight: Array | None, reduction: str = "mean"
+) -> tuple[Any, Array]:
+    """Return Σ wᵢ ℓᵢ / Σ wᵢ, Σ wᵢ ℓᵢ or all wᵢ ℓᵢ, with the gradient.
 
     Args:
         who: Name of the loss, for errors.
         values: ℓ, axis 0 running over examples; the other axes are averaged.
         dvalues: ∂ℓ/∂pred, of pred's shape.
         weight: Shape (batch,), or None.
+        reduction: "mean", "sum" or "none".
     """
     n = len(values)
-    scale = 1.0 / values.size
-    if weight is None:
+    if reduction == "mean":
+        scale = 1.0 / values.size
+        if weight is None:
+            return np.add.reduce(values, axis=None) / values.size, dvalues * scale
+        wide, total = check_weight(who, weight, n)
+        # Shares n w / Σ w are near 1, so that no precision is lost to underflow in float32.
+        values, dvalues = weigh(values, dvalues, wide / total * n)
         return np.add.reduce(values, axis=None) / values.size, dvalues * scale
-    wide, total = check_weight(who, weight, n)
-    # Shares n w / Σ w are near 1, so that no precision is lost to underflow in float32.
-    values, dvalues = weigh(values, dvalues, wide / total * n)
-    return np.add.reduce(values, axis=None) / values.size, dvalues * scale
+    check_reduction(who, reduction)
+    inner = values.size // n
+    if weight is not None:
+        values, dvalues = weigh(values, dvalues, check_weight(who, weight, n)[0])
+    each = np.add.reduce(values.reshape(n, -1), axis=1) / inner
+    return each if reduction == "none" else np.add.reduce(each), dvalues * (1.0 / inner)
 
 
 def pointwise(
-    who: str, f: Pointwise, pred: Array, target: Array, weight: Array | None
+    who: str, f: Pointwise, pred: Array, target: Array, weight: Array | None, reduction: str = "mean"
 ) -> tuple[Any, Array]:
-    """Check the arrays, call `f` on them and average."""
+    """Check the arrays, call `f` on them and reduce."""
     check_pred(who, "pred", pred)
     check_real(who, "target", target, pred.shape)
     values, dvalues = f(pred, target.astype(pred.real.dtype, copy=False))
-    return average(who, _fitted(who, "l", values, pred), _fitted(who, "dl", dvalues, pred), weight)
+    values, dvalues = fitted(who, "l", values, pred), fitted(who, "dl", dvalues, pred)
+    return reduced(who, values, dvalues, weight, reduction)
 
 
-def _fitted(who: str, name: str, result: Any, pred: Array) -> Array:
-    array = np.asarray(result)
-    if array.shape != pred.shape:
-        raise ShapeError(
-            f"expected {name} of pred's shape {pred.shape}, got {array.shape}", path=(who,)
-        )
+def fitted(
+    who: str, name: str, result: Any, pred: Array, shape: tuple[int, ...] | None = None
+) -> Array:
+    """Return what a function of somebody's gave, in pred's dtype and its shape or the one given."""
+    array, expected = np.asarray(result), f"pred's shape {pred.shape}"
+    if shape is not None:
+        expected = f"one per example, shape {shape}"
+    if array.shape != (pred.shape if shape is None else shape):
+        raise ShapeError(f"expected {name} of {expected}, got {array.shape}", path=(who,))
     if array.dtype.kind not in ("fciub" if pred.dtype.kind == "c" else "fiub"):
         raise DTypeError(f"expected {name} in {pred.dtype}, got {array.dtype}", path=(who,))
     return array.astype(pred.dtype, copy=False)
-
-
-@attrs.frozen
-class PointwiseLoss:
-    """A loss made of a function of single numbers and its derivative; pickles if `f` does."""
-
-    name: str
-    f: Pointwise
-
-    @property
-    def __name__(self) -> str:
-        return self.name
-
-    @np.errstate(all="ignore")
-    def __call__(self, pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
-        """Return (value, dpred)."""
-        return pointwise(self.name, self.f, pred, target, weight)
-
-
-def make_loss(name: str, f: Pointwise) -> Loss:
-    """Make a loss of a function of single numbers: value = mean of l, where l, dl = f(pred, target).
-
-        def log_cosh(pred, target):
-            d = pred - target
-            return np.log(np.cosh(d)), np.tanh(d)
-
-        loss = make_loss("log_cosh", log_cosh)
-
-    Shapes are checked, and weights and averages taken care of. The derivative is believed: hold it
-    to a gradient test.
-
-    Args:
-        name: What errors and logs call it.
-        f: From pred and target, arrays of one shape and precision, to l and dl = ∂l/∂pred of that
-            shape; it must not write to its arguments.
-    """
-    return PointwiseLoss(name, f)

@@ -16,7 +16,9 @@ def _squared(pred: Array, target: Array) -> tuple[Array, Array]:
 
 
 @quiet
-def squared_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
+def squared_error(
+    pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "mean"
+) -> tuple[Any, Array]:
     """Return the mean of (pred - target)² and its gradient in pred.
 
     Every axis is averaged, so that with m outputs the gradient is 2 (pred - target) / (batch m).
@@ -25,11 +27,13 @@ def squared_error(pred: Array, target: Array, *, weight: Array | None = None) ->
         pred: Predictions, shape (batch, ...).
         target: Real numbers of pred's shape; (batch, 1) does not stand for (batch,).
         weight: One weight per example, shape (batch,).
+        reduction: "mean", "sum" or "none", as in `Loss`.
 
     Raises:
         ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
+        OptionError: If there is no such reduction.
     """
-    return pointwise("squared_error", _squared, pred, target, weight)
+    return pointwise("squared_error", _squared, pred, target, weight, reduction)
 
 
 def _absolute(pred: Array, target: Array) -> tuple[Array, Array]:
@@ -40,15 +44,19 @@ def _absolute(pred: Array, target: Array) -> tuple[Array, Array]:
 
 
 @quiet
-def absolute_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
+def absolute_error(
+    pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "mean"
+) -> tuple[Any, Array]:
     """Return the mean of |pred - target| and its gradient in pred, which is 0 where they are equal.
 
     Args:
         pred: Predictions, shape (batch, ...).
         target: Real numbers of pred's shape.
         weight: One weight per example, shape (batch,).
+        reduction: "mean", "sum" or "none", as in `Loss`.
 
     Raises:
         ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
+        OptionError: If there is no such reduction.
     """
-    return pointwise("absolute_error", _absolute, pred, target, weight)
+    return pointwise("absolute_error", _absolute, pred, target, weight, reduction)

@@ -8,13 +8,15 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError
-from fnn.losses.checks import check_pred, check_real, check_weight
-from fnn.losses.reduction import Loss, quiet, weigh
+from fnn.losses.checks import check_pred, check_real, check_reduction, check_weight
+from fnn.losses.reduction import Loss, quiet, reduced, weigh
 from fnn.tree import Array
 
 
 @quiet
-def half_squared_error(pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
+def half_squared_error(
+    pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "sum"
+) -> tuple[Any, Array]:
     """Return ½ Σ wᵢ (pred - target)² and its gradient wᵢ (pred - target), divided by nothing.
 
     The sum runs over examples and all other axes, so that a learning rate that suits one batch
@@ -24,15 +26,21 @@ def half_squared_error(pred: Array, target: Array, *, weight: Array | None = Non
         pred: Predictions, shape (batch, ...).
         target: Real numbers of pred's shape.
         weight: One weight per example, shape (batch,).
+        reduction: "sum"; "none" for the sums of single examples, or "mean" for Σ wᵢ ℓᵢ / Σ wᵢ.
 
     Raises:
         ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
+        OptionError: If there is no such reduction.
     """
     who = "half_squared_error"
     check_pred(who, "pred", pred)
     check_real(who, "target", target, pred.shape)
+    check_reduction(who, reduction)
     d = pred - target.astype(pred.real.dtype, copy=False)
     squares = d * d
+    if reduction != "sum":
+        halves = np.add.reduce(squares.reshape(len(d), -1), axis=1) * 0.5
+        return reduced(who, halves, d, weight, reduction)
     if weight is not None:
         squares, d = weigh(squares, d, check_weight(who, weight, len(pred))[0])
     return np.add.reduce(squares, axis=None) * 0.5, d
@@ -48,9 +56,19 @@ class Summed:
     def __name__(self) -> str:
         return f"summed({getattr(self.loss, '__name__', self.loss)})"
 
+    @property
+    def complex_safe(self) -> bool:
+        """Whether complex numbers pass through the loss."""
+        return bool(getattr(self.loss, "complex_safe", True))
+
     @np.errstate(all="ignore")
-    def __call__(self, pred: Array, target: Array, *, weight: Array | None = None) -> tuple[Any, Array]:
+    def __call__(
+        self, pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "sum"
+    ) -> tuple[Any, Array]:
         """Return (value, dpred)."""
+        if reduction != "sum":
+            other: Any = self.loss  # Anything else than the sum is the loss's own.
+            return other(pred, target, weight=weight, reduction=reduction)
         value, dpred = self.loss(pred, target, weight=weight)
         total = len(pred) if weight is None else check_weight(self.__name__, weight, len(pred))[1]
         return value * total, dpred * total
