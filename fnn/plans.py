@@ -7,7 +7,6 @@ between steps and updates them piece by piece, each small enough to stay in the 
 
 from __future__ import annotations
 
-from sys import getrefcount
 from typing import Any
 
 import attrs
@@ -227,7 +226,7 @@ class Owned:
 
     def updated(self, rule: Rule, gradient: list[Array], step: int) -> Array:
         """Return the vector after an update; `swap` makes it the present one."""
-        if not self._next.is_alone():
+        if not self._next.holders.are_as_before():
             self._next = _Viewed(self.plan, self._next.vector)
         after = self._next.vector
         _update(self.plan, rule, gradient, step, (self._now.vector, self.held), (after, self.held))
@@ -243,16 +242,12 @@ class Owned:
 
 
 class _Viewed:
-    """A vector, its tree of views, and how many references these have while nobody else holds them."""
+    """A vector, its tree of views, and who holds these."""
 
     def __init__(self, plan: Plan, vector: Array) -> None:
         self.vector = vector.copy()
         self.params = plan.view(self.vector)
-        self._parts = [self.vector, *_objects(self.params)]
-        self._counts = [getrefcount(part) for part in self._parts]
-
-    def is_alone(self) -> bool:
-        return [getrefcount(part) for part in self._parts] == self._counts
+        self.holders = memory.Holders([self.vector, *_objects(self.params)])
 
 
 def _objects(node: Any) -> list[Any]:

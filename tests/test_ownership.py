@@ -18,7 +18,7 @@ def drawn(seed, node=SHAPES):
     """Draw a plain dict of arrays that their owner can still write to."""
     rng = np.random.default_rng(seed)
     if isinstance(node, dict):
-        return {name: drawn([seed, i], shape) for i, (name, shape) in enumerate(node.items())}
+        return {name: drawn(10 * seed + i, shape) for i, (name, shape) in enumerate(node.items())}
     return np.asarray(rng.normal(size=node), "float32")
 
 

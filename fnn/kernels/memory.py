@@ -8,8 +8,9 @@ elsewhere NumPy allocates as ever.
 Nothing is taken back by force. An arena holds one reference to every buffer it made, every array in
 that buffer holds another, and a buffer is lent again only while the interpreter counts none but the
 arena's. Whatever a user, a pullback or another thread can still reach is therefore never written to,
-and there is no reset to forget. Other interpreters than CPython do not count references, and one
-without its lock counts them otherwise; there nothing is recycled.
+and there is no reset to forget. A buffer that somebody remembers by a weak reference is not lent
+again either: it would be taken for what it was. Other interpreters than CPython do not count
+references, and one without its lock counts them otherwise; there nothing is recycled.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from __future__ import annotations
 import functools
 import math
 import sys
-import threading
+from collections.abc import Iterable
+from contextvars import ContextVar
+from operator import indexOf
+from threading import get_ident
 from typing import Any
+from weakref import getweakrefcount
 
 import numpy as np
 
@@ -29,25 +34,52 @@ SMALL = 1 << 14
 
 _LINE = 64  # Bytes of a cache line, where every array begins.
 
-Buffer = tuple[Array, int]
-"""Bytes, and where in them the first cache line begins."""
+# --- who else holds it ------------------------------------------------------------------------
 
 
-def _first_idle(buffers: list[Buffer], count: int) -> Buffer | None:
-    """Return the first buffer with at most `count` references, as they are counted here."""
-    for buffer in buffers:
-        if sys.getrefcount(buffer[0]) <= count:
-            return buffer
-    return None
+def _counts(things: Iterable[Any]) -> Iterable[int]:
+    # Counted from C: how many references the interpreter lends or takes for a call written in
+    # Python depends on its version, and on how often the call has run.
+    return map(sys.getrefcount, things)
 
 
 def _idle_count() -> int:
-    """Return how many references `_first_idle` counts for bytes that their buffer alone holds."""
-    return next(n for n in range(10) if _first_idle([(np.empty(1), 0)], n) is not None)
+    """Return how many references are counted for what one list alone holds, 0 where that says nothing.
+
+    It says nothing unless everything that can keep an array alive adds one, and takes it away again.
+    """
+    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return 0
+    held = [np.empty(8, np.uint8)]
+    (alone,) = _counts(held)
+    keeping: Any = (lambda a: a, lambda a: a[1:], lambda a: np.ndarray((2,), np.int32, a), memoryview)
+    for keep in keeping:
+        kept = keep(held[0])
+        (shared,) = _counts(held)
+        del kept
+        if shared != alone + 1 or [*_counts(held)] != [alone]:
+            return 0
+    return alone
 
 
-_COUNTED = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
-_IDLE = _idle_count() if _COUNTED else 0
+_IDLE = _idle_count()
+
+
+class Holders:
+    """How often things were referred to when it was made, to tell whether somebody came to hold one."""
+
+    def __init__(self, things: list[Any]) -> None:
+        self._things = things
+        self._counts = [*_counts(things)]
+
+    def are_as_before(self) -> bool:
+        """Return whether it is certain that nobody holds more, by weak references neither."""
+        if not _IDLE or any(map(getweakrefcount, self._things)):
+            return False
+        return [*_counts(self._things)] == self._counts
+
+
+# --- arenas -----------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=4096)
@@ -60,6 +92,30 @@ def _buffer_size(shape: tuple[int, ...], itemsize: int) -> int:
     return -(-n // unit) * unit
 
 
+class _Shelf:
+    """Buffers of one size, and where in each the first cache line begins."""
+
+    __slots__ = ("buffers", "starts")
+
+    def __init__(self) -> None:
+        self.buffers: list[Array] = []
+        self.starts: list[int] = []
+
+    def idle(self) -> int:
+        """Return the place of a buffer that nobody knows of, or -1."""
+        while True:
+            try:
+                place = indexOf(_counts(self.buffers), _IDLE)
+            except ValueError:
+                return -1
+            if not getweakrefcount(self.buffers[place]):
+                return place
+            self.drop(slice(place, place + 1))
+
+    def drop(self, cut: slice) -> None:
+        del self.buffers[cut], self.starts[cut]
+
+
 class Arena:
     """Buffers by size, for one thread at a time. They go with the arena, and with what was lent."""
 
@@ -68,81 +124,101 @@ class Arena:
     reads what it has not written."""
 
     def __init__(self) -> None:
-        self._buffers: dict[int, list[Buffer]] = {}
+        self._shelves: dict[int, _Shelf] = {}
         self._lent: dict[int, int] = {}
         self._grown: set[int] = set()
+        self._is_lending = False
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return an array in row-major order, its values undefined."""
-        size = _buffer_size(shape, dtype.itemsize)
-        buffers = self._buffers.get(size)
-        if buffers is None:
-            buffers = self._buffers[size] = []
+        if self._is_lending:
+            # A signal handler or a finaliser runs between a count and its loan.
+            return np.empty(shape, dtype)
+        try:
+            self._is_lending = True
+            return np.ndarray(shape, dtype, *self._buffer(_buffer_size(shape, dtype.itemsize)))
+        finally:
+            self._is_lending = False
+
+    def _buffer(self, size: int) -> tuple[Array, int]:
+        """Return a buffer that nobody holds, and where in it the array shall begin."""
+        shelf = self._shelves.get(size)
+        if shelf is None:
+            shelf = self._shelves[size] = _Shelf()
         self._lent[size] = self._lent.get(size, 0) + 1
-        buffer = _first_idle(buffers, _IDLE)
-        if buffer is None:
+        place = shelf.idle()
+        if place < 0:
             self._grown.add(size)
-            fresh = np.empty(size + _LINE, np.uint8)
-            buffer = fresh, -fresh.ctypes.data % _LINE
-            buffers.append(buffer)
-        else:
-            buffer[0].flags.writeable = True  # Its last borrower may have sealed it.
-            if self.poison:
-                # NaN in float32 and in float64, far out of range as an integer.
-                buffer[0].view(np.uint32)[:] = 0x7FFFFFFF
-        return np.ndarray(shape, dtype, *buffer)
+            buffer = np.empty(size + _LINE, np.uint8)
+            start = -buffer.ctypes.data % _LINE
+            shelf.buffers.append(buffer)
+            shelf.starts.append(start)
+            return buffer, start
+        buffer = shelf.buffers[place]
+        buffer.flags.writeable = True  # Its last borrower may have sealed it.
+        if self.poison:
+            # NaN in float32 and in float64, far out of range as an integer.
+            buffer.view(np.uint32)[:] = 0x7FFFFFFF
+        return buffer, shelf.starts[place]
 
     def settle(self) -> None:
         """End a step: forget the oldest of more buffers than two steps like it would lend.
 
         Somebody keeps those, states of training perhaps; when they go, their memory is to go too.
         """
-        for size in self._grown:
-            buffers = self._buffers[size]
-            del buffers[: max(0, len(buffers) - 2 * self._lent[size])]
-        self._grown.clear()
-        self._lent.clear()
+        # A step inside of this one, by a signal handler, ends in here as well: each has its own.
+        grown, lent, self._grown, self._lent = self._grown, self._lent, set(), {}
+        for size in grown:
+            shelf = self._shelves[size]
+            shelf.drop(slice(max(0, len(shelf.buffers) - 2 * lent.get(size, 0))))
 
     def size(self) -> int:
         """Return how many bytes all buffers take together."""
-        return sum(size * len(buffers) for size, buffers in self._buffers.items())
-
-
-class _Current(threading.local):
-    arena: Arena | None = None
-
-
-_current = _Current()
+        return sum(size * len(shelf.buffers) for size, shelf in self._shelves.items())
 
 
 class recycled:  # noqa: N801 - a context manager, written as a class because that enters faster.
-    """Let kernels of this thread draw from an arena inside the block."""
+    """Let kernels draw from an arena inside the block; those of this thread and greenlet alone."""
 
-    __slots__ = ("arena", "before")
+    __slots__ = ("arena", "before", "thread")
 
     def __init__(self, arena: Arena) -> None:
-        self.arena = arena if _COUNTED else None
+        self.arena = arena if _IDLE else None
 
     def __enter__(self) -> None:
-        self.before, _current.arena = _current.arena, self.arena
+        self.thread = get_ident()
+        self.before = _current.get()
+        _current.set(self)
 
     def __exit__(self, *_: object) -> None:
-        _current.arena = self.before
-        if self.arena is not None:
-            self.arena.settle()
+        _current.set(self.before)
+        # A task that was started inside keeps a copy of the context: there too it is over.
+        arena, self.arena, self.before = self.arena, None, None
+        if arena is not None:
+            arena.settle()
+
+
+_current: ContextVar[recycled | None] = ContextVar("recycled", default=None)
+"""What was entered last. Greenlets and tasks have contexts of their own, which a variable of the thread
+would mix up: the one would leave what the other has entered."""
+
+
+def _arena() -> Arena | None:
+    current = _current.get()
+    return current.arena if current is not None and current.thread == get_ident() else None
 
 
 def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     """Return an array for a function's `out`, or None where NumPy had better allocate."""
-    arena = _current.arena
-    if arena is None or _buffer_size(shape, dtype.itemsize) < SMALL:
+    if _current.get() is None or _buffer_size(shape, dtype.itemsize) < SMALL:
         return None
-    return arena.empty(shape, dtype)
+    arena = _arena()
+    return None if arena is None else arena.empty(shape, dtype)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array in row-major order, its values undefined."""
-    array = None if _current.arena is None else room(shape, dtype)
+    array = room(shape, dtype)
     return np.empty(shape, dtype) if array is None else array
 
 
@@ -164,8 +240,10 @@ def like(x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = Non
             does outside of a step: sums over the result would else run in another order.
         dtype: Of the result; x's by default.
     """
-    arena = _current.arena
-    if arena is None or x.nbytes < SMALL:
+    if _current.get() is None or x.nbytes < SMALL:
+        return None
+    arena = _arena()
+    if arena is None:
         return None
     if other is not None and (other.dtype != x.dtype or other.strides != x.strides):
         return None
