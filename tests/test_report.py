@@ -120,7 +120,8 @@ def test_configs_are_compared_by_what_differs(tmp_path, capsys):
     same = markdown.split("## Config of all runs")[1].split("##")[0]
     assert "epochs" in same
     assert "learning rate" not in same
-    assert "Test loss" in html
+    assert "Validation loss" in html
+    assert "Test loss" not in html
 
 
 def test_a_run_that_did_not_finish_says_so(tmp_path, capsys):
@@ -172,7 +173,7 @@ def test_the_help_says_what_goes_in_and_what_comes_out(capsys):
         ([100.0, 300.0], "200 ± 100"),
         ([float("nan"), 1.0], "NaN"),
         ([float("inf"), 1.0], "∞"),
-        ([1e-20, 3e-20], "2e−20 ± 1e-20"),
+        ([1e-20, 3e-20], "2e−20 ± 1e−20"),
     ],
 )
 def test_a_mean_is_given_to_the_place_of_its_error(values, expected):

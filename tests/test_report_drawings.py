@@ -15,6 +15,7 @@ from fnn.report.chart import HEIGHT, WIDTH, chart
 from fnn.report.images import as_images, greys, weights
 from fnn.report.reading import Column
 from fnn.report.series import MOST_POINTS, by_measure, line, role, thinned
+from fnn.report.ticks import decades, ticks
 
 
 def decoded(png):
@@ -30,7 +31,7 @@ def decoded(png):
         data += body if kind == b"IDAT" else b""
         at += 12 + n
     assert depth == 8
-    channels = 3 if color == 2 else 1
+    channels = {0: 1, 2: 3, 6: 4}[color]
     rows = np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, 1 + width * channels)
     assert not rows[:, 0].any()
     return rows[:, 1:].reshape(height, width, channels)
@@ -38,7 +39,7 @@ def decoded(png):
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 10))
 def test_ticks_are_few_round_and_hold_the_range(low, span, most):
-    found = svg.ticks(low, low + span, most)
+    found = ticks(low, low + span, most)
     assert 2 <= len(found) <= most + 3
     slack = 1e-6 * (found[1] - found[0]) + 1e-9 * abs(low)
     assert found[0] <= low + slack
@@ -60,12 +61,12 @@ def test_ticks_are_few_round_and_hold_the_range(low, span, most):
     ],
 )
 def test_decades_hold_the_range(low, high, expected):
-    assert svg.decades(low, high) == pytest.approx(expected)
+    assert decades(low, high) == pytest.approx(expected)
 
 
 def test_a_range_of_one_value_has_ticks_about_it():
     for value in (0.0, 5.0, -2.0):
-        found = svg.ticks(value, value, 5)
+        found = ticks(value, value, 5)
         assert found[0] < value < found[-1]
 
 
@@ -93,7 +94,7 @@ def test_the_mean_of_several_is_over_those_that_have_a_value():
 
 
 def test_metrics_are_grouped_by_what_they_measure():
-    assert role("validation_loss") == ("loss", "test")
+    assert role("validation_loss") == ("loss", "validation")
     assert role("train_loss") == ("loss", "training")
     names = ["rate", "accuracy", "loss", "validation_accuracy"]
     assert list(by_measure(names).items()) == [

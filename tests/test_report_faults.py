@@ -159,15 +159,6 @@ def test_examples_that_are_no_images_are_not_drawn(tmp_path, shape):
     assert "Examples" not in [section.title for section in page_of([read(folder)]).sections]
 
 
-def test_many_classes_are_too_many_to_draw_and_few_of_any_number_are_not(tmp_path):
-    folder = make_run(tmp_path / "run")
-    many, odd = np.arange(60), np.where(np.arange(60) < 30, -5, 10**12)
-    for labels, expected in ((many, 0), (odd, 1)):
-        save_tree(folder / "evaluation.npz", {**evaluation(), "predicted": labels, "target": labels})
-        titles = [section.title for section in page_of([read(folder)]).sections]
-        assert titles.count("Confusion matrix") == expected
-
-
 @pytest.mark.parametrize(
     "recipe",
     [

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fnn.pictures.axes import limits
 from fnn.report import svg
 from fnn.report.parts import number
 from fnn.report.series import Line
+from fnn.report.ticks import decades, labels, tick_label, ticks, whole_ticks
 from fnn.tree import Array
 
 WIDTH, HEIGHT = 420.0, 262.0
@@ -17,6 +19,7 @@ COLORS = 6
 """How many colours there are; further lines take them again, dashed."""
 _TOP, _BOTTOM = 12.0, 34.0
 _CHARACTER = 6.7
+_LONGEST_NAME = 20
 _LABEL_GAP = 15.0
 # Above this many points marks would hide the line.
 _MARKED = 32
@@ -29,26 +32,29 @@ class _Frame:
 
     def __init__(self, lines: Sequence[Line], *, can_be_log: bool, ceiling: float | None, right: float):
         x = np.concatenate([line.x for line in lines])
+        self.x_low, self.x_high = float(x.min()), float(x.max())
+        drawn = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+        least, greatest = float(drawn.min()), float(drawn.max())
+        self.is_log = can_be_log and least > 0 and greatest >= _LOGARITHMIC * least
         values = [line.y for line in lines] + [y for line in lines for _, y in line.members]
         values += [edge for line in lines for edge in (line.low, line.high) if edge is not None]
         y = np.concatenate(values)
         y = y[np.isfinite(y)]
-        self.x_low, self.x_high = float(x.min()), float(x.max())
         low, high = float(y.min()), float(y.max())
-        drawn = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
-        self.is_log = can_be_log and drawn.min() > 0 and drawn.max() / drawn.min() >= _LOGARITHMIC
         if self.is_log:
             # The band of a mean may reach below zero, which this axis has not.
-            low = float(min(y[y > 0].min(), drawn.min()))
-            low = max(low, float(drawn.min()) / 10)
-            self.y_ticks = svg.decades(low, high)
+            low = max(min(float(y[y > 0].min()), least), least / 10)
+            self.y_ticks = decades(low, high)
+            self.y_labels = [tick_label(tick) for tick in self.y_ticks]
         else:
-            if ceiling is not None and float(drawn.max()) <= ceiling:
+            if ceiling is not None and greatest <= ceiling:
                 high = min(high, ceiling)
-            self.y_ticks = svg.ticks(low, high, 5)
+            # What is never negative needs no axis below zero.
+            low, high = limits(low, high, floor=0.0 if least >= 0 else None, ceiling=ceiling)
+            self.y_ticks = ticks(low, high, 5)
+            self.y_labels = labels(self.y_ticks)
         self.low, self.high = self.y_ticks[0], self.y_ticks[-1]
-        labels = max(len(svg.tick_label(tick)) for tick in self.y_ticks)
-        self.left, self.right = 12 + _CHARACTER * labels, WIDTH - right
+        self.left, self.right = 12 + _CHARACTER * max(map(len, self.y_labels)), WIDTH - right
 
     def x(self, x: Array) -> Array:
         span = self.x_high - self.x_low
@@ -63,7 +69,8 @@ class _Frame:
         with np.errstate(invalid="ignore"):
             y = np.clip(y, self.low, self.high)
         if self.is_log:
-            share = np.log(y / self.low) / math.log(self.high / self.low)
+            low, high = math.log10(self.low), math.log10(self.high)
+            share = (np.log10(y) - low) / (high - low)
         else:
             share = (y - self.low) / (self.high - self.low)
         return HEIGHT - _BOTTOM - share * (HEIGHT - _BOTTOM - _TOP)
@@ -83,7 +90,7 @@ def chart(lines: Sequence[Line], *, title: str, axis: str, direct: bool = True) 
         axis: What x is.
         direct: Whether to name the lines at their ends; a legend does otherwise.
     """
-    longest = max(len(line.label) for line in lines) if direct else 0
+    longest = max(len(_short(line.label)) for line in lines) if direct else 0
     right = 20 + _CHARACTER * longest if direct else 14.0
     frame = _Frame(
         lines,
@@ -104,30 +111,33 @@ def chart(lines: Sequence[Line], *, title: str, axis: str, direct: bool = True) 
     ), frame.is_log
 
 
+def _short(label: str) -> str:
+    """Return a name that leaves room for the lines."""
+    return label if len(label) <= _LONGEST_NAME else label[: _LONGEST_NAME - 1] + "…"
+
+
 def _described(line: Line, axis: str) -> str:
     finite = np.flatnonzero(np.isfinite(line.y))
     first, last = finite[0], finite[-1]
     start, end = number(float(line.y[first])), number(float(line.y[last]))
     return (
-        f"{line.label} from {start} at {axis} {svg.tick_label(float(line.x[first]))} "
-        f"to {end} at {axis} {svg.tick_label(float(line.x[last]))}"
+        f"{line.label} from {start} at {axis} {tick_label(float(line.x[first]))} "
+        f"to {end} at {axis} {tick_label(float(line.x[last]))}"
     )
 
 
 def _grid(frame: _Frame, axis: str) -> str:
     content = []
-    for tick, y in zip(frame.y_ticks, frame.y(np.array(frame.y_ticks)).tolist(), strict=True):
+    places = frame.y(np.array(frame.y_ticks)).tolist()
+    for label, y in zip(frame.y_labels, places, strict=True):
         content.append(svg.tag("line", x1=frame.left, x2=frame.right, y1=y, y2=y, klass="grid"))
-        label = svg.tick_label(tick)
         content.append(svg.text(frame.left - 6, y + 4, label, text_anchor="end", klass="tick"))
     floor = HEIGHT - _BOTTOM
     content.append(svg.tag("line", x1=frame.left, x2=frame.right, y1=floor, y2=floor, klass="axis"))
-    x_ticks = svg.whole_ticks(frame.x_low, frame.x_high, 6)
+    x_ticks = whole_ticks(frame.x_low, frame.x_high, 6)
     places = frame.x(np.array(x_ticks)).tolist()
-    for tick, x in zip(x_ticks, places, strict=True):
-        content.append(
-            svg.text(x, floor + 16, svg.tick_label(tick), text_anchor="middle", klass="tick")
-        )
+    for label, x in zip(labels(x_ticks), places, strict=True):
+        content.append(svg.text(x, floor + 16, label, text_anchor="middle", klass="tick"))
     middle = (frame.left + frame.right) / 2
     content.append(svg.text(middle, HEIGHT - 3, axis, text_anchor="middle", klass="tick"))
     return "".join(content)
@@ -156,7 +166,7 @@ def _strokes(frame: _Frame, line: Line) -> str:
     marked = finite & (~(before | after) | (len(y) <= _MARKED))
     content = svg.path(x, y, klass="line")
     for i in np.flatnonzero(marked):
-        words = f"{line.label}, {svg.tick_label(float(line.x[i]))}: {number(float(line.y[i]))}"
+        words = f"{line.label}, {tick_label(float(line.x[i]))}: {number(float(line.y[i]))}"
         radius = 3.4 if i == last else 2.2
         content += svg.tag("circle", svg.hint(words), cx=float(x[i]), cy=float(y[i]), r=radius)
     if not marked[last]:
@@ -183,6 +193,6 @@ def _names(frame: _Frame, lines: Sequence[Line]) -> str:
     for place, (_, line) in zip(places, ends, strict=True):
         # Lines may end in one place: the mark says which name is whose.
         mark = svg.tag("circle", cx=frame.right + 9, cy=place, r=3.4)
-        name = svg.text(frame.right + 16, place + 4, line.label, klass="name")
+        name = svg.text(frame.right + 16, place + 4, _short(line.label), klass="name")
         content.append(svg.tag("g", mark + name, **_style(line)))
     return "".join(content)

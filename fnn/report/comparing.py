@@ -76,15 +76,34 @@ def results(run: RunRecord) -> dict[str, float | int]:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error, s / √n with s over n - 1; NaN for a single value."""
+    """Return the mean and its standard error, s / √n with s over n - 1; NaN for a single value.
+
+    Computed in whole numbers and rounded once, so that neither 1e-200 nor 1e200 is lost.
+    """
     n = len(values)
+    # Of whole numbers those beyond a float's range are finite too.
+    endless = [each for each in values if isinstance(each, float) and not math.isfinite(each)]
+    if endless:
+        return sum(endless), math.nan  # Of ∞ and 1 it is ∞, of ∞ and -∞ there is none.
+    ratios = [value.as_integer_ratio() for value in values]
+    # Denominators of floats are powers of two: the largest is a multiple of all.
+    common = max(below for _, below in ratios)
+    counts = [above * (common // below) for above, below in ratios]
+    total = sum(counts)
+    mean = _quotient(total, n * common)
+    if n < 2:
+        return mean, math.nan
+    # Σ(n·x - Σx)² is n²(n - 1) times the variance; 128 bits more make the root exact to a float's.
+    squares = sum((n * count - total) ** 2 for count in counts)
+    root = math.isqrt((squares << 256) // (n * (n - 1)))
+    return mean, _quotient(root, n * common << 128)
+
+
+def _quotient(above: int, below: int) -> float:
     try:
-        mean = math.fsum(values) / n
-        if n < 2:
-            return mean, math.nan
-        return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    except (OverflowError, ValueError):  # Of infinities, or beyond the largest number.
-        return math.nan, math.nan
+        return above / below
+    except OverflowError:
+        return math.inf if above > 0 else -math.inf
 
 
 def with_error(values: Sequence[float]) -> str:
@@ -92,9 +111,10 @@ def with_error(values: Sequence[float]) -> str:
     if len(set(values)) == 1:
         return number(values[0])
     mean, error = mean_and_error(values)
-    if not math.isfinite(error):
+    # An error below the smallest number is none that could be said.
+    if not math.isfinite(error) or not error:
         return number(mean)
     places = max(0, 1 - math.floor(math.log10(error)))
-    if places > 12 or error > 1e12:
-        return f"{number(mean)} ± {error:.2g}"
+    if places > 12 or error > 1e12 or not math.isfinite(mean):
+        return f"{number(mean)} ± {error:.2g}".replace("-", "−")
     return f"{mean:.{places}f} ± {error:.{places}f}".replace("-", "−")

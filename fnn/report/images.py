@@ -16,14 +16,14 @@ _NEGATIVE = np.array([213, 94, 0])
 
 
 def png(pixels: Array) -> bytes:
-    """Return (h, w) or (h, w, 3) of uint8 as the bytes of a PNG."""
+    """Return (h, w), (h, w, 3) or, with opacity, (h, w, 4) of uint8 as the bytes of a PNG."""
     height, width = pixels.shape[:2]
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
-    color = 2 if pixels.ndim == 3 else 0
+    color = {3: 2, 4: 6}[pixels.shape[2]] if pixels.ndim == 3 else 0
     # Every row begins with the number of its filter, which is none.
     rows = b"".join(b"\0" + pixels[i].tobytes() for i in range(height))
     head = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
@@ -61,6 +61,19 @@ def greys(images: Array) -> list[bytes]:
     )
     share = share if images.ndim == 4 else 1 - share
     return [png(image) for image in np.rint(share * 255).astype(np.uint8)]
+
+
+def shares(counts: Array) -> bytes:
+    """Return a PNG of a confusion matrix, blue on its diagonal and red beside it.
+
+    A pixel is as dense as the root of its share of the row, which lifts the few mistakes out of the
+    ground; what is empty lets the page shine through.
+    """
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    is_right = np.eye(len(counts), dtype=bool)[..., None]
+    color = np.where(is_right, _POSITIVE, _NEGATIVE)
+    opacity = np.rint(255 * np.sqrt(share))[..., None]
+    return png(np.concatenate([color, opacity], axis=-1).astype(np.uint8))
 
 
 def weights(kernels: Array) -> tuple[list[bytes], float]:

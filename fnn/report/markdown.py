@@ -19,7 +19,7 @@ def to_markdown(page: Page, pictures: Set[str] = frozenset()) -> str:
         page: What to say.
         pictures: Names of the PNGs that lie beside the file; others are not referred to.
     """
-    parts = [MARK, f"# {_plain(page.title)}", _plain(page.subtitle)]
+    parts = [MARK, f"# {_plain(page.title)}", _plain(page.subtitle), _plain(page.source)]
     parts += [f"> {_plain(note)}" for note in page.notes]
     for section in page.sections:
         blocks = _blocks(section, pictures)
@@ -68,4 +68,4 @@ def _table(block: Table) -> str:
     return "\n".join(
         f"| {' | '.join(each if i == 1 else _cell(each) for each in line)} |"  # type: ignore[misc]
         for i, line in enumerate(lines)
-    )
+    ) + (f"\n\n{_plain(block.left_out)}" if block.left_out else "")

@@ -1,8 +1,8 @@
-"""The network of a run, from its recipe as text, without running anything that the text says.
+"""The network of a run: the table that it recorded, or else what its recipe says.
 
-A recipe reads as Python: `serial(Conv(4, 5), Relu())`. It is parsed, not evaluated; only the
-library's own layers and combinators are made of it, and no layer gets more numbers than the run's
-model has.
+Nothing that either says is executed. Older runs have the recipe alone, which reads as Python:
+`serial(Conv(4, 5), Relu())`. It is parsed, not evaluated; only the library's own layers and combinators
+are made of it, and no layer gets more numbers than the run's model has.
 """
 
 from __future__ import annotations
@@ -19,25 +19,37 @@ import numpy as np
 from fnn import layers, tree
 from fnn.combinators import named, residual, serial
 from fnn.errors import DataError, FnnError, TreeError
+from fnn.experiment.network_table import read_table
 from fnn.layer import Layer
 from fnn.report.reading import RunRecord
-from fnn.summaries import Summary, summary
+from fnn.summaries import Summary, SummaryRow, summary
 from fnn.tree import Array
 
 _LONGEST = 50_000
 _MOST_VALUES = 1 << 28
 _LARGEST_OPTION = 1 << 24
+# Layers that leave every number in its place, and those that still show an image.
+_IN_PLACE = {"Identity", "Flatten", "Dropout", "BatchNorm"} | {"Relu", "LeakyRelu", "Sigmoid", "Tanh"}
+_POOLS = {"MaxPool", "AvgPool"}
 _MAKERS: dict[str, Any] = {"named": named, "serial": serial, "residual": residual}
 
 
 def summarize(run: RunRecord, notes: list[str]) -> Summary | None:
     """Return the summary of a run's network; None, with a note if there is a reason, if it has none.
 
-    It has none if the recipe was not kept, names layers of somebody's own or does not fit the model.
+    It has none if no table was recorded, or does not fit the model, and neither does the recipe.
     """
-    if run.recipe is None or run.params is None or run.in_shape is None:
+    size = None if run.params is None else tree.size(run.params)
+    if run.about.get("layers") is not None:
+        try:
+            found = read_table(run.about["layers"])
+            if size not in (None, found.parameters):
+                raise DataError(f"it has {found.parameters:,} parameters, the model {size:,}")
+            return found
+        except DataError as error:
+            notes.append(f"The recorded table of the network is not shown: {error}.")
+    if run.recipe is None or size is None or run.in_shape is None:
         return None
-    size = tree.size(run.params)
     try:
         found = summary(build(run.recipe, size), run.in_shape, most=_MOST_VALUES)
         if found.parameters != size:
@@ -111,34 +123,60 @@ def _made(name: str, node: ast.Call, modest: Any) -> Any:
 def first_weights(run: RunRecord) -> Array | None:
     """Return the first layer's weights as (n, h, w), or None if they make no pictures.
 
-    Kernels are one picture per pair of channels; columns of a dense layer are laid out as the
-    examples are, or as squares.
+    They do where the first layer with weights is one of the library's that looks at the examples as
+    they are: kernels, one picture per pair of channels, or the columns of a dense layer, laid out as
+    the examples are.
     """
-    if not isinstance(run.params, Mapping) or run.in_shape is None:
+    found = summarize(run, [])
+    if found is None or not isinstance(run.params, Mapping):
         return None
-    w = _first_w(run)
-    if w is None or w.dtype.kind != "f" or 0 in w.shape:
+    row = _first(found)
+    if row is None:
         return None
-    if w.ndim == 4:
+    w = None
+    # A network of a single layer has its entries at the top.
+    for path in (f"{row.path}/w", "w"):
+        with contextlib.suppress(TreeError):
+            w = w if w is not None else tree.get(run.params, path)
+    if not isinstance(w, np.ndarray) or w.dtype.kind != "f" or 0 in w.shape:
+        return None
+    if w.ndim == 4 and _maker(row) == "Conv":
         kernels = w.reshape(-1, *w.shape[2:])
         return kernels if max(kernels.shape[1:]) > 1 else None
-    plane = run.in_shape[1:] if len(run.in_shape) == 3 and run.in_shape[0] == 1 else run.in_shape
-    if w.ndim != 2:
+    plane = _plane(found.in_shape)
+    if w.ndim != 2 or _maker(row) != "Dense" or plane is None:
         return None
-    side = math.isqrt(w.shape[0])
-    if len(plane) != 2 or math.prod(plane) != w.shape[0]:
-        plane = (side, side)
     # Nine numbers or fewer look like noise, whatever they are.
-    return w.T.reshape(-1, *plane) if side > 3 and math.prod(plane) == w.shape[0] else None
+    fits = math.prod(found.in_shape) == w.shape[0] and math.prod(plane) > 9
+    return w.T.reshape(-1, *plane) if fits else None
 
 
-def _first_w(run: RunRecord) -> Array | None:
-    """Return "w" of the first layer with parameters; without a recipe, of the one named so."""
-    found = summarize(run, [])
-    paths = [row.path for row in found.rows if row.parameters][:1] if found else ["conv_0", "dense_0"]
-    # A network of a single layer has its entries at the top.
-    for path in (*(f"{path}/w" for path in paths), "w"):
-        with contextlib.suppress(TreeError):
-            leaf = tree.get(run.params or {}, path)
-            return leaf if isinstance(leaf, np.ndarray) else None
+def _maker(row: SummaryRow) -> str:
+    """Return the constructor of a row's layer; that of somebody's own has none that is known here."""
+    name, bracket, _ = row.kind.partition("(")
+    return name if bracket else ""
+
+
+def _first(found: Summary) -> SummaryRow | None:
+    """Return the first layer with weights; None if what it gets is not the example any more."""
+    stays = True
+    for row in found.rows:
+        maker = _maker(row)
+        if maker == "Conv" or (maker == "Dense" and stays):
+            return row
+        if row.kind in ("serial", "residual") or maker in _IN_PLACE:
+            continue
+        if maker not in _POOLS:
+            return None
+        stays = False
     return None
+
+
+def _plane(shape: Any) -> tuple[int, ...] | None:
+    """Return height and width of an example, None if it is no image."""
+    if not all(isinstance(n, int) for n in shape):
+        return None
+    if len(shape) == 1:
+        side = math.isqrt(shape[0])
+        return (side, side) if side * side == shape[0] else None
+    return shape[-2:] if len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3)) else None

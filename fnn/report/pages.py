@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fnn.report import sections
+from fnn.report.classes import class_sections
 from fnn.report.comparing import Group, differing, grouped, results, with_error
-from fnn.report.parts import Cell, Drawings, Page, Section, Table, clip, plain_text, words
+from fnn.report.parts import (
+    Block,
+    Cell,
+    Drawings,
+    Page,
+    Section,
+    Table,
+    Text,
+    clip,
+    plain_text,
+    words,
+)
 from fnn.report.reading import RunRecord
-from fnn.report.sections import conditions, draw
-from fnn.report.series import by_measure, label_of, line, one_axis
+from fnn.report.sections import MOST_CHARTS, conditions, draw
+from fnn.report.series import MOST_POINTS, by_measure, labels_of, line, measured_on, one_axis
 
-_MOST_ROWS = 500
+_MOST_LINES = 12
+# Beyond so many runs a line keeps fewer points, that the page stays of a size to be sent around.
+_POINTS_IN_ALL = 6000
 
 
 def page_of(runs: Sequence[RunRecord]) -> Page:
@@ -25,11 +39,12 @@ def _single(run: RunRecord) -> Page:
     found = [
         sections.cards(run),
         sections.curves(run),
-        *sections.confusion_sections(run),
+        *class_sections(run),
         sections.examples(run),
         sections.filters(run),
         network,
         sections.result_table(run),
+        sections.training_table(run),
         sections.config_table(run),
         sections.conditions_table(run),
     ]
@@ -41,7 +56,8 @@ def _single(run: RunRecord) -> Page:
         clip(str(run.folder)),
     ]
     subtitle = " · ".join(filter(None, facts))
-    return Page(run.name, subtitle, tuple(notes), tuple(each for each in found if each))
+    shown = tuple(each for each in found if each)
+    return Page(run.name, subtitle, notes, shown, run.source)
 
 
 def _several(runs: Sequence[RunRecord]) -> Page:
@@ -58,10 +74,14 @@ def _several(runs: Sequence[RunRecord]) -> Page:
         sections.network_table(runs[0], network) if len({run.recipe for run in runs}) == 1 else None,
     ]
     names = list(dict.fromkeys(run.name for run in runs))
-    kinds = f"{len(groups)} configs" if len(groups) > 1 else "one config, different seeds"
-    title = clip(", ".join(names))
-    subtitle = f"{len(runs)} runs · {kinds}"
-    return Page(title, subtitle, tuple(notes + network), tuple(each for each in found if each))
+    kinds = f"{len(groups):,} configs" if len(groups) > 1 else "one config, different seeds"
+    sources = list(dict.fromkeys(run.source for run in runs if run.source))
+    if len(sources) > 1:
+        notes.insert(0, f"These runs were not on the same data: {'; '.join(sources)}")
+    subtitle = f"{len(runs):,} runs · {kinds}"
+    shown = tuple(each for each in found if each)
+    source = sources[0] if len(sources) == 1 else ""
+    return Page(", ".join(names), subtitle, notes + network, shown, source)
 
 
 def _group_table(groups: Sequence[Group]) -> Section | None:
@@ -79,47 +99,76 @@ def _group_table(groups: Sequence[Group]) -> Section | None:
             cells.append(with_error(values) + few if values else "–")
         rows.append(tuple(cells))
     head = ("config", "runs", *map(words, names))
-    table = Table(head, tuple(rows), "Mean ± standard error over the runs of a config")
+    table = Table(head, rows, "Mean ± standard error over the runs of a config")
     return Section("Mean ± standard error", (table,))
+
+
+def _validation(runs: Sequence[RunRecord]) -> str:
+    """Return what all the runs call their validation set."""
+    names = {run.validation for run in runs}
+    return min(names) if len(names) == 1 else "validation"
 
 
 def _curves(groups: Sequence[Group]) -> Section | None:
     if len(groups) == 1:
         return _curves_of_seeds(groups[0])
-    drawings = []
-    names = list(dict.fromkeys(name for group in groups for run in group.runs for name in run.columns))
-    for name in [name for measure in by_measure(names).values() for name in measure]:
-        members = [[run.columns[name] for run in group.runs if name in run.columns] for group in groups]
+    drawings, shown = [], groups[:_MOST_LINES]
+    runs = [run for group in shown for run in group.runs]
+    names = list(dict.fromkeys(name for run in runs for name in run.columns))
+    called = _validation(runs)
+    most = min(MOST_POINTS, max(40, _POINTS_IN_ALL // len(runs)))
+    ordered = [name for measure in by_measure(names).values() for name in measure]
+    for name in ordered[:MOST_CHARTS]:
+        members = [[run.columns[name] for run in group.runs if name in run.columns] for group in shown]
         axis = next(columns[0].axis for columns in members if columns)
         lines = [
-            line(group.label, i, same)
-            for i, (group, columns) in enumerate(zip(groups, members, strict=True))
+            line(group.label, i, same, most=most)
+            for i, (group, columns) in enumerate(zip(shown, members, strict=True))
             if (same := [column for column in columns if column.axis == axis])
         ]
-        title = name if name not in ("loss", "accuracy") else f"training_{name}"
-        if drawn := draw(lines, title.replace("validation_", "test_"), axis, direct=False):
+        if drawn := draw(lines, measured_on(name, called), axis, direct=False):
             drawings.append(drawn)
-    labels = tuple(group.label for group in groups)
-    spread = any(len(group.runs) > 1 for group in groups)
+    if not drawings:
+        return None
+    labels = tuple(group.label for group in shown)
+    spread = any(len(group.runs) > 1 for group in shown)
     title = "Curves: mean ± standard deviation" if spread else "Curves"
-    return Section(title, (Drawings(tuple(drawings), labels),)) if drawings else None
+    blocks: list[Block] = [Drawings(tuple(drawings), labels)]
+    left = [
+        f"the first {number} of {total:,} {what}"
+        for what, number, total in (
+            ("configs", len(shown), len(groups)),
+            ("metrics", MOST_CHARTS, len(ordered)),
+        )
+        if number < total
+    ]
+    if left:
+        blocks.append(Text(f"Drawn are {' and '.join(left)}."))
+    return Section(title, tuple(blocks))
 
 
 def _curves_of_seeds(group: Group) -> Section | None:
     drawings = []
     names = list(dict.fromkeys(name for run in group.runs for name in run.columns))
-    for measure, members in by_measure(names).items():
+    called = _validation(group.runs)
+    measures = by_measure(names)
+    for measure, members in list(measures.items())[:MOST_CHARTS]:
         lines = []
         axis = ""
-        for i, name in enumerate(members):
+        labels = labels_of(members, measure, called)
+        for i, (name, label) in enumerate(zip(members, labels, strict=True)):
             columns = one_axis([run.columns[name] for run in group.runs if name in run.columns])
             axis = axis or columns[0].axis
             if columns[0].axis == axis:
-                lines.append(line(label_of(name, measure, len(members)), i, columns))
+                lines.append(line(label, i, columns))
         if drawn := draw(lines, measure, axis):
             drawings.append(drawn)
-    title = "Curves: mean ± standard deviation over seeds"
-    return Section(title, (Drawings(tuple(drawings)),)) if drawings else None
+    if not drawings:
+        return None
+    blocks: list[Block] = [Drawings(tuple(drawings))]
+    if len(measures) > MOST_CHARTS:
+        blocks.append(Text(f"Drawn are the first {MOST_CHARTS} of {len(measures):,} measures."))
+    return Section("Curves: mean ± standard deviation over seeds", tuple(blocks))
 
 
 def _run_table(runs: Sequence[RunRecord]) -> Section:
@@ -128,16 +177,17 @@ def _run_table(runs: Sequence[RunRecord]) -> Section:
     reached = [results(run) for run in runs]
     options = [name for name in differing(configs) if name != "out"]
     ends = differing(reached)
-    status = len({run.about.get("status") for run in runs}) > 1
+    states = [plain_text(run.about.get("status")) for run in runs]
+    status = len(set(states)) > 1
     rows: list[tuple[Cell, ...]] = []
-    for run, config, end in zip(runs[:_MOST_ROWS], configs, reached, strict=False):
+    for run, state, config, end in zip(runs, states, configs, reached, strict=True):
         row: list[Cell] = [clip(str(run.folder))]
-        row += [plain_text(run.about.get("status"))] if status else []
+        row += [state] if status else []
         row += [plain_text(config.get(name)) for name in options]
         row += [end.get(name, "–") for name in ends]
         rows.append(tuple(row))
     head = ("run", *(["status"] if status else []), *map(words, [*options, *ends]))
-    return Section("What differs", (Table(head, tuple(rows), "Options and results that differ"),))
+    return Section("What differs", (Table(head, rows, "Options and results that differ"),))
 
 
 def _same_config(runs: Sequence[RunRecord]) -> Section | None:
@@ -168,5 +218,5 @@ def _conditions(runs: Sequence[RunRecord]) -> Section | None:
         # What is different in every run, as times and digests are, explains nothing here.
         if len(counts) < len(runs) or len(runs) == 2:
             rows.append((name, clip("; ".join(f"{value} ({n} runs)" for value, n in counts.items()))))
-    table = Table(("condition", "value"), tuple(rows[:200]), "Conditions of the runs")
+    table = Table(("condition", "value"), rows, "Conditions of the runs")
     return Section("Conditions", (table,), half=True) if rows else None

@@ -6,6 +6,8 @@ All text is as it came from the files; whoever renders it escapes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import attrs
@@ -13,41 +15,100 @@ import attrs
 Cell: TypeAlias = "str | int | float"
 MAX_TEXT = 400
 """Longer text from a file is cut, so that nobody's file makes a page of any size."""
+MAX_ROWS, MAX_COLUMNS, MAX_CARDS, MAX_NOTES = 200, 24, 8, 20
+"""So are longer lists; what is left out is counted."""
+
+
+def clip(text: str, most: int = MAX_TEXT) -> str:
+    """Return text of a bearable length."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _cards(cards: Iterable[Card]) -> tuple[Card, ...]:
+    return tuple(islice(cards, MAX_CARDS))
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(clip, names))
+
+
+def _bearable(cell: Cell) -> Cell:
+    return clip(cell) if isinstance(cell, str) else cell
 
 
 @attrs.frozen
 class Card:
     """A key number: what it is, how it is shown, and what exactly it is."""
 
-    label: str
-    text: str
-    exact: Cell
+    label: str = attrs.field(converter=clip)
+    text: str = attrs.field(converter=clip)
+    exact: Cell = attrs.field(converter=_bearable)
 
 
 @attrs.frozen
 class Cards:
-    """Key numbers side by side."""
+    """Key numbers side by side, `MAX_CARDS` of them."""
 
-    cards: tuple[Card, ...]
+    cards: tuple[Card, ...] = attrs.field(converter=_cards)
 
 
-@attrs.frozen
+@attrs.frozen(init=False)
 class Table:
     """A table with a head; the first cell of a row names it.
+
+    It holds `MAX_ROWS` rows and `MAX_COLUMNS` columns of what it is given, and says how many it left
+    out, so that no file makes a page of any size.
 
     Attributes:
         head: Names of the columns.
         rows: Their cells; numbers are aligned as such.
         caption: What it shows, for those who do not see the section's title.
         code: Columns that hold code and keep their blanks.
-        has_total: Whether the last row is the sum of the others.
+        has_total: Whether the last row is the sum of the others; it is never left out.
+        is_tall: Whether it is scrolled within a frame, for what is looked up rather than read.
+        left_out: What it does not show, in words; empty if that is nothing.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str
-    code: tuple[int, ...] = ()
-    has_total: bool = False
+    code: tuple[int, ...]
+    has_total: bool
+    is_tall: bool
+    left_out: str
+
+    def __init__(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        caption: str,
+        *,
+        code: tuple[int, ...] = (),
+        has_total: bool = False,
+        is_tall: bool = False,
+        most: int | None = None,
+    ) -> None:
+        """Take the first rows and columns, `most` rows or `MAX_ROWS`."""
+        most = MAX_ROWS if most is None else most
+        kept = [*rows[: most - has_total], *(rows[-1:] if has_total else ())]
+        kept = kept if len(rows) > most else list(rows)
+        parts = [
+            f"{total - shown:,} more {what}{'s' * (total - shown > 1)}"
+            for what, total, shown in (
+                ("row", len(rows), len(kept)),
+                ("column", len(head), min(len(head), MAX_COLUMNS)),
+            )
+            if total > shown
+        ]
+        self.__attrs_init__(
+            tuple(map(clip, head[:MAX_COLUMNS])),
+            tuple(tuple(map(_bearable, row[:MAX_COLUMNS])) for row in kept),
+            caption,
+            code,
+            has_total,
+            is_tall,
+            f"Left out: {' and '.join(parts)}." if parts else "",
+        )
 
 
 @attrs.frozen
@@ -70,7 +131,7 @@ class Drawings:
     """
 
     drawings: tuple[Drawing, ...]
-    legend: tuple[str, ...] = ()
+    legend: tuple[str, ...] = attrs.field(default=(), converter=_names)
     files: tuple[str, ...] = ()
     table: Table | None = None
 
@@ -124,6 +185,12 @@ class Section:
     half: bool = False
 
 
+def _notes(notes: Sequence[str]) -> tuple[str, ...]:
+    shown = tuple(clip(note, 2 * MAX_TEXT) for note in notes[:MAX_NOTES])
+    more = len(notes) - len(shown)
+    return (*shown, f"… and {more:,} more notes, left out here.") if more else shown
+
+
 @attrs.frozen
 class Page:
     """A report.
@@ -133,12 +200,14 @@ class Page:
         subtitle: When and how it ended.
         notes: What a reader should know before the rest: what is damaged, missing or left out.
         sections: The report; none is empty.
+        source: Which data it is about, empty if the run does not say.
     """
 
-    title: str
-    subtitle: str
-    notes: tuple[str, ...]
+    title: str = attrs.field(converter=clip)
+    subtitle: str = attrs.field(converter=clip)
+    notes: tuple[str, ...] = attrs.field(converter=_notes)
     sections: tuple[Section, ...]
+    source: str = attrs.field(default="", converter=clip)
 
 
 def number(value: float) -> str:
@@ -155,11 +224,6 @@ def words(name: str) -> str:
     return clip(name.replace("_", " ").strip())
 
 
-def clip(text: str) -> str:
-    """Return text of a bearable length."""
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-
-
 def plain_text(value: Any, depth: int = 8) -> str:
     """Return a value of JSON as text: lists with commas, None as a dash, "…" for what is too deep."""
     if depth == 0:
@@ -171,7 +235,8 @@ def plain_text(value: Any, depth: int = 8) -> str:
     if isinstance(value, list):
         return clip(", ".join(plain_text(entry, depth - 1) for entry in value[:MAX_TEXT])) or "none"
     if isinstance(value, dict):
-        entries = (f"{name}: {plain_text(entry, depth - 1)}" for name, entry in value.items())
+        some = islice(value.items(), MAX_TEXT)
+        entries = (f"{clip(name)}: {plain_text(entry, depth - 1)}" for name, entry in some)
         return clip(", ".join(entries)) or "none"
     # Shortest form that reads back as the same number.
     return clip(str(value))

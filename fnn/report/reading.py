@@ -15,7 +15,7 @@ from fnn.checkpoint import load_tree
 from fnn.errors import DataError, FnnError
 from fnn.experiment import read_run
 from fnn.files import PathLike, opened
-from fnn.report.parts import as_number, plain_text
+from fnn.report.parts import as_number, clip, plain_text
 from fnn.tree import Array
 
 MODEL, METRICS, EVALUATION = "model.npz", "metrics.jsonl", "evaluation.npz"
@@ -88,6 +88,36 @@ class RunRecord:
         """What the run returned; nothing unless it finished."""
         result = self.about.get("result")
         return result if isinstance(result, dict) else {}
+
+    @property
+    def source(self) -> str:
+        """The line in which the run said what its data are, empty if it did not."""
+        source = self.about.get("source")
+        return source if isinstance(source, str) else ""
+
+    @property
+    def fits(self) -> list[dict[str, Any]]:
+        """What each training of the run was told, in order."""
+        fits = self.about.get("fits")
+        return [fit for fit in fits if isinstance(fit, dict)] if isinstance(fits, list) else []
+
+    @property
+    def validation(self) -> str:
+        """What the run calls its validation set: "test" where it was validated on its test set."""
+        names = {plain_text(fit.get("validation")) for fit in self.fits if fit.get("validation")}
+        return clip(min(names), 20) if len(names) == 1 else "validation"
+
+    @property
+    def used(self) -> dict[str, str]:
+        """What options came to where the config does not say it, as text."""
+        found: dict[str, str] = {}
+        noted = self.about.get("used")
+        told = [*self.fits, noted if isinstance(noted, dict) else {}]
+        for name, value in self.config.items():
+            came = dict.fromkeys(plain_text(each[name]) for each in told if name in each)
+            if came and list(came) != [plain_text(value)]:
+                found[name] = clip(", ".join(came))
+        return found
 
     @property
     def recipe(self) -> str | None:
@@ -192,7 +222,8 @@ def _axis(found: dict[str, list[tuple[int, float]]], rows: list[int]) -> tuple[s
     for axis in ("epoch", "step"):
         places = dict(found.get(axis, ()))
         x = np.array([places.get(i, math.nan) for i in rows])
-        if np.isfinite(x).all() and (len(x) < 2 or np.diff(x).min() > 0):
+        # What cannot be told from its neighbour in print is no axis.
+        if np.isfinite(x).all() and (len(x) < 2 or np.diff(x).min() > 1e-12 * np.abs(x).max()):
             return axis, x
     return "record", np.array(rows, np.float64) + 1
 

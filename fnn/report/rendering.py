@@ -24,7 +24,9 @@ from fnn.report.parts import (
 MARK = '<meta name="generator" content="fnn.report">'
 """What tells a report that was written here from somebody's own file of that name."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_NUMERIC = re.compile(r"(≥ )?−?[\d,]+(\.\d+)?(e[+−-]?\d+)?( ± [\d.e−+-]+)?( \(n = \d+\))?|–|NaN|−?∞")
+_NUMERIC = re.compile(
+    r"(≥ )?−?[\d,]+(\.\d+)?(e[+−-]?\d+)?( ± [\d.e−+-]+)?( \(n = \d+\))?( %)?|–|NaN|−?∞"
+)
 
 
 def to_html(page: Page) -> str:
@@ -47,6 +49,7 @@ def to_html(page: Page) -> str:
 <header>
 <h1>{escape(page.title)}</h1>
 <p>{escape(page.subtitle)}</p>
+{f'<p class="source">{escape(page.source)}</p>' if page.source else ""}
 </header>
 {f'<aside class="notes" aria-label="Notes">{notes}</aside>' if notes else ""}
 <main>
@@ -127,9 +130,11 @@ def _table(block: Table) -> str:
     caption = escape(block.caption)
     # Reached by the keyboard too, where it has to be scrolled.
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
+        f'<div{_kind("scroll", block.is_tall and "tall")} tabindex="0" role="region" '
+        f'aria-label="{caption}">'
         f"<table{_kind(len(columns) == 2 and 'pairs')}><caption>{caption}</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table></div>\n"
+        f"{_text(Text(block.left_out)) if block.left_out else ''}"
     )
 
 

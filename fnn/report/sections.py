@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fnn.metrics import classification_report, confusion_matrix
 from fnn.report.chart import chart, is_drawable
 from fnn.report.comparing import results
 from fnn.report.images import as_images, greys, weights
-from fnn.report.matrix import confusion
 from fnn.report.network import first_weights, summarize
 from fnn.report.parts import (
+    MAX_ROWS,
     Block,
     Card,
     Cards,
@@ -25,19 +24,33 @@ from fnn.report.parts import (
     Section,
     Table,
     Text,
+    clip,
+    is_number,
     number,
     plain_text,
     words,
 )
 from fnn.report.reading import Evaluation, RunRecord
-from fnn.report.series import Line, by_measure, label_of, line, one_axis
+from fnn.report.series import Line, by_measure, labels_of, line
 
-_MOST_CHARTS = 12
+MOST_CHARTS = 12
 _MOST_CARDS = 6
-_MOST_CLASSES = 20
 _MOST_EXAMPLES = 12
 _MOST_FILTERS = 64
-_SHOWN_ELSEWHERE = ("format", "experiment", "config", "result", "status", "error", "network", "seed")
+_SHOWN_ELSEWHERE = (
+    "format",
+    "experiment",
+    "config",
+    "result",
+    "status",
+    "error",
+    "network",
+    "seed",
+    "layers",
+    "fits",
+    "used",
+    "source",
+)
 
 
 def _short(name: str, value: float) -> str:
@@ -52,10 +65,10 @@ def _short(name: str, value: float) -> str:
 
 def duration(about: dict[str, Any]) -> str | None:
     """Return how long a run took, None if it does not say so."""
-    seconds = about.get("seconds")
-    if not isinstance(seconds, int | float) and isinstance(about.get("minutes"), int | float):
+    seconds: Any = about.get("seconds")
+    if not is_number(seconds) and is_number(about.get("minutes")):
         seconds = 60 * about["minutes"]
-    if not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
+    if not is_number(seconds) or not 0 <= seconds < 1e9:
         return None
     if seconds < 100:
         return f"{seconds:.1f} s"
@@ -74,19 +87,27 @@ def cards(run: RunRecord) -> Section | None:
 
 
 def curves(run: RunRecord) -> Section | None:
-    """Return a chart per measure, training and test in one."""
+    """Return a chart per measure, training and validation in one."""
     drawings: list[Drawing] = []
     files: list[str] = []
-    for measure, names in by_measure(run.columns).items():
-        columns = one_axis([run.columns[name] for name in names])
+    measures = by_measure(run.columns)
+    for measure, names in measures.items():
+        axis = run.columns[names[0]].axis
+        called = labels_of(names, measure, run.validation)
         lines = [
-            line(label_of(name, measure, len(names)), i, [column])
-            for i, (name, column) in enumerate(zip(names, columns, strict=False))
+            line(label, i, [run.columns[name]])
+            for i, (name, label) in enumerate(zip(names, called, strict=True))
+            if run.columns[name].axis == axis
         ]
-        if len(drawings) < _MOST_CHARTS and (drawn := draw(lines, measure, columns[0].axis)):
+        if len(drawings) < MOST_CHARTS and (drawn := draw(lines, measure, axis)):
             drawings.append(drawn)
             files.append(f"{measure}.png")
-    return Section("Curves", (Drawings(tuple(drawings), files=tuple(files)),)) if drawings else None
+    if not drawings:
+        return None
+    blocks: list[Block] = [Drawings(tuple(drawings), files=tuple(files))]
+    if len(measures) > MOST_CHARTS:
+        blocks.append(Text(f"Drawn are the first {MOST_CHARTS} of {len(measures):,} measures."))
+    return Section("Curves", tuple(blocks))
 
 
 def draw(lines: list[Line], measure: str, axis: str, *, direct: bool = True) -> Drawing | None:
@@ -108,22 +129,40 @@ def result_table(run: RunRecord) -> Section | None:
         for name, value in run.result.items()
         if name not in ("network", "digest")
     ]
-    table = Table(("result", "value"), tuple(rows), "What the run returned")
+    table = Table(("result", "value"), rows, "What the run returned")
     return Section("Results", (table,), half=True) if rows else None
 
 
-def config_table(run: RunRecord, title: str = "Config") -> Section | None:
-    """Return what the run was told."""
-    rows = tuple((words(name), plain_text(value)) for name, value in run.config.items())
-    table = Table(("option", "value"), rows, "What the run was told")
-    return Section(title, (table,), half=True) if rows else None
+def config_table(run: RunRecord) -> Section | None:
+    """Return what the run was told, and what it took where that left something open."""
+    used = run.used
+    rows: list[tuple[Cell, ...]] = [
+        (words(name), plain_text(value), *([used.get(name, "")] if used else []))
+        for name, value in run.config.items()
+    ]
+    head = ("option", "value", "used") if used else ("option", "value")
+    table = Table(head, rows, "What the run was told")
+    return Section("Config", (table,), half=True) if rows else None
+
+
+def training_table(run: RunRecord) -> Section | None:
+    """Return what each training of the run was told: loss, optimizer, length."""
+    fits = run.fits
+    rows: list[tuple[Cell, ...]] = []
+    for i, fit in enumerate(fits[:MAX_ROWS], 1):
+        which = f"training {i}, " if len(fits) > 1 else ""
+        for name, value in fit.items():
+            called = "validation set" if name == "validation" else words(name)
+            rows.append((which + called, plain_text(value)))
+    table = Table(("training", "value"), rows, "How the network was trained")
+    return Section("Training", (table,), half=True) if rows else None
 
 
 def flat(entries: dict[str, Any], prefix: str = "", depth: int = 4) -> dict[str, str]:
     """Return nested entries of run.json in one level: "versions / numpy"."""
     found: dict[str, str] = {}
     for name, value in entries.items():
-        path = f"{prefix}{words(name)}"
+        path = clip(f"{prefix}{words(name)}")
         if isinstance(value, dict) and value and depth:
             found |= flat(value, f"{path} / ", depth - 1)
         elif value is not None and value != {}:
@@ -141,8 +180,8 @@ def conditions(run: RunRecord) -> dict[str, str]:
 def conditions_table(run: RunRecord) -> Section | None:
     """Return the conditions as a table."""
     rows = tuple(conditions(run).items())
-    table = Table(("condition", "value"), rows[:200], "How and on what the run was made")
-    return Section("Conditions", (table,)) if rows else None
+    table = Table(("condition", "value"), rows, "How and on what the run was made")
+    return Section("Conditions", (table,), half=True) if rows else None
 
 
 def network_table(run: RunRecord, notes: list[str]) -> Section | None:
@@ -152,8 +191,8 @@ def network_table(run: RunRecord, notes: list[str]) -> Section | None:
     if found is not None:
         head, *rows = found.cells()
         caption = "Layers with shapes, parameters and FLOPs per example"
-        blocks.append(Table(head, tuple(rows), caption, code=(0, 1), has_total=True))
-        shape = "×".join(map(str, found.in_shape))
+        blocks.append(Table(head, rows, caption, code=(0, 1), has_total=True))
+        shape = clip("×".join(map(str, found.in_shape)))
         blocks.append(Text(f"One example is {shape}; FLOPs are those of one, a multiply-add as two."))
     elif run.recipe is not None:
         blocks.append(Table(("recipe",), ((plain_text(run.recipe),),), "The network", code=(0,)))
@@ -161,39 +200,6 @@ def network_table(run: RunRecord, notes: list[str]) -> Section | None:
 
 
 # --- pictures -------------------------------------------------------------------------------
-
-
-def confusion_sections(run: RunRecord) -> list[Section]:
-    """Return the confusion matrix and the table of classes, if there are few enough to read."""
-    seen = run.evaluation
-    if seen is None:
-        return []
-    # Not more than were seen: a stranger's class could be any number.
-    names = np.union1d(seen.predicted, seen.target)
-    if len(names) > _MOST_CLASSES:
-        return []
-    if names[0] >= 0 and names[-1] < _MOST_CLASSES:
-        names = np.arange(int(names[-1]) + 1)
-    predicted, target = (np.searchsorted(names, labels) for labels in (seen.predicted, seen.target))
-    matrix = confusion_matrix(predicted, target, n_classes=len(names))
-    report = classification_report(predicted, target, n_classes=len(names))
-    labels = [str(int(name)) for name in names]
-    right = int(matrix.trace())
-    title = f"{right:,} of {len(predicted):,} right"
-    svg = confusion(matrix, labels, "Confusion matrix")
-    counts: list[tuple[Cell, ...]] = [
-        (name, *map(int, row)) for name, row in zip(labels, matrix, strict=True)
-    ]
-    numbers = Table(("true ↓ predicted →", *labels), tuple(counts), "Confusion matrix")
-    drawing = Drawings((Drawing(title, svg),), files=("confusion.png",), table=numbers)
-    columns = zip(labels, report.precision, report.recall, report.f1, report.support, strict=True)
-    rows = tuple((name, f"{p:.4f}", f"{r:.4f}", f"{f:.4f}", int(n)) for name, p, r, f, n in columns)
-    head = ("class", "precision", "recall", "F1", "examples")
-    table = Table(head, rows, "How well each class is recognised")
-    return [
-        Section("Confusion matrix", (drawing,), half=True),
-        Section("Classes", (table,), half=True),
-    ]
 
 
 def examples(run: RunRecord) -> Section | None:

@@ -8,14 +8,19 @@ from itertools import pairwise
 import attrs
 import numpy as np
 
+from fnn.pictures.axes import drawable
 from fnn.report.parts import words
 from fnn.report.reading import Column
 from fnn.tree import Array
 
 MOST_POINTS = 500
+_FEWEST_POINTS = 100
 _MOST_MEMBERS = 20
-_TEST = ("validation_", "test_", "val_")
-_TRAINING = ("training_", "train_")
+_PREFIXES = {
+    "validation": ("validation_", "val_"),
+    "test": ("test_",),
+    "training": ("training_", "train_"),
+}
 
 
 @attrs.frozen(eq=False)
@@ -42,8 +47,8 @@ class Line:
 
 
 def role(name: str) -> tuple[str, str]:
-    """Return what a metric measures and on which data: "validation_loss" is ("loss", "test")."""
-    for prefixes, data in ((_TEST, "test"), (_TRAINING, "training")):
+    """Return what a metric measures and on which data: "val_loss" is ("loss", "validation")."""
+    for data, prefixes in _PREFIXES.items():
         for prefix in prefixes:
             if name.startswith(prefix) and len(name) > len(prefix):
                 return name.removeprefix(prefix), data
@@ -80,31 +85,46 @@ def thinned(y: Array, most: int = MOST_POINTS) -> Array:
     return np.array(sorted(kept))
 
 
-def line(label: str, color: int, columns: Sequence[Column]) -> Line:
+def line(label: str, color: int, columns: Sequence[Column], *, most: int = MOST_POINTS) -> Line:
     """Return the line of a metric: of one run as it is, of several as mean ± 1 standard deviation.
 
     The mean at a place is that of the runs that have a finite value there, the band starts at two.
+
+    Args:
+        label: What the line is called.
+        color: Number of its colour.
+        columns: The metric in every run.
+        most: How many points to draw; too few for the single lines leave those out.
     """
+    values = [drawable(column.y) for column in columns]
     if len(columns) == 1:
-        at = thinned(columns[0].y)
-        return Line(label, color, columns[0].x[at], columns[0].y[at])
+        at = thinned(values[0], most)
+        return Line(label, color, columns[0].x[at], values[0][at])
+    # On one scale, for squares of the largest and of the smallest numbers are none.
+    scale = max((float(np.abs(y[np.isfinite(y)]).max(initial=0.0)) for y in values), default=0.0) or 1.0
     x = np.unique(np.concatenate([column.x for column in columns]))
     count, total, squares = (np.zeros(len(x)) for _ in range(3))
-    for column in columns:
-        places, finite = np.searchsorted(x, column.x), np.isfinite(column.y)
-        count[places[finite]] += 1
-        total[places[finite]] += column.y[finite]
+    points = [
+        (np.searchsorted(x, column.x[finite]), y[finite] / scale)
+        for column, y in zip(columns, values, strict=True)
+        for finite in (np.isfinite(y),)
+    ]
+    for places, y in points:
+        count[places] += 1
+        total[places] += y
     mean = np.divide(total, count, out=np.full(len(x), np.nan), where=count > 0)
-    for column in columns:
-        places, finite = np.searchsorted(x, column.x), np.isfinite(column.y)
-        squares[places[finite]] += (column.y[finite] - mean[places[finite]]) ** 2
+    for places, y in points:
+        squares[places] += (y - mean[places]) ** 2
     variance = np.divide(squares, count - 1, out=np.full(len(x), np.nan), where=count > 1)
-    at, spread = thinned(mean), np.sqrt(variance)
+    spread = np.sqrt(variance)
+    middle, low, high = (drawable(y * scale) for y in (mean, mean - spread, mean + spread))
+    at = thinned(middle, most)
     members = []
-    for column in columns[:_MOST_MEMBERS]:
-        own = thinned(column.y)
-        members.append((column.x[own], column.y[own]))
-    return Line(label, color, x[at], mean[at], (mean - spread)[at], (mean + spread)[at], tuple(members))
+    for column, y in zip(columns[:_MOST_MEMBERS], values, strict=False):
+        own = thinned(y, most)
+        members.append((column.x[own], y[own]))
+    shown = tuple(members) if most >= _FEWEST_POINTS else ()
+    return Line(label, color, x[at], middle[at], low[at], high[at], shown)
 
 
 def one_axis(columns: Sequence[Column]) -> list[Column]:
@@ -112,7 +132,27 @@ def one_axis(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if column.axis == columns[0].axis]
 
 
-def label_of(name: str, measure: str, n_names: int) -> str:
-    """Return what a line is called in a chart of one measure."""
-    known = measure in ("loss", "accuracy") or n_names > 1
-    return role(name)[1] if known else words(name)
+def labels_of(names: Sequence[str], measure: str, validation: str) -> list[str]:
+    """Return what the lines in a chart of one measure are called, each otherwise.
+
+    Args:
+        names: The metrics.
+        measure: What they measure.
+        validation: What the run calls its validation set.
+    """
+    if len(names) == 1 and measure not in ("loss", "accuracy"):
+        return [words(names[0])]
+    data = [role(name)[1] for name in names]
+    called = [validation if each == "validation" else each for each in data]
+    # The validation set may have been a test set that was measured besides.
+    return next(
+        (found for found in (called, data) if len(set(found)) == len(found)), list(map(words, names))
+    )
+
+
+def measured_on(name: str, validation: str) -> str:
+    """Return a metric in words, with the data it was measured on where a reader would ask for them."""
+    measure, data = role(name)
+    if data == "training" and measure == name and measure not in ("loss", "accuracy"):
+        return words(name)
+    return f"{validation if data == 'validation' else data} {words(measure)}"

@@ -8,8 +8,6 @@ from typing import Any
 
 from fnn.tree import Array
 
-_STEPS = (1, 2, 5, 10)
-
 
 def tag(name: str, content: str = "", **attributes: Any) -> str:
     """Return an element; `content` is markup, attributes are escaped, "_" in their names is "-".
@@ -77,42 +75,3 @@ def area(x: Array, low: Array, high: Array, **attributes: Any) -> str:
             pieces.append(f"M{there}L{back}Z")
         run = []
     return tag("path", d="".join(pieces), **attributes) if pieces else ""
-
-
-def ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round numbers from at or below `low` to at or above `high`, about `most` of them."""
-    if not high > low:
-        margin = abs(low) / 10 or 1.0
-        low, high = low - margin, high + margin
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(n * power for n in _STEPS if n * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    # Of a product no rest is left that a sum of steps would gather.
-    return [i * step for i in range(first, last + 1)]
-
-
-def whole_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round whole numbers between the two."""
-    inside = [n for n in ticks(low, high, most) if low <= n <= high and n == round(n)]
-    return inside or [low]
-
-
-def decades(low: float, high: float) -> list[float]:
-    """Return powers of ten that hold the two, with their double and fivefold if they are few."""
-    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    stride = -(-(last - first) // 6) or 1
-    powers = [10.0**k for k in range(first, last + stride, stride)]
-    if len(powers) > 3:
-        return powers
-    fine = [n * 10.0**k for k in range(first, last + 1) for n in (1, 2, 5)]
-    start = max(n for n in fine if n <= low * (1 + 1e-9))
-    return [n for n in fine if start <= n <= next(n for n in fine if n >= high * (1 - 1e-9))]
-
-
-def tick_label(value: float) -> str:
-    """Return a tick as text: 0.0005, 20k."""
-    if value and abs(value) >= 10_000 and value % 1000 == 0 and abs(value) < 1e9:
-        value, unit = (value / 1e6, "M") if abs(value) >= 1e6 else (value / 1e3, "k")
-        return f"{value:g}{unit}".replace("-", "−")
-    return f"{value:.6g}".replace("-", "−")
