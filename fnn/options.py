@@ -30,6 +30,17 @@ def integer(who: str, name: str, value: Any, *, least: int = 1) -> int:
     return number
 
 
+def flag(who: str, name: str, value: Any) -> bool:
+    """Return `value` if it is True or False.
+
+    Raises:
+        OptionError: If it is anything else, 1 and "yes" included.
+    """
+    if not isinstance(value, bool):
+        raise OptionError(f"{name}: expected True or False, got {value!r}", path=_path(who))
+    return value
+
+
 def real(
     who: str, name: str, value: Any, *, least: float = -math.inf, below: float = math.inf
 ) -> float:

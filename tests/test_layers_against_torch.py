@@ -132,18 +132,23 @@ def test_convolutions_of_any_geometry_are_theirs(data, axes):
 @given(st.data(), st.integers(1, 3), st.booleans())
 def test_pools_of_any_geometry_are_theirs(data, axes, count_padding):
     pick = lambda low, high: tuple(data.draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
-    window, stride = pick(1, 4), pick(1, 5)
+    window, stride, dilation = pick(1, 4), pick(1, 5), pick(1, 3)
     padding = tuple(data.draw(st.integers(0, k // 2)) for k in window)
-    space = tuple(data.draw(st.integers(k, k + 4)) for k in window)
+    ceil = data.draw(st.booleans())
+    extents = tuple((k - 1) * d + 1 for k, d in zip(window, dilation, strict=True))
+    space = tuple(data.draw(st.integers(e, e + 4)) for e in extents)
     pairs = tuple((p, p) for p in padding)
+    laid = {"stride": stride, "padding": pairs, "ceil": ceil}
     x = examples((2, 3, *space), "float64")
-    theirs = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1](window, stride, padding)
-    assert_agrees(MaxPool(window, stride=stride, padding=pairs), theirs, x, {}, [])
-    theirs = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[axes - 1](
-        window, stride, padding, count_include_pad=count_padding
+    theirs = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1](
+        window, stride, padding, dilation, ceil_mode=ceil
     )
-    ours = AvgPool(window, stride=stride, padding=pairs, count_padding=count_padding)
-    assert_agrees(ours, theirs, x, {}, [])
+    # Of a window in padding alone theirs is -inf; images are as large as windows here, so none is.
+    assert_agrees(MaxPool(window, dilation=dilation, **laid), theirs, x, {}, [])
+    theirs = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[axes - 1](
+        window, stride, padding, ceil_mode=ceil, count_include_pad=count_padding
+    )
+    assert_agrees(AvgPool(window, count_padding=count_padding, **laid), theirs, x, {}, [])
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -164,6 +169,9 @@ def test_ties_in_max_pooling_go_where_theirs_go(stride):
         (AvgPool(3, stride=2, padding=1, count_padding=True), nn.AvgPool2d(3, 2, 1), (3, 2, 7, 6)),
         (GlobalAvgPool(), lambda x: x.mean(dim=(2, 3)), (3, 2, 5, 4)),
         (Flatten(), nn.Flatten(), (3, 2, 5, 4)),
+        (Flatten(start=2), nn.Flatten(start_dim=2), (3, 2, 5, 4)),
+        (MaxPool(2, dilation=3), nn.MaxPool2d(2, dilation=3), (3, 2, 7, 6)),
+        (MaxPool(3, stride=2, ceil=True), nn.MaxPool2d(3, 2, ceil_mode=True), (3, 2, 6, 8)),
         (Reshape((4, -1)), nn.Unflatten(1, (4, 3)), (3, 12)),
         (Relu(), nn.ReLU(), (3, 8)),
         (LeakyRelu(), nn.LeakyReLU(), (3, 8)),
@@ -172,7 +180,9 @@ def test_ties_in_max_pooling_go_where_theirs_go(stride):
         (Tanh(), nn.Tanh(), (3, 8)),
         (Softmax(), nn.Softmax(dim=-1), (3, 8)),
         (Softmax(), nn.Softmax(dim=-1), (3, 2, 4)),
+        (Softmax(axis=1), nn.Softmax(dim=1), (3, 2, 4)),
         (LogSoftmax(), nn.LogSoftmax(dim=-1), (3, 8)),
+        (LogSoftmax(axis=1), nn.LogSoftmax(dim=1), (3, 2, 4, 2)),
         (Dropout(0.5), nn.Dropout(0.5).eval(), (3, 8)),
     ],
     ids=repr,

@@ -44,7 +44,7 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
     """Return dx: dy of every window at its first maximum in row-major order, 0 elsewhere."""
     z, best, g = pad(batch_last(x), at, -np.inf), batch_last(y), batch_last(dy)
     dz = empty(z.shape, g.dtype) if at.tile() else zeros(z.shape, g.dtype)
-    apart = all(s >= k for s, k in zip(at.stride, at.size, strict=True))
+    apart = all(s >= extent for s, extent in zip(at.stride, at.extents(), strict=True))
     (_give_apart if apart else _give_overlapping)(z, best, g, dz, at)
     return batch_first(dz[at.interior()])
 
@@ -103,9 +103,14 @@ def average_pool_vjp(x: Array, dy: Array, at: Windows, *, count_padding: bool) -
 
 @functools.lru_cache(maxsize=64)
 def _inverse_counts(at: Windows, dtype: np.dtype, count_padding: bool) -> Array:
-    if count_padding or at.padded == at.space:
+    if at.padded == at.space or (count_padding and not any(at.over)):
         return np.array(1 / math.prod(at.size), dtype)
-    inside = pad(np.ones((1, *at.space, 1)), at, 0)
+    if count_padding:  # What lies beyond the padding that was asked for never counts.
+        inside = np.zeros((1, *at.padded, 1))
+        rows = (slice(n - over) for n, over in zip(at.padded, at.over, strict=True))
+        inside[(slice(None), *rows)] = 1
+    else:
+        inside = pad(np.ones((1, *at.space, 1)), at, 0)
     counts = np.zeros((1, *at.out, 1))
     for place in at.cuts():
         counts += inside[place]

@@ -23,7 +23,10 @@ Pairs: TypeAlias = tuple[tuple[int, int], ...]
 
 @attrs.frozen(cache_hash=True)
 class Windows:
-    """Where windows lie along each spatial axis of one image size."""
+    """Where windows lie along each spatial axis of one image size.
+
+    `over` is how far the last window reaches beyond the padding that was asked for; `pads` has it.
+    """
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -32,6 +35,7 @@ class Windows:
     space: tuple[int, ...]
     out: tuple[int, ...]
     padded: tuple[int, ...]
+    over: tuple[int, ...]
 
     def offsets(self) -> list[tuple[int, ...]]:
         """Return the places inside a window, in row-major order."""
@@ -43,6 +47,18 @@ class Windows:
             self.stride == self.size
             and set(self.dilation) <= {1}
             and all(n * k == p for n, k, p in zip(self.out, self.size, self.padded, strict=True))
+        )
+
+    def extents(self) -> tuple[int, ...]:
+        """Return how many rows a window spans, the gaps between its values included."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
+
+    def misses(self) -> bool:
+        """Return whether some window holds nothing of the image, only padding."""
+        axes = zip(self.size, self.stride, self.dilation, self.pads, self.space, self.out, strict=True)
+        return any(
+            not all(any(before <= i * s + j * d < before + n for j in range(k)) for i in range(n_out))
+            for k, s, d, (before, _), n, n_out in axes
         )
 
     def cuts(self) -> tuple[tuple[slice, ...], ...]:
@@ -77,8 +93,12 @@ def windows(
     stride: tuple[int, ...],
     padding: str | int | Pairs,
     dilation: tuple[int, ...],
+    ceil: bool = False,
 ) -> Windows:
     """Lay windows over images of size `space`.
+
+    Rows at the end that fill no whole window are left out; with `ceil` one more window takes them,
+    which reaches beyond the padding and begins before it.
 
     Padding is "valid" (none), "same" (ceil(n / stride) windows, the odd row at the end), a number
     of rows at every end, or one (before, after) pair per axis.
@@ -104,7 +124,18 @@ def windows(
     if any(extent > n for extent, n in zip(extents, padded, strict=True)):
         raise ShapeError(f"expected images of {tuple(extents)} or more after padding, got {padded}")
     out = tuple((n - e) // s + 1 for n, e, s in zip(padded, extents, stride, strict=True))
-    return Windows(size, stride, dilation, pads, space, out, padded)
+    over = (0,) * len(out)
+    if ceil:
+        begun = zip(out, padded, extents, stride, pads, space, strict=True)
+        out = tuple(
+            n_out + ((n - e) % s > 0 and n_out * s < before + image)
+            for n_out, n, e, s, (before, _), image in begun
+        )
+        ends = ((n_out - 1) * s + e for n_out, s, e in zip(out, stride, extents, strict=True))
+        over = tuple(max(end - n, 0) for end, n in zip(ends, padded, strict=True))
+        pads = tuple((a, b + more) for (a, b), more in zip(pads, over, strict=True))
+        padded = tuple(n + more for n, more in zip(padded, over, strict=True))
+    return Windows(size, stride, dilation, pads, space, out, padded, over)
 
 
 _LAST = [(*range(1, n), 0) for n in range(33)]

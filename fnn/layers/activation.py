@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fnn.errors import ShapeError
+from fnn.errors import OptionError, ShapeError
 from fnn.kernels import activation, softmax
 from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape
 from fnn.layers.making import elementwise
-from fnn.options import real
+from fnn.options import integer, real
 from fnn.recipe import constructor
 from fnn.registry import Registry
 from fnn.tree import EMPTY, TreeLike
@@ -53,20 +53,33 @@ def Tanh() -> Layer:
     return elementwise("tanh", activation.tanh, activation.tanh_vjp)
 
 
-def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, Any], Any]) -> Layer:
+def _over_axis(
+    who: str, name: str, axis: Any, f: Callable[..., Any], f_vjp: Callable[..., Any]
+) -> Layer:
+    axis = integer(who, "axis", axis, least=-32)
+    if axis == 0:
+        raise OptionError("axis: expected an axis of the scores, got 0, the batch's", path=(who,))
+
+    expected = f"expected {'a last axis' if axis == -1 else f'axis {axis}'} of 1 or more"
+
+    def fits(shape: Shape) -> bool:
+        """Return whether arrays of that shape, the batch included, have such an axis."""
+        at = axis if axis > 0 else len(shape) + axis
+        return 0 < at < len(shape) and shape[at] > 0
+
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         check_shape(in_shape)
-        if not in_shape or in_shape[-1] < 1:
-            raise ShapeError(f"expected a last axis of 1 or more, got in_shape={in_shape}")
+        if not fits((1, *in_shape)):
+            raise ShapeError(f"{expected}, got in_shape={in_shape}")
         return in_shape, EMPTY, EMPTY
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         check_array(x, 2)
-        if not x.shape[-1]:
-            raise ShapeError(f"expected a last axis of 1 or more, got {x.shape}")
-        return f(x), state
+        if not fits(x.shape):
+            raise ShapeError(f"{expected}, got {x.shape}")
+        return f(x, axis), state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -74,7 +87,7 @@ def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, An
         y, state = apply(params, state, x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            return EMPTY, f_vjp(y, dy) if need_dx else None
+            return EMPTY, f_vjp(y, dy, axis) if need_dx else None
 
         return y, state, pullback
 
@@ -82,22 +95,28 @@ def _over_last_axis(name: str, f: Callable[[Any], Any], f_vjp: Callable[[Any, An
 
 
 @constructor
-def Softmax() -> Layer:
-    """Turn scores into probabilities over the last axis: y = exp(x) / Σ exp(x).
+def Softmax(*, axis: int = -1) -> Layer:
+    """Turn scores into probabilities over one axis: y = exp(x) / Σ exp(x).
 
     Train on the scores with `softmax_cross_entropy` where you can; after this layer the loss is
     `cross_entropy`.
+
+    Args:
+        axis: Axis of the classes, the batch being axis 0; -1 is the last.
     """
-    return _over_last_axis("softmax", softmax.softmax, softmax.softmax_vjp)
+    return _over_axis("Softmax", "softmax", axis, softmax.softmax, softmax.softmax_vjp)
 
 
 @constructor
-def LogSoftmax() -> Layer:
-    """Turn scores into log-probabilities over the last axis: y = x - log Σ exp(x).
+def LogSoftmax(*, axis: int = -1) -> Layer:
+    """Turn scores into log-probabilities over one axis: y = x - log Σ exp(x).
 
     After this layer the loss is `nll`.
+
+    Args:
+        axis: Axis of the classes, the batch being axis 0; -1 is the last.
     """
-    return _over_last_axis("log_softmax", softmax.log_softmax, softmax.log_softmax_vjp)
+    return _over_axis("LogSoftmax", "log_softmax", axis, softmax.log_softmax, softmax.log_softmax_vjp)
 
 
 ACTIVATIONS: Registry[Callable[[], Layer]] = Registry(

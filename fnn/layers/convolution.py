@@ -52,13 +52,15 @@ MOST_SHAPES = 64
 
 
 @functools.lru_cache(maxsize=1024)
-def lay(space: Shape, window: Any, stride: Any, padding: Any, dilation: Any = 1) -> Windows:
+def lay(
+    space: Shape, window: Any, stride: Any, padding: Any, dilation: Any = 1, ceil: bool = False
+) -> Windows:
     """Lay windows over `space`, an option of one integer standing for all axes."""
     window, stride, dilation = (
         sizes("", name, value, len(space))
         for name, value in (("window", window), ("stride", stride), ("dilation", dilation))
     )
-    return windows(space, window, stride, padding, dilation)
+    return windows(space, window, stride, padding, dilation, ceil)
 
 
 @constructor

@@ -18,13 +18,20 @@ from fnn.kernels.normalization import (
 from fnn.kernels.rows import down
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape, Traits
-from fnn.options import integer, real
+from fnn.options import flag, integer, real
 from fnn.recipe import constructor
 from fnn.tree import Array, Tree, TreeLike
 
 
 @constructor
-def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Layer:
+def BatchNorm(
+    *,
+    axis: int = 1,
+    momentum: float = 0.9,
+    eps: float = 1e-5,
+    scale: bool = True,
+    shift: bool = True,
+) -> Layer:
     """Standardise every feature over the batch, then scale and shift: y = scale z + shift.
 
     z = (x - mean) / √(var + eps). In training the moments are the batch's (biased variance) and
@@ -36,9 +43,11 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
             (batch, channels, *space); -1 is the last. All other axes are averaged over.
         momentum: Weight of the old running value, in [0, 1].
         eps: Added to the variance, against division by zero.
+        scale: Whether to scale; without it y = z + shift.
+        shift: Whether to shift; without both y = z.
 
     Params:
-        scale, shift: Shape (n_features,), ones and zeros at first.
+        scale, shift: Shape (n_features,), ones and zeros at first; absent if they are not wanted.
 
     State:
         mean, var: Running moments, shape (n_features,), zeros and ones at first; var is unbiased.
@@ -58,6 +67,8 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
     if not 0 <= momentum <= 1:
         raise OptionError(f"momentum: expected a number in [0, 1], got {momentum}", path=("BatchNorm",))
     eps = real("BatchNorm", "eps", eps, least=0)
+    wanted = {"scale": flag("BatchNorm", "scale", scale), "shift": flag("BatchNorm", "shift", shift)}
+    names = tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
     def feature_axis(n_axes: int) -> int:
         at = axis if axis > 0 else n_axes + axis
@@ -71,7 +82,8 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         if n < 1:
             raise ShapeError(f"expected 1 or more features, got in_shape={in_shape}")
         first_0, first_1 = (draw(init, key, (n,), n, n) for init in (zeros, ones))
-        return in_shape, {"scale": first_1, "shift": first_0}, {"mean": first_0, "var": first_1}
+        params = {"scale": first_1, "shift": first_0}
+        return in_shape, {name: params[name] for name in names}, {"mean": first_0, "var": first_1}
 
     def by_feature(x: Array, at: int) -> Array:
         """View x as (n_features, n_values); copies only where no such view exists."""
@@ -85,12 +97,12 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         """Return x less about its mean, by feature, the mean of that, 1 / std and the new state."""
         check_array(x, 2)
         at = feature_axis(x.ndim)
-        scale, shift = entries("params", params, ("scale", "shift"))
         mean, var = entries("state", state, ("mean", "var"))
-        if x.shape[at] != scale.size:
-            raise ShapeError(f"expected axis {at} of size {scale.size}, got {x.shape}")
-        check_precision(x, scale)
-        for name, leaf in (("scale", scale), ("shift", shift), ("mean", mean), ("var", var)):
+        trained = dict(zip(names, entries("params", params, names), strict=True))
+        if x.shape[at] != mean.size:
+            raise ShapeError(f"expected axis {at} of size {mean.size}, got {x.shape}")
+        check_precision(x, next(iter(trained.values()), mean))
+        for name, leaf in (trained | {"mean": mean, "var": var}).items():
             check_entry(name, leaf, (x.shape[at],), x)
         rows = by_feature(x, at)
         if not train:
@@ -107,25 +119,30 @@ def BatchNorm(*, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5) -> Lay
         }
         return rest, missed, 1 / np.sqrt(batch_var + eps), Tree.own(moved)
 
+    def affine(params: Any, missed: Array, inv_std: Array) -> tuple[Array, Array]:
+        """Return factor and offset of y = factor rest + offset."""
+        factor = params["scale"] * inv_std if scale else inv_std
+        return factor, params["shift"] - missed * factor if shift else -missed * factor
+
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         rest, missed, inv_std, new_state = centered(params, state, x, train)
-        factor = params["scale"] * inv_std
-        y = scale_and_shift(rest, factor, params["shift"] - missed * factor)
+        y = scale_and_shift(rest, *affine(params, missed, inv_std))
         return restore(y, x, feature_axis(x.ndim)), new_state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         rest, missed, inv_std, new_state = centered(params, state, x, train)
-        at, factor = feature_axis(x.ndim), params["scale"] * inv_std
-        y = scale_and_shift(rest, factor, params["shift"] - missed * factor)
+        at, (factor, offset) = feature_axis(x.ndim), affine(params, missed, inv_std)
+        y = scale_and_shift(rest, factor, offset)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             rows = by_feature(dy, at)
             dfactor, dshift = scale_and_shift_vjp(rows, rest, missed)
-            dparams = Tree.own({"scale": dfactor * inv_std, "shift": dshift})
+            dparams = {"scale": dfactor * inv_std, "shift": dshift}
+            dparams = Tree.own({name: dparams[name] for name in names})
             if not need_dx:
                 return dparams, None
             if train:

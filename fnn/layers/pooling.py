@@ -19,24 +19,39 @@ from fnn.kernels.windows import Windows
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape, Traits
 from fnn.layers.convolution import MOST_SHAPES, Padding, Sizes, check_padding, check_sizes, lay
+from fnn.options import flag
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
 
 
 def _pool(
-    who: str, name: str, window: Any, stride: Any, padding: Any, pool: Any, pool_vjp: Any
+    who: str,
+    name: str,
+    window: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil: Any,
+    pool: Any,
+    pool_vjp: Any,
 ) -> Layer:
     """Make a pooling layer of `pool(x, at)`, which returns y, and `pool_vjp(x, y, dy, at)`, dx."""
     window = check_sizes(who, "window", window)
     stride = window if stride is None else check_sizes(who, "stride", stride)
-    padding = check_padding(who, padding)
+    padding, dilation = check_padding(who, padding), check_sizes(who, "dilation", dilation)
+    ceil = flag(who, "ceil", ceil)
 
     @functools.lru_cache(maxsize=MOST_SHAPES)
     def laid(space: Shape) -> Windows:
-        at = lay(space, window, stride, padding)
-        if any(side >= k for pair, k in zip(at.pads, at.size, strict=True) for side in pair):
-            # Else a window could lie in the padding alone: -inf, or a mean over nothing.
-            raise ShapeError(f"expected less padding than the window {at.size}, got {at.pads}")
+        at = lay(space, window, stride, padding, dilation, ceil)
+        asked = [(a, b - over) for (a, b), over in zip(at.pads, at.over, strict=True)]
+        # Else a window could lie in the padding alone: -inf, or a mean over nothing.
+        if any(side >= e for pair, e in zip(asked, at.extents(), strict=True) for side in pair):
+            raise ShapeError(
+                f"expected less padding than the window {at.extents()}, got {tuple(asked)}"
+            )
+        if at.misses():
+            raise ShapeError(f"expected windows that all meet the image {space}, got {at.pads} padding")
         return at
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
@@ -67,22 +82,33 @@ def _pool(
 
 
 @constructor
-def MaxPool(window: Sizes, *, stride: Sizes | None = None, padding: Padding = "valid") -> Layer:
+def MaxPool(
+    window: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    ceil: bool = False,
+) -> Layer:
     """Take the largest value of every window: y[n, c, i] = max_k x[n, c, at i + k].
 
-    Rows that fill no whole window are left out ("valid"). Padding counts as -inf. Where values
-    tie, the whole derivative goes to the first of them in row-major order.
+    Rows that fill no whole window are left out ("valid"), unless `ceil` is True. Padding counts as
+    -inf. Where values tie, the whole derivative goes to the first of them in row-major order.
 
     Args:
         window: Size along each spatial axis; one integer applies to every axis.
         stride: Step between windows, the window's size by default.
         padding: As for `Conv`, less than the window on each side.
+        dilation: Step between the values inside a window.
+        ceil: Whether rows at the end that fill no whole window get one, as far as it begins within
+            the image or the padding before it; what it lacks never counts.
 
     Raises:
         OptionError: If an option is out of range or has another number of axes.
         ShapeError: If the window is larger than the padded image, or the padding than the window.
     """
-    return _pool("MaxPool", "max_pool", window, stride, padding, max_pool, max_pool_vjp)
+    options = (window, stride, padding, dilation, ceil)
+    return _pool("MaxPool", "max_pool", *options, max_pool, max_pool_vjp)
 
 
 @constructor
@@ -91,6 +117,8 @@ def AvgPool(
     *,
     stride: Sizes | None = None,
     padding: Padding = "valid",
+    dilation: Sizes = 1,
+    ceil: bool = False,
     count_padding: bool = False,
 ) -> Layer:
     """Take the mean of every window: y[n, c, i] = mean_k x[n, c, at i + k].
@@ -99,6 +127,9 @@ def AvgPool(
         window: Size along each spatial axis; one integer applies to every axis.
         stride: Step between windows, the window's size by default.
         padding: As for `Conv`, less than the window on each side.
+        dilation: Step between the values inside a window.
+        ceil: Whether rows at the end that fill no whole window get one, as far as it begins within
+            the image or the padding before it; what it lacks never counts.
         count_padding: Whether the padding's zeros count in the mean.
 
     Raises:
@@ -112,7 +143,7 @@ def AvgPool(
     def pool_vjp(x: Any, y: Any, dy: Any, at: Windows) -> Any:
         return average_pool_vjp(x, dy, at, count_padding=count_padding)
 
-    return _pool("AvgPool", "avg_pool", window, stride, padding, pool, pool_vjp)
+    return _pool("AvgPool", "avg_pool", window, stride, padding, dilation, ceil, pool, pool_vjp)
 
 
 @constructor

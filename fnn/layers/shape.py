@@ -39,9 +39,25 @@ def _reshaped(name: str, out_shape: Any) -> Layer:
 
 
 @constructor
-def Flatten() -> Layer:
-    """Lay every example's numbers in a row, in row-major order: (batch, ...) to (batch, n)."""
-    return _reshaped("flatten", lambda in_shape: (math.prod(in_shape),))
+def Flatten(*, start: int = 1) -> Layer:
+    """Lay every example's numbers in a row, in row-major order: (batch, ...) to (batch, n).
+
+    Args:
+        start: First axis that is joined with those after it, the batch being axis 0; axes before it
+            stay. An array that has no such axis gets one of size 1.
+
+    Raises:
+        OptionError: If `start` is not an integer of 1 or more.
+        ShapeError: If an example has fewer than start - 1 axes.
+    """
+    start = integer("Flatten", "start", start)
+
+    def out_shape(in_shape: Shape) -> Shape:
+        if len(in_shape) < start - 1:
+            raise ShapeError(f"expected {start - 1} or more axes per example, got {in_shape}")
+        return (*in_shape[: start - 1], math.prod(in_shape[start - 1 :]))
+
+    return _reshaped("flatten", out_shape)
 
 
 @constructor

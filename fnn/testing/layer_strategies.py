@@ -105,12 +105,13 @@ def _pool(make: Callable[..., Layer], **more: st.SearchStrategy[Any]) -> Maker:
         sides = in_shape[1:]
         is_one = draw(st.just(True) | st.just(False))
         window, sizes = _per_axis(draw, is_one, sides)
-        # Less than the window on each side, or a window could see padding alone.
-        padding = draw(_pads(sides, tuple(k - 1 for k in sizes)))
-        options = _options(stride=st.just(None), **more)
-        given = draw(options)
+        given = draw(_options(stride=st.just(None), ceil=st.booleans(), **more))
         if "stride" not in given:
             given["stride"], _ = _per_axis(draw, is_one, (3,) * len(sides))
+        if all(2 * k - 1 <= n for k, n in zip(sizes, sides, strict=True)) and draw(st.booleans()):
+            return make(window, dilation=2, **given)  # Padded, it could see padding alone.
+        # Less than the window on each side, for the same reason.
+        padding = draw(_pads(sides, tuple(k - 1 for k in sizes)))
         return make(window, padding=padding, **given)
 
     return pool
@@ -134,9 +135,24 @@ def _batch_norm(in_shape: Shape) -> Layers:
     options = _options(
         axis=st.sampled_from(sorted(axes, key=lambda axis: (axis != 1, abs(axis)))),
         momentum=st.sampled_from([0.9, 0.5, 0.0]),
+        scale=st.just(False),
+        shift=st.just(False),
     )
     eps = st.sampled_from([0.1, 1.0, 1e-3])
     return st.builds(lambda eps, given: BatchNorm(eps=eps, **given), eps, options)
+
+
+def _over_axis(make: Callable[..., Layer]) -> Maker:
+    def over(in_shape: Shape) -> Layers:
+        n = len(in_shape)
+        axes = st.sampled_from(sorted({*range(1, n + 1), *range(-n, 0)} - {-1}, key=abs) or [-1])
+        return st.builds(make) | st.builds(make, axis=axes)
+
+    return over
+
+
+def _flatten(in_shape: Shape) -> Layers:
+    return st.builds(Flatten) | st.builds(Flatten, start=st.integers(1, len(in_shape) + 1))
 
 
 # --- layers of one's own --------------------------------------------------------------------
@@ -182,12 +198,12 @@ LAYERS: dict[str, tuple[int, int, Maker]] = {
     "Relu": (0, 1, _plain(Relu)),
     "LeakyRelu": (0, 1, _one(LeakyRelu, 0.01, 0.3, -0.5, 2.0, 0.0)),
     "Dropout": (0, 1, _one(Dropout, 0.5, 0.1, 0.0, 0.25)),
-    "Flatten": (0, 1, _plain(Flatten)),
+    "Flatten": (0, 1, _flatten),
     "Reshape": (0, 1, _reshape),
     "elementwise": (0, 1, _plain(elementwise, "bend", _bend, _bend_vjp)),
     "make_layer": (0, 1, _plain(make_layer, "gain", _gain_init, _gain_fwd)),
-    "Softmax": (1, 1, _plain(Softmax)),
-    "LogSoftmax": (1, 1, _plain(LogSoftmax)),
+    "Softmax": (1, 1, _over_axis(Softmax)),
+    "LogSoftmax": (1, 1, _over_axis(LogSoftmax)),
     "BatchNorm": (1, 2, _batch_norm),
     "Dense": (1, 3, _dense),
     "GlobalAvgPool": (2, 1, _plain(GlobalAvgPool)),
