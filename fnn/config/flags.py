@@ -1,145 +1,18 @@
-"""Configs: a frozen attrs class whose fields are flags of a command line and entries of run.json."""
+"""Configs as command lines: a flag for every field."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 import re
-import types
-import typing
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import attrs
 
+from fnn.config.building import C, built, entries, flat, nested
+from fnn.config.fields import Field, fields_of, flags_of, leaves
+from fnn.config.kinds import BOOL
 from fnn.errors import OptionError
-
-C = TypeVar("C")
-_SPELLING = {
-    int: "INT",
-    float: "FLOAT",
-    str: "TEXT",
-    Path: "PATH",
-    bool: "true|false",
-    type(None): "none",
-}
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    least: float | None = None,
-    below: float | None = None,
-    among: Collection[str] | None = None,
-) -> Any:
-    """Declare a field of a config: its default, what it means, and what it may be.
-
-    Numbers lie in [least, below), names are among those given, for one a registry. Either holds for
-    every entry of a tuple; None passes. `attrs.NOTHING` as the default makes the flag required.
-
-    Raises:
-        OptionError: When a config is made with a value out of range; names the field.
-    """
-
-    def check(_: Any, field: Any, value: Any) -> None:
-        for entry in value if isinstance(value, tuple) else (value,):
-            if entry is None:
-                continue
-            if among is not None and entry not in among:
-                raise OptionError(f"{field.name}: expected one of {', '.join(among)}, got {entry!r}")
-            # Asked this way round, NaN is outside too.
-            inside = (least is None or entry >= least) and (below is None or entry < below)
-            if not inside:
-                low, high = "(-inf" if least is None else f"[{least}", "inf" if below is None else below
-                raise OptionError(f"{field.name}: expected a value in {low}, {high}), got {value!r}")
-
-    return attrs.field(default=default, validator=check, metadata={"help": help})
-
-
-def config_from(config_class: type[C], values: Mapping[str, Any]) -> C:
-    """Make a config of plain values, as `run.json` holds them; absent ones take their defaults.
-
-    Raises:
-        OptionError: If a name is unknown, or a value ill-typed or out of range; names it.
-    """
-    hints = typing.get_type_hints(config_class)
-    fields = [field.name for field in attrs.fields(config_class)]  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise OptionError(f"{config_class.__name__}: unknown {unknown}, expected among {fields}")
-    read = {}
-    for name, value in values.items():
-        try:
-            read[name] = _read(hints[name], value)
-        except ValueError as error:
-            raise OptionError(f"{name}: {error}") from None
-    return _made(config_class, read)
-
-
-def _made(config_class: type[C], values: dict[str, Any]) -> C:
-    try:
-        return config_class(**values)
-    except OptionError:
-        raise
-    except (TypeError, ValueError) as error:  # Of attrs' own validators and converters.
-        raise OptionError(str(error.args[0] if error.args else error)) from None
-
-
-def _spell(hint: Any) -> str:
-    """Return how a value of type `hint` is written on the command line."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return "|".join(_spell(member) for member in args)
-    if origin is Literal:
-        return "|".join(map(str, args))
-    if origin is tuple:
-        return ",".join("..." if member is ... else _spell(member) for member in args)
-    if hint not in _SPELLING:
-        raise TypeError(f"a config's field cannot be {hint}; use int, float, str, bool, Path or so")
-    return _SPELLING[hint]
-
-
-def _read(hint: Any, value: Any, *, text: bool = False) -> Any:
-    """Return `value`, a plain one or the text of a flag, as what `hint` says, or raise ValueError."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        # None first: "none" is a text as well.
-        for member in sorted(args, key=lambda member: member is not type(None)):
-            try:
-                return _read(member, value, text=text)
-            except ValueError:
-                continue
-    elif origin is Literal:
-        for choice in args:
-            if value == str(choice) if text else value == choice and type(value) is type(choice):
-                return choice
-    elif origin is tuple:
-        parts = (value.split(",") if value else []) if text else value
-        if isinstance(parts, list | tuple):
-            if args[-1] is ...:
-                args = (args[0],) * len(parts)
-            if len(args) == len(parts):
-                return tuple(_read(a, part, text=text) for a, part in zip(args, parts, strict=True))
-    elif hint is type(None) or hint is bool:
-        words: dict[Any, Any] = {"none": None} if hint is type(None) else {"true": True, "false": False}
-        if text and value.lower() in words:
-            return words[value.lower()]
-        if any(value is word for word in words.values()):
-            return value
-    elif hint in (str, Path) and isinstance(value, str | hint):
-        return hint(value)
-    elif (
-        hint in (int, float) and (text or isinstance(value, int | hint)) and not isinstance(value, bool)
-    ):
-        with contextlib.suppress(ValueError, OverflowError):
-            number = hint(value)
-            # Of a whole number beyond all floats nothing here could make use.
-            if math.isfinite(number):
-                return number
-    raise ValueError(f"expected {_spell(hint)}, got {value!r:.80}")
 
 
 def parse(
@@ -148,9 +21,56 @@ def parse(
     """Return the config that the flags in `argv` ask for; `epilog` ends the help.
 
     Raises:
+        OptionError: If the class has a field that cannot be a flag; names it.
         SystemExit: After `--help`, and with code 2 and one line if a flag is unknown or a value
             ill-typed or out of range.
     """
+    parser = _parser(config_class, prog, description, epilog)
+    given = vars(parser.parse_args(_normal(argv)))
+    try:
+        return built(config_class, nested(given))
+    except OptionError as error:
+        parser.error(str(error))
+
+
+def given_by(
+    config_class: type, argv: Sequence[str], *, prog: str, besides: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the values that the flags in `argv` give, by the full names of the fields.
+
+    Args:
+        config_class: The class of the config.
+        argv: The flags.
+        prog: What errors call the program.
+        besides: Fields that come from elsewhere, whose flags nobody has to give.
+
+    Raises:
+        OptionError, SystemExit: As `parse`.
+    """
+    return vars(_parser(config_class, prog, "", "", besides).parse_args(_normal(argv)))
+
+
+def words(config: Any) -> list[str]:
+    """Return a command line that `parse` makes an equal config of.
+
+    Raises:
+        OptionError: If a field cannot be recorded, or holds what its type does not say; names it.
+    """
+    config_class = type(config)
+    flags, record = flags_of(config_class), flat(entries(config), config_class)
+    found = []
+    for name, field in leaves(config_class).items():
+        value = field.kind.decode(record[name])  # type: ignore[union-attr]
+        if field.kind is BOOL:
+            found.append(flags[name] if value else f"--no-{flags[name][2:]}")
+        else:
+            found.append(f"{flags[name]}={field.kind.spell(value)}")  # type: ignore[union-attr]
+    return found
+
+
+def _parser(
+    config_class: type, prog: str, description: str, epilog: str, besides: Collection[str] = ()
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog,
         usage="%(prog)s [options]",
@@ -161,41 +81,70 @@ def parse(
         # Only what was given: defaults are the config's own.
         argument_default=argparse.SUPPRESS,
     )
-    hints = typing.get_type_hints(config_class)
-    for field in attrs.fields(config_class):  # type: ignore[arg-type]
-        _add_flag(parser, field, hints[field.name])
-    given = parser.parse_args(_normal(argv))
+    flags = flags_of(config_class)
+    for name, (field, default) in _defaults(config_class).items():
+        _add_flag(parser, name, flags[name], field, default, required=name not in besides)
+    return parser
+
+
+_FOLLOWS = object()
+
+
+def _defaults(config_class: type, start: Any = None, before: str = "") -> dict[str, tuple[Field, Any]]:
+    """Return every field that can be given with its default, `_FOLLOWS` if other fields tell.
+
+    A config within that has a default, `start`, has the values of that as its defaults.
+    """
+    found: dict[str, tuple[Field, Any]] = {}
+    for field in fields_of(config_class):
+        if field.derived:
+            continue
+        if field.follow is not None:
+            default = _FOLLOWS
+        elif start is None or start is _FOLLOWS:
+            default = start or field.standard()
+        else:
+            default = getattr(start, field.attribute)
+        if field.inner is None:
+            found[before + field.name] = field, default
+        else:
+            inner = None if default is attrs.NOTHING else default
+            found |= _defaults(field.inner, inner, f"{before}{field.name}.")
+    return found
+
+
+def _shown(field: Field, default: Any) -> str:
+    if default is _FOLLOWS:
+        return "follows from other options"
     try:
-        return _made(config_class, vars(given))
-    except OptionError as error:
-        parser.error(str(error))
+        return field.kind.spell(field.kind.canonical(default))  # type: ignore[union-attr]
+    except ValueError:  # The mistake of the script is told when a run begins.
+        return str(default)
 
 
-def _show(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(_show, value))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+def _add_flag(
+    parser: argparse.ArgumentParser, name: str, flag: str, field: Field, default: Any, *, required: bool
+) -> None:
+    kind = field.kind
+    assert kind is not None
 
-
-def _add_flag(parser: argparse.ArgumentParser, field: Any, hint: Any) -> None:
     def read(text: str) -> Any:
         try:
-            return _read(hint, text, text=True)
+            return kind.read(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-    help = field.metadata.get("help", "")
+    help = field.help
     if default is not attrs.NOTHING:
-        help += f" (default: {_show(default)})"
+        help += f" (default: {_shown(field, default)})"
     # argparse reads % as the start of a format.
-    words: dict[str, Any] = {"help": help.strip().replace("%", "%%"), "dest": field.name}
-    words["required"] = default is attrs.NOTHING
-    if hint is bool:
-        words["action"] = argparse.BooleanOptionalAction
+    more: dict[str, Any] = {"help": help.strip().replace("%", "%%"), "dest": name}
+    more["required"] = required and default is attrs.NOTHING
+    if kind is BOOL:
+        more["action"] = argparse.BooleanOptionalAction
     else:
-        words.update(type=read, metavar=_spell(hint))
-    parser.add_argument("--" + field.name.replace("_", "-"), **words)
+        more.update(type=read, metavar=kind.spelling)
+    parser.add_argument(flag, **more)
 
 
 def _normal(argv: Sequence[str]) -> list[str]:
