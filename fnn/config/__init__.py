@@ -16,21 +16,41 @@ be; anything else is refused by name when a run, a sweep or the help begins. `co
 are inverse to each other, and so are `parse` and `words`.
 """
 
-from fnn.config.building import C, changed, config_from, entries, flat, placed, settled
-from fnn.config.flags import parse, words
+from fnn.config.building import (
+    C,
+    built,
+    changed,
+    config_from,
+    entries,
+    flat,
+    is_default,
+    nested,
+    placed,
+    settled,
+)
+from fnn.config.fields import flags_of, leaves
+from fnn.config.flags import given_by, parse, words
 from fnn.config.options import option
 from fnn.config.records import plain
+from fnn.config.spelling import split
 
 __all__ = [
     "C",
+    "built",
     "changed",
     "config_from",
     "entries",
+    "flags_of",
     "flat",
+    "given_by",
+    "is_default",
+    "leaves",
+    "nested",
     "option",
     "parse",
     "placed",
     "plain",
     "settled",
+    "split",
     "words",
 ]

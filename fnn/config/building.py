@@ -205,12 +205,23 @@ def settled(config: C) -> tuple[C, dict[str, Any]]:
 
 
 def placed(config: C, folder: Any) -> C:
-    """Return the config with `folder` in its field `out`, if it has one.
+    """Return the settled config with `folder` in its field `out`, if it has one.
 
     Raises:
-        OptionError: As `changed`.
+        OptionError: As `changed` and `settled`.
     """
-    return changed(config, {"out": folder}) if "out" in leaves(type(config)) else config
+    if "out" in leaves(type(config)):
+        config = changed(config, {"out": folder})
+    return settled(config)[0]
+
+
+def is_default(config: Any, name: str) -> bool:
+    """Return whether a config has no such field or its default in it."""
+    field = leaves(type(config)).get(name)
+    if field is None:
+        return True
+    default = field.standard() if field.follow is None else field.follow(config)
+    return bool(getattr(config, field.attribute) == default)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from fnn.config.compounds import kind_of
+from fnn.config.compounds import Either, kind_of
 from fnn.config.kinds import BOOL, Kind
 from fnn.errors import OptionError
 
@@ -40,6 +40,12 @@ class Field:
     default: Any
     make: Callable[[], Any] | None = None
     follow: Callable[[Any], Any] | None = None
+
+    @property
+    def has_commas(self) -> bool:
+        """Whether its values may be tuples, lists or dicts, which have commas on a command line."""
+        kinds = self.kind.kinds if isinstance(self.kind, Either) else (self.kind,)
+        return any(kind is not None and kind.compound for kind in kinds)
 
     def standard(self) -> Any:
         """Return the default where it follows from nothing, else `attrs.NOTHING`."""

@@ -88,6 +88,8 @@ def _parser(
 
 
 _FOLLOWS = object()
+# Before the text "--", which argparse drops wherever it stands.
+_KEPT = "\0"
 
 
 def _defaults(config_class: type, start: Any = None, before: str = "") -> dict[str, tuple[Field, Any]]:
@@ -130,7 +132,7 @@ def _add_flag(
 
     def read(text: str) -> Any:
         try:
-            return kind.read(text)
+            return kind.read(text.removeprefix(_KEPT))
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -155,6 +157,8 @@ def _normal(argv: Sequence[str]) -> list[str]:
             tokens[-1] += "=" + token
         elif token.startswith("--"):
             flag, *value = token.split("=", 1)
+            if value and (value[0] == "--" or value[0].startswith(_KEPT)):
+                value = [_KEPT + value[0]]
             tokens.append("=".join([flag.replace("_", "-"), *value]))
         else:
             tokens.append(token)

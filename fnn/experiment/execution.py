@@ -6,14 +6,12 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import attrs
-
-from fnn.config import C, config_from, plain
+from fnn.config import C, config_from, entries, is_default, placed, plain, settled
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import changes, conditions
 from fnn.experiment.folders import FORMAT, RUN, new_folder, read_run
@@ -41,9 +39,10 @@ def execute(train: Train[C], config: C) -> dict[str, Any]:
 
     Raises:
         DataError: If the folder holds a run, is being written to, or cannot be.
+        OptionError: If the config holds what cannot be recorded and read again; nothing is written.
     """
-    fields = {field.name: field for field in attrs.fields(type(config))}  # type: ignore[arg-type]
-    default = "out" not in fields or config.out == fields["out"].default  # type: ignore[attr-defined]
+    config = settled(config)[0]
+    default = is_default(config, "out")
     return begin(train, config, default_folder(train, config), numbered=default)[1]
 
 
@@ -52,7 +51,14 @@ def default_folder(train: Callable[..., Any], config: Any) -> Path:
     return Path(getattr(config, "out", None) or Path("out", script_of(train)[0]))
 
 
-def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[Path, dict[str, Any]]:
+def begin(
+    train: Train[C],
+    config: C,
+    folder: Path,
+    *,
+    numbered: bool,
+    command: Sequence[str] | None = None,
+) -> tuple[Path, dict[str, Any]]:
     """Start a run; return its folder and its result.
 
     Args:
@@ -60,8 +66,13 @@ def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[
         config: What it is given, with `out` set to the folder.
         folder: Where the run goes.
         numbered: Whether to take the next free number if that exists.
+        command: The command to record, where it is not that of this process.
+
+    Raises:
+        DataError, OptionError: As `execute`.
     """
     name, file, _ = script_of(train)
+    config = settled(config)[0]  # Before anything is written.
     if numbered:
         folder = new_folder(folder)
     else:
@@ -75,15 +86,14 @@ def begin(train: Train[C], config: C, folder: Path, *, numbered: bool) -> tuple[
             ways = f"resume it (`{again}`) or name another folder (`--out`)"
             raise DataError(f"{folder}: holds a run already; {ways}")
         sweep(folder)
-        if hasattr(config, "out"):
-            config = attrs.evolve(config, out=folder)  # type: ignore[misc]
+        config = placed(config, folder)
         about = {
             "format": FORMAT,
             "experiment": name,
             "status": "running",
-            "command": shlex.join(sys.orig_argv),
-            "config": plain(config),
-            "seed": getattr(config, "seed", None),
+            "command": shlex.join(sys.orig_argv if command is None else command),
+            "config": entries(config),
+            "seed": entries(config).get("seed"),
             "started": _now(),
             "ended": None,
             "seconds": 0.0,
@@ -112,8 +122,7 @@ def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str
         if about.get("status") == "finished":
             return dict(about.get("result") or {})
         sweep(folder)
-        if hasattr(config, "out"):
-            config = attrs.evolve(config, out=folder)  # type: ignore[misc]
+        config = placed(config, folder)
         same = {name: about.get(name) for name in ("data", "network")}  # They are seen to later.
         changed = changes(about, {**conditions(script_of(train)[1]), **same})
         again = [*(about.get("resumed") or []), {"started": _now(), "changed": changed}]

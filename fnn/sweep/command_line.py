@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
-from fnn.config import C, parse, plain
+from fnn.config import C, built, flags_of, given_by, leaves, nested, plain, split
+from fnn.config.fields import flag_of
 from fnn.errors import OptionError
 from fnn.experiment.execution import Train, default_folder, script_of
 from fnn.experiment.runs import write_line
-from fnn.sweep.grids import grid
+from fnn.sweep.grids import combined
 from fnn.sweep.sweeps import sweep
 
 _EPILOG = """\
 Further flags are those of a run and hold for every member. Values that have commas themselves are
-separated by semicolons: --grid "widths=20,10;5". A field that is called like one of the flags above
+separated by semicolons: --grid "widths=20,10;5". Those of a config within are varied by their full
+names: --grid optimizer.rate=0.1,0.01. A field that is called like one of the flags above
 is set by --grid FIELD=VALUE. The same command goes on where a sweep stopped.
 """
 
@@ -57,8 +56,7 @@ def command(train: Train[C], config_class: type[C], argv: Sequence[str]) -> dict
     marks.add_argument("--min", metavar="RESULT", help="the best row has least of it")
     given, flags = parser.parse_known_args(argv)
     try:
-        base, axes = _read(config_class, given.grid, flags, parser)
-        configs = grid(base, axes, seeds=given.seeds)
+        base, configs = _read(config_class, given.grid, flags, given.seeds, parser.prog)
         if given.workers is not None and given.workers < 1:
             raise OptionError(f"--workers: expected 1 or more, got {given.workers}")
     except OptionError as error:
@@ -87,46 +85,51 @@ def command(train: Train[C], config_class: type[C], argv: Sequence[str]) -> dict
 
 
 def _read(
-    config_class: type[C], grids: list[str], flags: list[str], parser: argparse.ArgumentParser
-) -> tuple[C, dict[str, list[Any]]]:
-    """Return the config that holds for all, and the values of the grid, each read as its flag is."""
-    hints = typing.get_type_hints(config_class)
-    fields = [field.name for field in attrs.fields(config_class) if field.name != "out"]  # type: ignore[arg-type]
-    texts: dict[str, list[str]] = {}
+    config_class: type[C], grids: list[str], flags: list[str], seeds: int | None, prog: str
+) -> tuple[C, dict[str, C]]:
+    """Return the first config, and all of them by name; values are read as those of flags are."""
+    fields = {name: field for name, field in leaves(config_class).items() if name != "out"}
+    spelt = flags_of(config_class)
+    pieces: dict[str, list[str]] = {}
     for word in grids:
         field, equals, values = word.partition("=")
-        field = field.replace("-", "_")
         if not equals or not field:
             raise OptionError(f"--grid: expected FIELD=A,B,..., got {word!r}")
+        # By its name, or as its flag is written.
+        field = next((name for name in fields if spelt[name] == flag_of(field)), field)
         if field not in fields:
             raise OptionError(f"--grid: expected a field among {', '.join(fields)}, got {field!r}")
-        if field in texts or any(flag.split("=")[0] == _flag(field) for flag in map(_dashed, flags)):
+        if field in pieces:
             raise OptionError(f"--grid {field}: expected the field once, got it twice")
-        has_commas = ";" in values or typing.get_origin(hints[field]) is tuple
-        texts[field] = values.split(";" if has_commas else ",") if values else []
-        if not all(texts[field]) or not texts[field]:
-            raise OptionError(f"--grid {field}: expected values, got {values!r}")
+        pieces[field] = _pieces(field, values, compound=fields[field].has_commas)
+    given = given_by(config_class, flags, prog=prog, besides=pieces)
+    axes: dict[str, list[Any]] = {}
+    for field, texts in pieces.items():
+        if field in given:
+            raise OptionError(f"--grid {field}: expected the field once, got it twice")
+        kind = fields[field].kind
+        assert kind is not None
+        read = kind.read if fields[field].has_commas else kind.read_item
+        try:
+            axes[field] = [read(text) for text in texts]
+        except ValueError as error:
+            raise OptionError(f"argument {spelt[field]}: {error}") from None
 
-    def read(**changed: str) -> C:
-        tokens = list(flags)
-        for field, values in texts.items():
-            text = changed.get(field, values[0])
-            if hints[field] is bool and text.lower() in ("true", "false"):
-                tokens.append(_flag(field) if text.lower() == "true" else "--no-" + _flag(field)[2:])
-            else:
-                tokens.append(f"{_flag(field)}={text}")
-        return parse(config_class, tokens, prog=parser.prog, description="")
+    def make(point: dict[str, Any]) -> C:
+        return built(config_class, nested({**given, **point}))
 
-    axes = {
-        field: [getattr(read(**{field: text}), field) for text in values]
-        for field, values in texts.items()
-    }
-    return read(), axes
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
+    base = make({field: values[0] for field, values in axes.items()})
+    return base, combined(axes, make, base, seeds)
 
 
-def _dashed(flag: str) -> str:
-    return flag.replace("_", "-")
+def _pieces(field: str, values: str, *, compound: bool) -> list[str]:
+    """Return the texts of a field's values; one of a compound field holds commas itself."""
+    try:
+        found = split(values, ";")
+        if len(found) < 2 and not compound:
+            found = split(values)
+    except ValueError as error:
+        raise OptionError(f"--grid {field}: {error}") from None
+    if not all(found) or not found:
+        raise OptionError(f"--grid {field}: expected values, got {values!r}")
+    return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import attrs
-
-from fnn.config import C, config_from, plain
+from fnn.config import C, changed, entries, flat, leaves, nested, settled
 from fnn.errors import OptionError
 from fnn.options import integer
 
@@ -24,35 +23,72 @@ LONGEST = 100
 def grid(base: C, axes: Mapping[str, Iterable[Any]], *, seeds: int | None = None) -> dict[str, C]:
     """Return the configs of all combinations by name, such as "learning_rate=0.1,seed=3".
 
+    Defaults that follow from a field that varies follow it, unless `base` holds another value.
+
     Args:
         base: The config that holds for all members where nothing else is said.
-        axes: The values of every field that varies; the last field varies fastest.
+        axes: The values of every field that varies, "optimizer.rate" for one of a config within; the
+            last field varies fastest.
         seeds: How many seeds every combination gets: base.seed, base.seed + 1 and so on.
 
     Raises:
         OptionError: If there is no such field, a value is ill-typed, out of range or there twice, a
-            field has no values, or nothing varies; names the field.
+            field has no values, or nothing varies; or if the config could not be recorded and read
+            again. Names the field.
     """
-    axes = {name: tuple(values) for name, values in axes.items()}
-    if seeds is not None:
-        axes |= {"seed": _seeds(base, axes, seeds)}
-    known = [field.name for field in attrs.fields(type(base)) if field.name != "out"]  # type: ignore[arg-type]
-    for name, values in axes.items():
+    base, _ = settled(base)
+    known = [name for name in leaves(type(base)) if name != "out"]
+    for name in axes:
         if name not in known:
             raise _error(f"expected fields among {known}, got {name!r}")
+    varying = {name: tuple(values) for name, values in axes.items()}
+    return combined(varying, lambda point: changed(base, nested(point)), base, seeds)
+
+
+def combined(
+    axes: Mapping[str, Sequence[Any]],
+    make: Callable[[dict[str, Any]], C],
+    base: C,
+    seeds: int | None,
+) -> dict[str, C]:
+    """Return the configs of all combinations by name.
+
+    Args:
+        axes: The values of every field that varies, by full name.
+        make: Returns the config of a combination.
+        base: One of the configs; its seed is the first.
+        seeds: As for `grid`.
+
+    Raises:
+        OptionError: As `grid`.
+    """
+    fields = leaves(type(base))
+    varying: dict[str, Sequence[Any]] = {}
+    for name, values in axes.items():
         if not values:
             raise _error(f"{name}: expected one value or more, got none")
-    if not axes:
+        try:
+            # With its type at once: 1 in a field of floats is 1.0, by name too.
+            varying[name] = [fields[name].kind.canonical(value) for value in values]  # type: ignore[union-attr]
+        except ValueError as error:
+            raise OptionError(f"{name}: {error}") from None
+    if seeds is not None:
+        varying["seed"] = _seeds(base, varying, seeds)
+    if not varying:
         raise _error("expected a grid or seeds, got neither")
-    whole = plain(base)
     configs: dict[str, C] = {}
-    for point in itertools.product(*axes.values()):
-        changes = dict(zip(axes, point, strict=True))
-        config = config_from(type(base), {**whole, **plain(changes)})
-        name = _name({field: getattr(config, field) for field in axes})
+    records: dict[str, dict[str, Any]] = {}
+    for point in itertools.product(*varying.values()):
+        config, record = settled(make(dict(zip(varying, point, strict=True))))
+        whole = flat(record, type(config))
+        told = {name: whole[name] for name in varying}
+        name = _name(told)
+        if name in configs and json.dumps(records[name]) != json.dumps(told):
+            # The number inf and the text "inf" are spelt alike.
+            name = f"{name}~{_digest(json.dumps(told))}"
         if name in configs:
             raise _error(f"expected every value once, got {name} twice")
-        configs[name] = config
+        configs[name], records[name] = config, told
     return configs
 
 
@@ -77,14 +113,22 @@ def _name(point: Mapping[str, Any]) -> str:
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", whole)
     if safe == whole.lower() and len(safe) <= LONGEST:
         return safe
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-    return f"{safe[: LONGEST - 9]}~{digest}"
+    return f"{safe[: LONGEST - 9]}~{_digest(whole)}"
 
 
-def _spelt(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "x".join(map(_spelt, value))
-    return str(plain(value)).lower() if value is None or isinstance(value, bool) else str(plain(value))
+def _digest(text: str) -> str:
+    # A path may hold what is no letter.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _spelt(entry: Any) -> str:
+    """Return how a value that JSON holds stands in a name."""
+    if isinstance(entry, list):
+        parts = (f"({_spelt(each)})" if isinstance(each, list) else _spelt(each) for each in entry)
+        return "x".join(parts)
+    if isinstance(entry, dict):
+        return json.dumps(entry)
+    return str(entry).lower() if entry is None or isinstance(entry, bool) else str(entry)
 
 
 def varied(configs: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -105,5 +149,6 @@ def varied(configs: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def about(config: Any) -> dict[str, Any]:
-    """Return what a config says, but for the folder."""
-    return {field: value for field, value in plain(config).items() if field != "out"}
+    """Return what a config says, but for the folder, by the full names of the fields."""
+    whole = flat(entries(config), type(config))
+    return {field: value for field, value in whole.items() if field != "out"}

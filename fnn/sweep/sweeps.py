@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from fnn import files
-from fnn.config import C, plain
+from fnn.config import C, placed, plain, settled
 from fnn.errors import DataError, OptionError
 from fnn.experiment import read_run
 from fnn.experiment.execution import Train, script_of
@@ -101,12 +101,14 @@ def sweep(
 
     Raises:
         DataError: If `out` holds another sweep or anything else, is being written to, or cannot be.
-        OptionError: If there are no configs, or they have no field `out`.
+        OptionError: If there are no configs, they have no field `out`, or could not be recorded and
+            read again.
         KeyboardInterrupt: After Ctrl-C, when members have been stopped and saved. Threads cannot be
             stopped: those that run come to their end.
     """
     if not configs or not all(hasattr(config, "out") for config in configs.values()):
         raise OptionError("configs: expected one or more with a field 'out'", path=("sweep",))
+    configs = {name: settled(config)[0] for name, config in configs.items()}
     if mode not in (None, "min", "max"):
         raise OptionError(f"mode: expected 'min' or 'max', got {mode!r}", path=("sweep",))
     # What has begun when a pool breaks is lost: no more than the pool takes at a time.
@@ -155,9 +157,7 @@ class _Going:
         self.folder, self._monitor, self._mode, self._say = folder, monitor, mode, say
         self._experiment = script_of(train)[0]
         self._varied = varied(configs)
-        self.members = {
-            name: Member(attrs.evolve(config, out=folder / name)) for name, config in configs.items()
-        }
+        self.members = {name: Member(placed(config, folder / name)) for name, config in configs.items()}
         self._began, self._before = time.monotonic(), 0
 
     def open(self, held: Held) -> None:
