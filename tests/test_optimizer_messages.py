@@ -40,31 +40,49 @@ def says(text):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sgd(-0.1), "sgd: learning_rate: expected a number in [0.0, inf), got -0.1"),
-        (lambda: sgd(math.nan), "sgd: learning_rate: expected a number in [0.0, inf), got nan"),
+        (
+            lambda: sgd(-0.1),
+            "sgd: learning_rate: expected a number in [0.0, 3.4e+38), got -0.1",
+        ),
+        (
+            lambda: sgd(math.nan),
+            "sgd: learning_rate: expected a number in [0.0, 3.4e+38), got nan",
+        ),
         (lambda: sgd("fast"), "sgd: learning_rate: expected a number, got 'fast'"),
         (
             lambda: scale_by_learning_rate(-1),
-            "scale_by_learning_rate: learning_rate: expected a number in [0.0, inf), got -1",
+            "scale_by_learning_rate: learning_rate: expected a number in [0.0, 3.4e+38), got -1",
         ),
         (lambda: momentum(0.1, 1.0), "momentum: decay: expected a number in [0.0, 1.0), got 1.0"),
-        (lambda: momentum(-1), "momentum: learning_rate: expected a number in [0.0, inf), got -1"),
+        (
+            lambda: momentum(-1),
+            "momentum: learning_rate: expected a number in [0.0, 3.4e+38), got -1",
+        ),
         (lambda: trace(-0.5), "trace: decay: expected a number in [0.0, 1.0), got -0.5"),
-        (lambda: rmsprop(-1), "rmsprop: learning_rate: expected a number in [0.0, inf), got -1"),
+        (
+            lambda: rmsprop(-1),
+            "rmsprop: learning_rate: expected a number in [0.0, 3.4e+38), got -1",
+        ),
         (lambda: rmsprop(0.1, 1), "rmsprop: decay: expected a number in [0.0, 1.0), got 1"),
         (lambda: scale_by_rms(2), "scale_by_rms: decay: expected a number in [0.0, 1.0), got 2"),
-        (lambda: adagrad(-1), "adagrad: learning_rate: expected a number in [0.0, inf), got -1"),
-        (lambda: adam(-1), "adam: learning_rate: expected a number in [0.0, inf), got -1"),
+        (
+            lambda: adagrad(-1),
+            "adagrad: learning_rate: expected a number in [0.0, 3.4e+38), got -1",
+        ),
+        (
+            lambda: adam(-1),
+            "adam: learning_rate: expected a number in [0.0, 3.4e+38), got -1",
+        ),
         (lambda: adam(b1=1), "adam: b1: expected a number in [0.0, 1.0), got 1"),
         (lambda: adam(b2=-1), "adam: b2: expected a number in [0.0, 1.0), got -1"),
         (lambda: scale_by_adam(b2=1), "scale_by_adam: b2: expected a number in [0.0, 1.0), got 1"),
         (
             lambda: adamw(weight_decay=-1),
-            "adamw: weight_decay: expected a number in [0.0, inf), got -1",
+            "adamw: weight_decay: expected a number in [0.0, 3.4e+38), got -1",
         ),
         (
             lambda: add_decayed_weights(-1),
-            "add_decayed_weights: weight_decay: expected a number in [0.0, inf), got -1",
+            "add_decayed_weights: weight_decay: expected a number in [0.0, 3.4e+38), got -1",
         ),
         (
             lambda: clip_by_global_norm(-1),
@@ -82,9 +100,9 @@ def test_options_out_of_range_raise_at_construction(make, message):
 
 
 @pytest.mark.parametrize("make", [rmsprop, adagrad, adam, adamw], ids=lambda make: make.__name__)
-@pytest.mark.parametrize("eps", [0.0, -1.0, 1e-45, math.nan])
+@pytest.mark.parametrize("eps", [0.0, -1.0, 1e-45, 2.0**-64, math.nan])
 def test_an_eps_that_could_divide_zero_by_zero_is_refused(make, eps):
-    with pytest.raises(OptionError, match=rf"^{make.__name__}: eps: expected a number in \[1.17"):
+    with pytest.raises(OptionError, match=rf"^{make.__name__}: eps: expected a number in \[1.08"):
         make(0.1, eps=eps)
 
 
@@ -92,7 +110,7 @@ def test_an_eps_that_could_divide_zero_by_zero_is_refused(make, eps):
 @pytest.mark.parametrize("make", [rmsprop, adagrad, adam, adamw], ids=lambda make: make.__name__)
 def test_a_zero_gradient_moves_nothing_even_with_the_smallest_eps(make, dtype):
     params = np.zeros(3, dtype)
-    moved, _ = run(make(0.1, eps=2.0**-126), params, [params] * 3)
+    moved, _ = run(make(0.1, eps=2.0**-63), params, [params] * 3)
     np.testing.assert_array_equal(moved, 0.0)
 
 

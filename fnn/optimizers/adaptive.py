@@ -1,7 +1,7 @@
 """Transforms that divide every gradient by the size of its own history.
 
-A square beyond what the dtype holds (of 1.8e19 in float32) leaves that entry's history at inf, and
-the entry standing still, as in other libraries; `clip_by_global_norm` before it keeps that away.
+A gradient whose square is beyond the dtype (1.8e19 in float32) counts as the largest whose square is
+not: its entry moves as far as any other, and nothing that is remembered becomes infinite.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fnn.optimizers.entrywise import Run, entrywise
-from fnn.optimizers.transform import Numbers, Transform, factor, numbers_of
+from fnn.optimizers.entrywise import Run, capped, entrywise
+from fnn.optimizers.transform import RATE, Numbers, Transform, factor, held, numbers_of
 from fnn.options import Number, real
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -27,6 +27,19 @@ def blend(old: Array, new: Array, scaled: Array, decay: float) -> None:
     new += scaled
 
 
+def squared(g: Array, out: Array) -> Array:
+    """Write g² to `out`; return g, capped where the square is beyond the dtype."""
+    try:
+        with np.errstate(over="raise"):
+            np.multiply(g, g, out)
+    except FloatingPointError:
+        most = np.sqrt(np.finfo(g.dtype).max)
+        # What is infinite stays so, for the loop to report.
+        g = np.where(np.isinf(g), g, np.clip(g, -most, most))
+        np.multiply(g, g, out)
+    return g
+
+
 def over_root(g: Array, square: Array, rate: float, eps: float, u: Array) -> None:
     """Write rate · g / (√square + eps) to u."""
     np.sqrt(square, u)
@@ -36,8 +49,9 @@ def over_root(g: Array, square: Array, rate: float, eps: float, u: Array) -> Non
 
 
 def _eps(who: str, eps: Any) -> float:
-    # A smaller one could be zero in float32, and a gradient of zero would give 0 / 0.
-    return real(who, "eps", eps, least=2.0**-126)
+    # Squares of numbers below √2⁻¹²⁶ vanish in float32, and eps alone is left to divide by: it is to be
+    # as large as they are, or steps of 1 become steps of 1e18, and with b2 near 1 even 0 / 0.
+    return real(who, "eps", eps, least=2.0**-63)
 
 
 # --- rmsprop, adagrad -----------------------------------------------------------------------
@@ -53,14 +67,14 @@ def rmsprop(learning_rate: Number, decay: Number = 0.9, *, eps: float = 1e-6) ->
     Args:
         learning_rate: A float or a schedule, 0 or more.
         decay: How much of the mean square stays, a float or a schedule in [0, 1).
-        eps: Above 0.
+        eps: 1.1e-19 or more.
 
     Raises:
         OptionError: If a number is out of its range.
 
     References: Tieleman & Hinton (2012), "Neural networks for machine learning", lecture 6.5.
     """
-    numbers = numbers_of("rmsprop", learning_rate=(learning_rate, math.inf), decay=(decay, 1.0))
+    numbers = numbers_of("rmsprop", learning_rate=(learning_rate, RATE), decay=(decay, 1.0))
     return _rms("rmsprop", numbers, _eps("rmsprop", eps))
 
 
@@ -82,7 +96,7 @@ def _rms(name: str, numbers: Numbers, eps: float) -> Transform:
         decay, rate = now["decay"], factor(now)
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            np.multiply(g, g, u)
+            g = squared(g, u)
             u *= 1.0 - decay
             blend(old[0], new[0], u, decay)
             over_root(g, new[0], rate, eps, u)
@@ -98,21 +112,22 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
 
     Args:
         learning_rate: A float or a schedule, 0 or more.
-        eps: Above 0.
+        eps: 1.1e-19 or more.
 
     Raises:
         OptionError: If a number is out of its range.
 
     References: Duchi, Hazan & Singer (2011), "Adaptive subgradient methods", section 1.1.
     """
-    numbers = numbers_of("adagrad", learning_rate=(learning_rate, math.inf))
+    numbers = numbers_of("adagrad", learning_rate=(learning_rate, RATE))
     eps = _eps("adagrad", eps)
 
     def bind(now: Mapping[str, float], step: int) -> Run:
         rate = -now["learning_rate"]
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            np.add(old[0], np.multiply(g, g, u), new[0])
+            g = squared(g, u)
+            capped(np.add, old[0], u, new[0])
             over_root(g, new[0], rate, eps, u)
 
         return run
@@ -138,14 +153,14 @@ def adam(
         learning_rate: A float or a schedule, 0 or more.
         b1: How much of the mean stays, a float or a schedule in [0, 1).
         b2: How much of the mean square stays, a float or a schedule in [0, 1).
-        eps: Above 0; stands outside the root.
+        eps: 1.1e-19 or more; stands outside the root.
 
     Raises:
         OptionError: If a number is out of its range.
 
     References: Kingma & Ba (2015), "Adam", algorithm 1.
     """
-    numbers = numbers_of("adam", learning_rate=(learning_rate, math.inf), b1=(b1, 1.0), b2=(b2, 1.0))
+    numbers = numbers_of("adam", learning_rate=(learning_rate, RATE), b1=(b1, 1.0), b2=(b2, 1.0))
     return _adam("adam", numbers, _eps("adam", eps))
 
 
@@ -173,10 +188,10 @@ def adamw(
     """
     numbers = numbers_of(
         "adamw",
-        learning_rate=(learning_rate, math.inf),
+        learning_rate=(learning_rate, RATE),
         b1=(b1, 1.0),
         b2=(b2, 1.0),
-        weight_decay=(weight_decay, math.inf),
+        weight_decay=(weight_decay, RATE),
     )
     return _adam("adamw", numbers, _eps("adamw", eps), decays=True)
 
@@ -199,15 +214,15 @@ def _adam(name: str, numbers: Numbers, eps: float, *, decays: bool = False) -> T
         b1, b2, rate = now["b1"], now["b2"], factor(now)
         # Both debiasings in two numbers: numerator and denominator times √(1 - b2ᵗ⁺¹).
         root = math.sqrt(1.0 - b2 ** (step + 1))
-        scale, offset = rate * root / (1.0 - b1 ** (step + 1)), eps * root
-        shrink = rate * now["weight_decay"] if decays else 0.0
+        scale, offset = held(rate * root / (1.0 - b1 ** (step + 1))), eps * root
+        shrink = held(rate * now["weight_decay"]) if decays else 0.0
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
             m, v = new
-            blend(old[0], m, np.multiply(g, 1.0 - b1, u), b1)
-            np.multiply(g, g, u)
+            g = squared(g, u)
             u *= 1.0 - b2
             blend(old[1], v, u, b2)
+            blend(old[0], m, np.multiply(g, 1.0 - b1, u), b1)
             over_root(m, v, scale, offset, u)
             if decays:
                 u += p * shrink

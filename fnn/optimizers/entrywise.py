@@ -39,6 +39,23 @@ class Rule:
     at: Callable[[int], Run]
 
 
+def capped(op: np.ufunc, a: Array, b: Array, out: Array) -> None:
+    """Write op(a, b) to `out`, the largest number of the dtype where finite ones exceed it.
+
+    What a rule remembers stays finite by it: infinity times 0, over infinity or less infinity is NaN.
+    The processor notes an overflow in passing, so that looking for one costs nothing where none is.
+    """
+    try:
+        with np.errstate(over="raise"):
+            op(a, b, out)
+    except FloatingPointError:
+        # Everything is written by now. Infinities that came in are kept, for the loop to report.
+        is_new = np.isinf(out) & np.isfinite(b)
+        if a is not out:
+            is_new &= np.isfinite(a)
+        np.copyto(out, np.copysign(np.finfo(out.dtype).max, out), where=is_new)
+
+
 def entrywise(
     name: str, roles: tuple[str, ...], bind: Bind, numbers: Numbers, *, reads_params: bool = False
 ) -> Transform:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from fnn.optimizers.entrywise import Run, entrywise
-from fnn.optimizers.transform import Numbers, Transform, factor, numbers_of
+from fnn.optimizers.entrywise import Run, capped, entrywise
+from fnn.optimizers.transform import RATE, Numbers, Transform, factor, numbers_of
 from fnn.options import Number
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -47,7 +46,7 @@ def scale_by_learning_rate(learning_rate: Number) -> Transform:
 
 
 def _descent(name: str, learning_rate: Number) -> Transform:
-    numbers = numbers_of(name, learning_rate=(learning_rate, math.inf))
+    numbers = numbers_of(name, learning_rate=(learning_rate, RATE))
 
     def bind(now: Mapping[str, float], step: int) -> Run:
         rate = -now["learning_rate"]
@@ -82,7 +81,7 @@ def momentum(learning_rate: Number, decay: Number = 0.9, *, nesterov: bool = Fal
         eq. 9; Sutskever et al. (2013), "On the importance of initialization and momentum in deep
         learning", eqs. 3 and 4.
     """
-    numbers = numbers_of("momentum", learning_rate=(learning_rate, math.inf), decay=(decay, 1.0))
+    numbers = numbers_of("momentum", learning_rate=(learning_rate, RATE), decay=(decay, 1.0))
     return _velocity("momentum", numbers, nesterov)
 
 
@@ -109,10 +108,10 @@ def _velocity(name: str, numbers: Numbers, nesterov: bool) -> Transform:
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
             (v,) = new
             np.multiply(old[0], decay, v)
-            v += g
+            capped(np.add, v, g, v)
             if nesterov:
                 np.multiply(v, decay, u)
-                u += g
+                capped(np.add, u, g, u)
                 u *= rate
             else:
                 np.multiply(v, rate, u)

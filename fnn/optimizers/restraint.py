@@ -11,7 +11,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import OptionError
 from fnn.optimizers.entrywise import Run, entrywise
-from fnn.optimizers.transform import Transform, numbers_of, recall, stateless_init
+from fnn.optimizers.transform import RATE, Transform, numbers_of, recall, stateless_init
 from fnn.options import Number
 from fnn.recipe import Recipe, caller, constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -32,7 +32,7 @@ def add_decayed_weights(rate: Number) -> Transform:
 
     References: Loshchilov & Hutter (2019), "Decoupled weight decay regularization", algorithm 1.
     """
-    numbers = numbers_of("add_decayed_weights", weight_decay=(rate, math.inf))
+    numbers = numbers_of("add_decayed_weights", weight_decay=(rate, RATE))
 
     def bind(now: Mapping[str, float], step: int) -> Run:
         share = now["weight_decay"]

@@ -180,6 +180,15 @@ def _mixed(trees: tuple[TreeLike, ...]) -> DTypeError:
     raise AssertionError("no two dtypes differ")
 
 
+RATE = 3.4e38
+"""What learning rates and weight decays stay below: in float32 more is inf, and 0 · inf is NaN."""
+
+
+def held(product: float) -> float:
+    """Return a product of such numbers, no larger than they may be."""
+    return max(-RATE, min(RATE, product))
+
+
 def numbers_of(who: str, **given: tuple[Any, float]) -> Numbers:
     """Check every (number or schedule, upper bound) and return what they are at a step.
 
