@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = open_on_use(
     {
         "blas": "threads",
         "checkpoint": "load_model save_model",
-        "combinators": "named residual serial",
+        "combinators": "frozen named residual serial",
         "datasets": (
             "Batches Dataset OneHot batches class_weights digits find_mnist handwriting image_folder "
             "mnist parity read_idx read_image write_idx"

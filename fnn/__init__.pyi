@@ -9,6 +9,7 @@ from fnn.checkpoint import (
     save_model,
 )
 from fnn.combinators import (
+    frozen,
     named,
     residual,
     serial,
@@ -234,6 +235,7 @@ __all__ = [
     "find_mnist",
     "fit",
     "freeze",
+    "frozen",
     "global_norm",
     "glorot_normal",
     "glorot_uniform",

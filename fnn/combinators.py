@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 
 from fnn.errors import DTypeError, FnnError, OptionError, ShapeError, TreeError
 from fnn.kernels.parts import is_integer
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits, check_name, placed_error
+from fnn.layer import Layer, Pullback, Shape, Traits, check_name, placed_error, takes
 from fnn.layers.activation import Identity
 from fnn.recipe import bare, constructor
-from fnn.tree import EMPTY, Tree, TreeLike, freeze
+from fnn.tree import EMPTY, Tree, TreeLike, freeze, map_new
 
 
 @constructor
@@ -28,6 +29,60 @@ def named(name: str, layer: Layer) -> Layer:
     check_name("named", name)
     _check_layer("named", "layer", layer)
     return attrs.evolve(layer, name=name, is_named=True)
+
+
+@constructor
+def frozen(layer: Layer) -> Layer:
+    """Keep a layer as it is: params and state stand still, also while what is around it trains.
+
+    It runs with `train=False` always, so that batch normalisation uses its running moments and dropout
+    is off. Its entries stay in params and state, at the paths and by the names that they have without
+    it: weights of the layer as it was load into it. Train steps show them to no optimizer, so that
+    weight decay, clipping and norms pass them by, and an optimizer's memory has nothing of them. Their
+    gradient is zero; that of x goes through.
+
+    To freeze by path within one optimizer, and leave alone what is carried, there is the transform
+    `freeze`.
+    """
+    _check_layer("frozen", "layer", layer)
+    inner_apply, inner_vjp = bare(layer.apply), bare(layer.vjp)
+
+    def apply(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike]:
+        return inner_apply(params, state, x, train=False, key=None)[0], state
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        y, _, back = inner_vjp(params, state, x, train=False, key=None)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            dx = _dx_alone(back, dy) if need_dx else None
+            return map_new(np.zeros_like, params), dx
+
+        return y, state, pullback
+
+    return Layer(
+        layer.name,
+        bare(layer.init),
+        apply,
+        vjp,
+        # Whoever looks at them by themselves is to see that they stand still, too.
+        children=tuple((name, _frozen_at(child)) for name, child in layer.children),
+        traits=attrs.evolve(layer.traits, mixes_batch=False, stochastic=False),
+        is_named=layer.is_named,
+        frozen=("",),
+    )
+
+
+def _frozen_at(layer: Layer) -> Layer:
+    return attrs.evolve(frozen(layer), where=layer.where)
+
+
+def _dx_alone(back: Any, dy: Any) -> Any:
+    """Return dx, and spare the cost of dparams where the pullback knows how to."""
+    return (back(dy, need_dparams=False) if takes(back, "need_dparams") else back(dy))[1]
 
 
 def _check_layer(who: str, what: str, layer: Any) -> None:
@@ -75,6 +130,7 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
     Children without params or state have no entry in those trees.
     """
     names = frozenset(name for name, _ in children)
+    stills = frozenset(name for name, layer in children if "" in layer.frozen)
     # Looked up once: attributes and keys would be asked for again at every step.
     parts = [
         (name, layer.where, bare(layer.apply), bare(layer.vjp), layer.traits.stochastic)
@@ -130,21 +186,25 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
         except (FnnError, KeyError) as error:
             raise placed_error(error, name, where) from error.__cause__
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+        def pullback(
+            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
+        ) -> tuple[TreeLike, Any]:
             dparams: dict[str, Any] = {}
-            # Nobody needs a derivative before the first layer that has parameters.
-            wanted = len(params)
+            # Nobody needs a derivative before the first layer that has parameters to train.
+            wanted = len(params.keys() - stills) if stills else len(params)
             name = where = ""
             try:
+                if not need_dparams:
+                    for name, where, back in reversed(pullbacks):  # noqa: B007 - the error's place
+                        dy = _dx_alone(back, dy)
+                    return EMPTY, dy
                 for name, where, back in reversed(pullbacks):  # noqa: B007 - the error's place
                     if name in params:
-                        wanted -= 1
+                        wanted -= name not in stills
                         own, dy = back(dy, need_dx=need_dx or wanted > 0)
                         dparams[name] = freeze(own)
                     elif need_dx or wanted > 0:
                         _, dy = back(dy)
-                    else:
-                        break
             except (FnnError, KeyError) as error:
                 raise placed_error(error, name, where) from error.__cause__
             return Tree.own({name: dparams[name] for name in params}), dy if need_dx else None
@@ -224,9 +284,13 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
         y, new_f, back_f = body_vjp(params_f, state_f, x, train=train, key=key)
         short, new_s, back_s = side_vjp(params_s, state_s, x, train=train, key=key)
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dparams_f, dx_f = back_f(dy, need_dx=need_dx)
-            dparams_s, dx_s = back_s(dy, need_dx=need_dx)
+        def pullback(
+            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
+        ) -> tuple[TreeLike, Any]:
+            dparams_f, dx_f = back_f(dy, need_dx=need_dx, need_dparams=need_dparams)
+            dparams_s, dx_s = back_s(dy, need_dx=need_dx, need_dparams=need_dparams)
+            if not need_dparams:
+                return EMPTY, _added(dx_f, dx_s)
             both = {**dparams_f, **dparams_s}
             dparams = Tree.own({name: both[name] for name in params})
             return dparams, _added(dx_f, dx_s) if need_dx else None

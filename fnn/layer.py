@@ -18,11 +18,14 @@ place.
 No argument is written to, equal arguments give equal bits, and a pullback is linear and may be called
 again. Numbers that are not finite pass through a layer; they are refused where data come in: `Dataset`,
 `predict`, the train step.
+
+A pullback may have an argument `need_dparams` too; told False, it may return anything for dparams.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from operator import index
 from typing import Any, Protocol, TypeAlias
@@ -35,7 +38,7 @@ from fnn.kernels.checks import check_cotangent
 from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.recipe import Made, Recipe, bare
-from fnn.tree import Tree, TreeLike, freeze
+from fnn.tree import Tree, TreeLike, freeze, items
 
 Shape: TypeAlias = tuple[Any, ...]
 """Of one example: sizes such as (784,), or for a tuple of arrays the tuple of their shapes."""
@@ -223,6 +226,18 @@ class Layer(Made):
 
     Layers print as the code that makes them, equal recipes are equal, and they pickle and copy by
     their recipe.
+
+    Attributes:
+        name: Kind of layer, as it stands in paths.
+        init, apply, vjp: The triple; see the top of this file.
+        children: Name and layer of each of a composition's layers; what of params and state is theirs
+            stands there by that name.
+        traits: What it declares about itself.
+        recipe: The call that made it, None for one made by hand.
+        where: File and line of that call.
+        is_named: Whether the name is the user's own and not that of the kind.
+        frozen: Paths in params of what stands still, ("",) if all of it does; those of the children
+            are added.
     """
 
     name: str
@@ -234,9 +249,11 @@ class Layer(Made):
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
     is_named: bool = attrs.field(default=False, kw_only=True)
+    frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         check_name("Layer", self.name)
+        object.__setattr__(self, "frozen", _joined_paths(self.frozen, self.children))
         check_functions("Layer", init=self.init, apply=self.apply, vjp=self.vjp)
         for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
             object.__setattr__(self, part, placed(getattr(self, part), self.name, self.where))
@@ -244,8 +261,35 @@ class Layer(Made):
     def by_hand(self) -> Recipe:
         """Return the call of `Layer` itself."""
         triple = (bare(self.init), bare(self.apply), bare(self.vjp))
-        options = {"children": self.children, "traits": self.traits}
+        options: dict[str, Any] = {"children": self.children, "traits": self.traits}
+        options |= {"frozen": self.frozen} if self.frozen else {}
         return Recipe(Layer, (self.name, *triple), options)
+
+    def frozen_paths(self, params: TreeLike) -> list[str]:
+        """Return the paths of those leaves of params that stand still: `frozen` made them so.
+
+        Their gradient is exactly zero whatever the derivative of y in them is, so that the adjoint
+        law does not hold there; no optimizer sees them.
+        """
+        heads = tuple(f"{path}/" for path in self.frozen)
+        there = [path for path, _ in items(params)]
+        return [path for path in there if "" in self.frozen or f"{path}/".startswith(heads)]
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.apply, self.vjp))
+
+
+def _joined_paths(own: tuple[str, ...], children: tuple[tuple[str, Layer], ...]) -> tuple[str, ...]:
+    """Return what is frozen of a composition: its own paths and those of its children below it."""
+    if "" in own:
+        return ("",)
+    below = [f"{name}/{path}" if path else name for name, each in children for path in each.frozen]
+    return tuple(dict.fromkeys((*own, *below)))
+
+
+def takes(pullback: Any, name: str) -> bool:
+    """Return whether a pullback has an argument of that name; called at every step."""
+    code = getattr(pullback, "__code__", None)
+    if code is None:
+        return name in inspect.signature(pullback).parameters
+    return name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

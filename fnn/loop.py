@@ -30,7 +30,7 @@ from fnn.layer import Layer
 from fnn.optimizers import Transform
 from fnn.options import integer
 from fnn.progress import Bar, EpochLines, bar
-from fnn.state import TrainState, init_train_state
+from fnn.state import TrainState, init_train_state, trained
 from fnn.training import Loss, jit, train_step
 from fnn.tree import TreeLike
 
@@ -131,7 +131,9 @@ def _check_start(
         raise DataError(f"best: expected {expected}, got that of step {step}", path=path)
 
 
-def _beginning(first: TrainState, optimizer: Transform, params: Any, state: Any) -> TrainState:
+def _beginning(
+    net: Layer, first: TrainState, optimizer: Transform, params: Any, state: Any
+) -> TrainState:
     """Return the state before the first step with the weights that were given in place of its own."""
     given = {"params": params, "state": state}
     changes = {name: tree.freeze(value) for name, value in given.items() if value is not None}
@@ -143,7 +145,7 @@ def _beginning(first: TrainState, optimizer: Transform, params: Any, state: Any)
     if misfits:
         raise DataError("weights do not fit the network:\n  " + "\n  ".join(misfits), path=("fit",))
     if "params" in changes:
-        changes["opt_state"] = optimizer.init(changes["params"])
+        changes["opt_state"] = optimizer.init(trained(net, changes["params"]))
     return attrs.evolve(first, **changes)
 
 
@@ -270,7 +272,8 @@ def fit(
     order = batches(train, batch_size, drop_last=drop_last)
     step = jit(train_step(net, loss, optimizer, metrics=table))
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
-    first = _beginning(init_train_state(net, optimizer, train.in_shape, key), optimizer, params, state)
+    first = init_train_state(net, optimizer, train.in_shape, key)
+    first = _beginning(net, first, optimizer, params, state)
     if start is None:
         start = Progress(first)
     else:

@@ -158,10 +158,10 @@ class Flat:
     held: list[Array]
 
     @classmethod
-    def gathered(cls, plan: Plan, rule: Rule, now: Any) -> Flat:
-        """Return the vectors of a TrainState, or raise MisfitError."""
+    def gathered(cls, plan: Plan, rule: Rule, now: Any, params: Any) -> Flat:
+        """Return the vectors of a TrainState and of what it trains, or raise MisfitError."""
         held = [plan.gather(part) for part in _parts(now.opt_state, rule.roles)]
-        return cls(now, plan, plan.gather(now.params), held)
+        return cls(now, plan, plan.gather(params), held)
 
     def updated(self, rule: Rule, gradient: list[Array], step: int) -> tuple[Array, list[Array]]:
         """Return parameters and memory as vectors after an update; call where overflow is silent.

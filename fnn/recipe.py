@@ -6,6 +6,7 @@ import functools
 import inspect
 import os.path
 import sys
+import types
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -46,7 +47,20 @@ def _show(value: Any) -> str:
         return f"{{{', '.join(f'{name!r}: {_show(each)}' for name, each in value.items())}}}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, types.FunctionType):
+        return _show_function(value)
     return getattr(value, "__name__", None) or repr(value)
+
+
+def _show_function(fn: types.FunctionType) -> str:
+    """Return the name of a function; with its place if no other code could say that name."""
+    outer, _, name = fn.__qualname__.rpartition(".<locals>.")
+    if not outer and fn.__name__ != "<lambda>":
+        return fn.__qualname__
+    code = inspect.unwrap(fn).__code__
+    inside = f" in {outer.replace('.<locals>', '')}" if outer else ""
+    where = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    return f"<{name.strip('<>')}{inside}, {where}>"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -61,10 +75,23 @@ class Recipe:
     call: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = attrs.field(factory=dict)
+    below: Recipe | None = None
 
     @classmethod
-    def of(cls, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
-        """Return the recipe of `call(*args, **kwargs)` in its shortest form."""
+    def of(
+        cls,
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        below: Recipe | None = None,
+    ) -> Recipe:
+        """Return the recipe of `call(*args, **kwargs)` in its shortest form.
+
+        Args:
+            call, args, kwargs: The call.
+            below: The recipe that what it returned had already: that of `serial(...)` in a
+                constructor that returns one. Comparisons and pickles leave it out.
+        """
         signature = inspect.signature(call)
         bound = signature.bind(*args, **kwargs).arguments
         parameters = [signature.parameters[name] for name in bound]
@@ -84,7 +111,7 @@ class Recipe:
                     named[name] = value
             else:
                 short.append(value)
-        return cls(call, tuple(short), named)
+        return cls(call, tuple(short), named, below)
 
     def build(self) -> Any:
         """Make the call again."""
@@ -101,6 +128,9 @@ class Recipe:
 
     def __hash__(self) -> int:
         return hash((self.call.__qualname__, len(self.args), tuple(sorted(self.kwargs))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recipe, (self.call, self.args, self.kwargs)
 
     def __repr__(self) -> str:
         args = [_show(value) for value in self.args]
@@ -162,11 +192,32 @@ def caller() -> str:
 
 
 def constructor(make: Callable[P, M]) -> Callable[P, M]:
-    """Have what `make` returns remember the call and where it stood."""
+    """Have the layer or transform that `make` returns remember the call and where it stood.
+
+        @fnn.constructor
+        def Scale(width):
+            ...
+            return fnn.make_layer("scale", init, fwd)
+
+    shows as `Scale(3)` in repr, summaries and records of runs. Equal calls are equal, and it pickles
+    and copies by the call, for which `make` has to be importable and its arguments have to pickle.
+
+    Raises:
+        TypeError: If `make` is no function; when it is called, if it returns anything else than a layer
+            or a transform.
+    """
+    if not callable(make):
+        raise TypeError(f"constructor: expected a function, got {make!r}")
 
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> M:
         value = make(*args, **kwargs)
-        return attrs.evolve(value, recipe=Recipe.of(made, args, kwargs), where=caller())  # type: ignore[misc]
+        if not attrs.has(type(value)) or not hasattr(value, "recipe"):
+            name = getattr(make, "__name__", repr(make))
+            raise TypeError(
+                f"{name}: expected a layer or a transform to be returned, got {value!r:.80}"
+            )
+        recipe = Recipe.of(made, args, kwargs, value.recipe)
+        return attrs.evolve(value, recipe=recipe, where=caller())  # type: ignore[misc]
 
     return made

@@ -17,7 +17,7 @@ from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.optimizers import Transform
 from fnn.options import integer
-from fnn.tree import Tree, TreeLike
+from fnn.tree import Tree, TreeLike, freeze
 
 Batch: TypeAlias = tuple[Any, ...]
 """(x, target) or (x, target, weight); x and target are arrays or tuples of them."""
@@ -45,9 +45,9 @@ class TrainState:
     Attributes:
         step: Number of steps taken, a Python int of 0 or more; the one clock.
         key: Where all randomness of training comes from; it never changes.
-        params: What is trained.
+        params: What is trained, and beside it what `frozen` layers keep as it is.
         state: What is carried, such as running moments.
-        opt_state: The optimizer's memory.
+        opt_state: The optimizer's memory, of what is trained.
     """
 
     step: int = attrs.field(converter=_step)
@@ -75,7 +75,47 @@ def init_train_state(net: Layer, optimizer: Transform, in_shape: Shape, key: Key
     if not isinstance(key, Key):
         raise OptionError(f"key: expected a Key, got {key!r}; write Key.of(seed)", path=(who,))
     _, params, state = net.init(key.fold("init"), _shape(who, in_shape))
-    return TrainState(0, key, params, state, optimizer.init(params))
+    return TrainState(0, key, params, state, optimizer.init(trained(net, params)))
+
+
+def trained(net: Layer, params: TreeLike) -> Any:
+    """Return that part of params, or of a tree of their structure, that an optimizer gets to see.
+
+    It is the tree itself where nothing is frozen; branches of which nothing is left are left out.
+    """
+    return params if not net.frozen else _without(freeze(params), [p.split("/") for p in net.frozen])
+
+
+def _without(node: Tree, paths: list[list[str]]) -> Tree:
+    if [""] in paths:
+        return tree.EMPTY
+    below: dict[str, list[list[str]]] = {}
+    for head, *rest in paths:
+        below.setdefault(head, []).append(rest or [""])
+    kept: dict[str, Any] = {}
+    for name, value in node.items():
+        if name not in below:
+            kept[name] = value
+        elif type(value) is Tree and (part := _without(value, below[name])):
+            kept[name] = part
+    return Tree.own(kept)
+
+
+def merged(net: Layer, params: Tree, part: Tree) -> Tree:
+    """Return params with what is trained taken from `part`; what is frozen is the same object."""
+    return part if not net.frozen else _over(params, part)
+
+
+def _over(whole: Tree, part: Any) -> Tree:
+    new = {
+        name: value
+        if name not in part
+        else _over(value, part[name])
+        if type(value) is Tree
+        else part[name]
+        for name, value in whole.items()
+    }
+    return Tree.own(new)
 
 
 def _shape(who: str, in_shape: Any) -> Shape:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from fnn import tree
-from fnn.combinators import named, residual, serial
+from fnn.combinators import frozen, named, residual, serial
 from fnn.errors import OptionError, ShapeError
 from fnn.initializers import shapes_only
 from fnn.kernels.parts import is_tuple_of_shapes
@@ -49,7 +49,7 @@ class SummaryRow:
         depth: How many compositions with a row of their own it is inside.
         kind: Its constructor and options, initializers left out.
         out_shape: Shape of what one example becomes.
-        parameters: How many numbers are trained.
+        parameters: How many numbers it has in params; those of `frozen` layers stand still.
         flops: Operations per example in evaluation; None if its kind is not known here.
         state: How many numbers are carried.
     """
@@ -77,7 +77,7 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained in all."""
+        """How many numbers there are in params in all."""
         return sum(row.parameters for row in self.rows)
 
     @property
@@ -156,13 +156,23 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
 
 
 def _call(layer: Layer) -> Recipe:
+    """Return the innermost call that is known here: what a constructor of one's own makes counts."""
+    recipe = layer.made_by()
+    while True:
+        if recipe.call in (named, frozen):
+            recipe = recipe.args[-1].made_by()
+        elif recipe.call not in _KNOWN and recipe.below is not None:
+            recipe = recipe.below
+        else:
+            return recipe
+
+
+def _kind(layer: Layer) -> str:
     recipe = layer.made_by()
     while recipe.call is named:
         recipe = recipe.args[1].made_by()
-    return recipe
-
-
-def _kind(recipe: Recipe, layer: Layer) -> str:
+    if recipe.call is frozen:
+        return f"frozen({_kind(recipe.args[0])})"
     if recipe.call in (serial, residual):
         return recipe.call.__name__
     if recipe.call in (elementwise, make_layer, Layer):
@@ -197,7 +207,7 @@ def _add(
 ) -> Shape:
     """Append the rows of a layer that gets examples of `shape`; return the shape of what comes out."""
     recipe = _call(layer)
-    kind = _kind(recipe, layer)
+    kind = _kind(layer)
     if recipe.call not in (serial, residual):
         out, params, state = layer.init(Key.of(0), shape)
         if most is not None and _size(out) > most:
@@ -273,3 +283,4 @@ _FLOPS: dict[Any, Count] = {
     **dict.fromkeys((Softmax, LogSoftmax), _per_value(5)),
     **dict.fromkeys((Identity, Dropout, Flatten, Reshape), _per_value(0)),
 }
+_KNOWN = {*_FLOPS, serial, residual, make_layer, Layer}

@@ -21,7 +21,17 @@ from fnn.optimizers import Transform, apply_updates, global_norm
 from fnn.optimizers.entrywise import Rule, rule_of
 from fnn.plans import Flat, MisfitError, Owned, Plan, planned, signature
 from fnn.recipe import bare
-from fnn.state import Batch, TrainState, check_kept, check_parts, init_train_state, is_finite, unpack
+from fnn.state import (
+    Batch,
+    TrainState,
+    check_kept,
+    check_parts,
+    init_train_state,
+    is_finite,
+    merged,
+    trained,
+    unpack,
+)
 from fnn.tree import Array, Tree
 
 __all__ = [
@@ -125,10 +135,12 @@ class TrainStep:
 
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
         """Return the state after the update; to be called where overflow does not warn."""
-        updates, opt_state = self.optimizer.update(grads, now.opt_state, now.params, now.step)
-        params = apply_updates(now.params, updates)
-        if not is_finite(params):
-            raise self.diverged(now, batch, value, grads, after={"params": params})
+        net, optimizer, own = self.net, self.optimizer, trained(self.net, now.params)
+        updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step)
+        moved = apply_updates(own, updates)
+        if not is_finite(moved):
+            raise self.diverged(now, batch, value, grads, after={"params": moved})
+        params = merged(net, now.params, moved)
         return TrainState(now.step + 1, now.key, params, state, opt_state)
 
     def diverged(
@@ -231,10 +243,11 @@ class Jitted:
         """Return the next state, with its vectors."""
         step: Any = self.step
         rule, now, plan = self._rule, flat.of, flat.plan
-        vector, held = flat.updated(rule, plan.leaves(grads), now.step)
-        params = plan.scatter(vector)
+        vector, held = flat.updated(rule, plan.leaves(trained(step.net, grads)), now.step)
+        moved = plan.scatter(vector)
         if not is_finite(vector):
-            raise step.diverged(now, batch, value, grads, after={"params": params})
+            raise step.diverged(now, batch, value, grads, after={"params": moved})
+        params = merged(step.net, now.params, moved)
         opt_state = plan.scatter_roles(rule.roles, held)
         return Flat(TrainState(now.step + 1, now.key, params, state, opt_state), plan, vector, held)
 
@@ -242,15 +255,16 @@ class Jitted:
         """Return the vectors of `now`, or None if it is for the step itself to do."""
         if self._rule is None or not isinstance(now.params, dict):
             return None
-        mark = signature(now.params)
+        own = trained(cast(TrainStep, self.step).net, now.params)
+        mark = signature(own)
         if mark in self._plans:
             plan = self._plans[mark]
         else:
-            plan = planned(now.params)
+            plan = planned(own)
             if len(self._plans) < MOST_PLANS:
                 self._plans[mark] = plan
         try:
-            return None if plan is None else Flat.gathered(plan, self._rule, now)
+            return None if plan is None else Flat.gathered(plan, self._rule, now, own)
         except MisfitError:
             return None
 
@@ -319,14 +333,17 @@ class _Fold:
         self._step, self._rule, self._arena = step, rule, arena
         self._number, self._key, self._state = flat.of.step, flat.of.key, flat.of.state
         self._vectors = Owned(flat)
+        self._first = flat.of.params if step.net.frozen else tree.EMPTY
 
     def take(self, batch: Batch) -> dict[str, Any]:
         """Make a step and return its logs; after an error the fold is over."""
         step, vectors = self._step, self._vectors
         with recycled(self._arena), np.errstate(all="ignore"):
-            now = TrainState(self._number, self._key, vectors.params, self._state, tree.EMPTY)
+            params = merged(step.net, self._first, vectors.params)
+            now = TrainState(self._number, self._key, params, self._state, tree.EMPTY)
             value, grads, state, logs = step.grads(now, batch)
-            after = vectors.updated(self._rule, vectors.plan.leaves(grads), self._number)
+            leaves = vectors.plan.leaves(trained(step.net, grads))
+            after = vectors.updated(self._rule, leaves, self._number)
             if not is_finite(after):
                 moved = vectors.plan.view(after)
                 raise step.diverged(now, batch, value, grads, after={"params": moved})
@@ -336,5 +353,6 @@ class _Fold:
 
     def state(self) -> TrainState:
         """Return the state reached; the fold is over."""
-        params, opt_state = self._vectors.settled(self._rule)
+        moved, opt_state = self._vectors.settled(self._rule)
+        params = merged(self._step.net, self._first, moved)
         return TrainState(self._number, self._key, params, self._state, opt_state)

@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from fnn import layers
-from fnn.combinators import named, residual, serial
+from fnn.combinators import frozen, named, residual, serial
 from fnn.ensemble.members import Keys, keys_of, stack
 from fnn.errors import FnnError, OptionError, ShapeError
 from fnn.kernels import members as kernel
@@ -41,6 +41,7 @@ _FOLDED = (
     layers.GlobalAvgPool,
 )
 """Constructors of layers without parameters to which an example of any member is an example."""
+_KNOWN = {named, frozen, serial, residual, layers.Dense, layers.Dropout, *_FOLDED}
 
 
 @constructor
@@ -52,7 +53,7 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     with Dropout takes `Keys` only.
 
     Supported are Dense, the activations and those made by `elementwise`, Softmax, LogSoftmax, Flatten,
-    Reshape, the pooling layers, Dropout, and serial, residual and named of them.
+    Reshape, the pooling layers, Dropout, and serial, residual, named and frozen of them.
 
     Args:
         net: The network; it stays what it is.
@@ -108,7 +109,7 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
         y, state, _ = vjp(params, state, x, train=train, key=key)
         return y, state
 
-    return Layer("stacked", init, apply, vjp, traits=net.traits)
+    return Layer("stacked", init, apply, vjp, traits=net.traits, frozen=net.frozen)
 
 
 def _outer(x: Array, shared: bool) -> Array:
@@ -123,9 +124,14 @@ def _spread(x: Array, n: int) -> Array:
 
 def _converted(layer: Layer, n: int) -> Layer:
     """Return the layer that does for arrays (members, batch, ...) what `layer` does for each member."""
-    call = layer.recipe.call if layer.recipe is not None else None
+    recipe = layer.made_by()
+    while recipe.call not in _KNOWN and recipe.below is not None:
+        recipe = recipe.below  # What a constructor of somebody's own makes.
+    call = recipe.call
     if call is named:
-        return _converted(layer.recipe.args[1], n)  # type: ignore[union-attr]
+        return _converted(recipe.args[1], n)
+    if call is frozen:
+        return frozen(_converted(recipe.args[0], n))
     if call is serial:
         return serial(*_children(layer, n).values())
     if call is residual:
@@ -133,8 +139,7 @@ def _converted(layer: Layer, n: int) -> Layer:
         shortcut = children.pop("shortcut", None)
         return _made(layer, n, _residual_vjp(residual(*children.values(), shortcut=shortcut), n))
     if call is layers.Dense:
-        bias = layer.recipe.kwargs.get("bias", True)  # type: ignore[union-attr]
-        return _made(layer, n, _dense_vjp(n, layer.recipe.args[0], bias))  # type: ignore[union-attr]
+        return _made(layer, n, _dense_vjp(n, recipe.args[0], recipe.kwargs.get("bias", True)))
     if call is layers.Dropout:
         return _made(layer, n, _dropout_vjp(layer, n))
     if call in _FOLDED:

@@ -61,14 +61,14 @@ def affine(x: Array, w: Array, b: Array | None) -> Array:
 
 
 def affine_vjp(
-    x: Array, w: Array, dy: Array, *, bias: bool, need_dx: bool
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dw = xᵀ dy, db = Σ dy over rows (None without bias), dx = dy wᵀ (None if not needed)."""
+    x: Array, w: Array, dy: Array, *, bias: bool, need_dx: bool, need_dw: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return dw = xᵀ dy, db = Σ dy over rows (None without bias), dx = dy wᵀ; None if not needed."""
     rows_x, rows_dy = x, dy
     if x.ndim != 2:
         rows_x, rows_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    dw = product(rows_x.T, rows_dy)
-    db = column_sums(rows_dy) if bias else None
+    dw = product(rows_x.T, rows_dy) if need_dw else None
+    db = column_sums(rows_dy) if bias and need_dw else None
     if not need_dx:
         return dw, db, None
     if rows_x.T.flags.c_contiguous and not rows_x.flags.c_contiguous:

@@ -64,14 +64,22 @@ def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -
 
 
 def convolution_vjp(
-    x: Array, w: Array, dy: Array, at: Windows, groups: int, *, bias: bool, need_dx: bool
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dw, db (None without bias) and dx (None if not needed) of `convolution`."""
+    x: Array,
+    w: Array,
+    dy: Array,
+    at: Windows,
+    groups: int,
+    *,
+    bias: bool,
+    need_dx: bool,
+    need_dw: bool = True,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return dw, db (None without bias) and dx of `convolution`; None if not needed."""
     z = pad(batch_last(x), at, 0)
     how = unfolding(at, z.shape, z.itemsize, groups)
     slopes = batch_last(dy).reshape(w.shape[0], -1)
-    dw = _kernels_vjp(z, w, slopes, how, groups)
-    db = row_sums(slopes) if bias else None
+    dw = _kernels_vjp(z, w, slopes, how, groups) if need_dw else None
+    db = row_sums(slopes) if bias and need_dw else None
     if not need_dx:
         return dw, db, None
     dz = zeros((z.shape[0], *at.padded, z.shape[-1]), np.result_type(w, dy))

@@ -176,8 +176,14 @@ def Conv(
         w, b, at = checked(params, x)
         x = batch_first(batch_last(x))  # Once, and not again on the way back.
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dw, db, dx = convolution_vjp(x, w, dy, at, groups, bias=bias, need_dx=need_dx)
+        def pullback(
+            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
+        ) -> tuple[TreeLike, Any]:
+            dw, db, dx = convolution_vjp(
+                x, w, dy, at, groups, bias=bias, need_dx=need_dx, need_dw=need_dparams
+            )
+            if not need_dparams:
+                return EMPTY, dx
             return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
 
         return convolution(x, w, b, at, groups), state, pullback

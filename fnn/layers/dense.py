@@ -91,8 +91,12 @@ def Dense(
     ) -> tuple[Any, TreeLike, Pullback]:
         w, b = checked(params, x)
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dw, db, dx = affine_vjp(x, w, dy, bias=bias, need_dx=need_dx)
+        def pullback(
+            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
+        ) -> tuple[TreeLike, Any]:
+            dw, db, dx = affine_vjp(x, w, dy, bias=bias, need_dx=need_dx, need_dw=need_dparams)
+            if not need_dparams:
+                return EMPTY, dx
             return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
 
         return affine(x, w, b), state, pullback

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from fnn.errors import DTypeError, OptionError, TreeError
 from fnn.kernels.checks import check_array, check_cotangent, check_like, check_precisions, check_value
 from fnn.kernels.parts import arrays, is_integer, mapped
 from fnn.keys import Key
-from fnn.layer import Init, Layer, Pullback, Shape, Traits, check_functions, check_name
+from fnn.layer import Init, Layer, Pullback, Shape, Traits, check_functions, check_name, takes
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
 
@@ -125,7 +124,7 @@ def make_layer(
             check_precisions(y, x, params)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dparams, dx = back(dy, need_dx=need_dx) if _asks_for_dx(back) else back(dy)
+            dparams, dx = back(dy, need_dx=need_dx) if takes(back, "need_dx") else back(dy)
             if dparams.keys() != params.keys():
                 raise TreeError(f"expected dparams {sorted(params)}, got {sorted(dparams)}")
             if not need_dx:
@@ -151,11 +150,3 @@ def _check_taken(x: Any, traits: Traits) -> None:
         if not traits.takes_integers and any(is_integer(part) for _, part in arrays(x)):
             error.message += "; a layer that takes integers has traits=Traits(takes_integers=True)"
         raise
-
-
-def _asks_for_dx(pullback: Any) -> bool:
-    """Return whether a pullback has an argument `need_dx`; called at every step."""
-    code = getattr(pullback, "__code__", None)
-    if code is None:
-        return "need_dx" in inspect.signature(pullback).parameters
-    return "need_dx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
