@@ -244,7 +244,9 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
     assert [members[name]["status"] for name in ("n=2", "n=3")] == ["finished", "interrupted"]
     with ThreadPoolExecutor(1) as pool:
         configs = grid(Config(), {"n": (2, 3)})
-        done = sweep(train, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None)
+        done = sweep(
+            sweep_cases.slow, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None
+        )
     assert done.finished
     assert calls(done.folder) == {"n=2": "x", "n=3": "x"}
 

@@ -61,11 +61,15 @@ def _run(train: Train[C], config_class: type[C], words: list[str]) -> dict[str, 
 def _resume(train: Train[C], config_class: type[C], words: list[str]) -> dict[str, Any]:
     about = "Go on with a run that was interrupted, killed or failed, from its newest checkpoint."
     parser = _parser(train, "resume", about)
-    folder = parser.parse_args(words).run
-    started = time.monotonic()
+    parser.add_argument(
+        "--changed-code", action="store_true", help="go on although the program has been edited"
+    )
+    given = parser.parse_args(words)
+    folder, started = given.run, time.monotonic()
     if recorded(train, config_class, folder)[1]["status"] == "finished":
         write_line(f"{folder} is finished")
-    return _show(resume(train, config_class, folder), folder, started)
+    result = resume(train, config_class, folder, changed_code=given.changed_code)
+    return _show(result, folder, started)
 
 
 def _replay(train: Train[C], config_class: type[C], words: list[str]) -> dict[str, Any]:
@@ -92,7 +96,8 @@ _VERBS = {"run": _run, "resume": _resume, "replay": _replay, "sweep": _sweep}
 _HELP = """\
 verbs:
   run [options]               train, as without a verb
-  resume RUN                  go on with a run that was interrupted, killed or failed
+  resume RUN                  go on with a run that was interrupted, killed or failed;
+                              --changed-code if its program has been edited since
   replay RUN [--out DIR]      train again from run.json and compare; status 1 if anything differs
   sweep --grid ... --seeds N  train many; `sweep --help` says more
 """

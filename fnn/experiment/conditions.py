@@ -17,6 +17,8 @@ import numpy as np
 
 RECORDED = ("versions", "blas", "cpu", "cores", "platform", "git", "script", "network", "data")
 """Entries of run.json that may explain why two runs of one config differ."""
+LATER = ("train", "modules", "fnn")
+"""Those that older runs do not have, which is no change."""
 
 
 def conditions(script: Path | None) -> dict[str, Any]:
@@ -35,13 +37,13 @@ def conditions(script: Path | None) -> dict[str, Any]:
         "cores": _cores(),
         "platform": platform.platform(),
         "git": None if script is None else _git(script.resolve()),
-        "script": None if script is None else _digest(script),
     }
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return a line for every recorded condition in which two runs differ."""
-    old, new = (_flat({name: run.get(name) for name in RECORDED}) for run in (before, after))
+    names = [*RECORDED, *(name for name in LATER if name in before and name in after)]
+    old, new = (_flat({name: run.get(name) for name in names}) for run in (before, after))
     return [
         f"{name}: {old.get(name)} -> {new.get(name)}"
         for name in sorted(old.keys() | new.keys())
@@ -102,12 +104,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _digest(script: Path) -> str | None:
-    with contextlib.suppress(OSError):
-        return hashlib.sha256(script.read_bytes()).hexdigest()
-    return None
 
 
 def _git(script: Path) -> dict[str, Any] | None:

@@ -16,18 +16,12 @@ from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import changes, conditions
 from fnn.experiment.folders import FORMAT, RUN, new_folder, read_run
 from fnn.experiment.lock import locked
+from fnn.experiment.origin import script_of as script_of
+from fnn.experiment.program import Program, check_record, last_program, program_of
 from fnn.experiment.runs import METRICS, Run
 from fnn.files import PathLike, sweep
 
 Train: TypeAlias = "Callable[[C, Run], Mapping[str, Any] | None]"
-
-
-def script_of(train: Callable[..., Any]) -> tuple[str, Path | None, str]:
-    """Return the name, the file and the docstring of the script that `train` is from."""
-    module = sys.modules[train.__module__]
-    file = getattr(module, "__file__", None)
-    name = module.__name__ if file is None else Path(file).stem
-    return name, None if file is None else Path(file), module.__doc__ or ""
 
 
 def execute(train: Train[C], config: C) -> dict[str, Any]:
@@ -72,7 +66,8 @@ def begin(
         DataError, OptionError: As `execute`.
     """
     name, file, _ = script_of(train)
-    config = settled(config)[0]  # Before anything is written.
+    # Both before anything is written.
+    config, program = settled(config)[0], program_of(train)
     if numbered:
         folder = new_folder(folder)
     else:
@@ -98,21 +93,31 @@ def begin(
             "ended": None,
             "seconds": 0.0,
             **conditions(file),
+            **program.entries(),
         }
-        return folder, _train(train, config, Run(folder, about=about, held=held))
+        return folder, _train(train, config, Run(folder, about=about, held=held, program=program))
 
 
-def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str, Any]:
+def resume(
+    train: Train[C], config_class: type[C], folder: PathLike, *, changed_code: bool = False
+) -> dict[str, Any]:
     """Go on with a run from its newest checkpoint, or from the start if it has none.
 
     Its config is that of run.json. A finished run is left alone.
+
+    Args:
+        train: The function that trains.
+        config_class: The class of its config.
+        folder: The run.
+        changed_code: Whether to go on although the script or a module below its folder is not what
+            trained so far. run.json then says from which step on which program ran.
 
     Returns:
         The run's result.
 
     Raises:
-        DataError: If the folder holds no run of this script that can be resumed, or another process
-            is at it.
+        DataError: If the folder holds no run of this script that can be resumed, its program has
+            changed, or another process is at it.
     """
     folder = Path(folder)
     recorded(train, config_class, folder)
@@ -121,14 +126,49 @@ def resume(train: Train[C], config_class: type[C], folder: PathLike) -> dict[str
         config, about = recorded(train, config_class, folder)
         if about.get("status") == "finished":
             return dict(about.get("result") or {})
+        program, before = program_of(train), last_program(about)
+        edited = program.changed_since(before)
+        if edited and not changed_code:
+            ways = "undo that, or go on all the same (`--changed-code`)"
+            raise DataError(f"{folder}: the program changed since it ran: {_few(edited)}; {ways}")
         sweep(folder)
         config = placed(config, folder)
-        same = {name: about.get(name) for name in ("data", "network")}  # They are seen to later.
-        changed = changes(about, {**conditions(script_of(train)[1]), **same})
-        again = [*(about.get("resumed") or []), {"started": _now(), "changed": changed}]
-        about = {**about, "status": "running", "ended": None, "resumed": again}
-        about.pop("error", None)
-        return _train(train, config, Run(folder, resumed=True, about=about, held=held))
+        about = _gone_on_with(about, program, before, edited, script_of(train)[1])
+        run = Run(folder, resumed=True, about=about, held=held, program=program)
+        if edited:
+            run.say(f"resumed with a changed program: {_few(edited)}")
+        return _train(train, config, run)
+
+
+def _gone_on_with(
+    about: dict[str, Any],
+    program: Program,
+    before: dict[str, Any],
+    edited: list[str],
+    script: Path | None,
+) -> dict[str, Any]:
+    """Return what run.json says of a run that is taken up again, by which program."""
+    same = {name: about.get(name) for name in ("data", "network")}  # They are seen to later.
+    now = {**conditions(script), **program.entries(), **same}
+    again: dict[str, Any] = {
+        "started": _now(),
+        "changed": changes({**about, **before}, now),
+        "steps": [],
+    }
+    about = {**about, "status": "running", "ended": None}
+    about.pop("error", None)
+    known = before.get("modules") or {}
+    program.modules.update({name: was for name, was in known.items() if name not in program.modules})
+    if edited:
+        again["program"] = program.entries()
+    elif "modules" in before:  # What an older fnn has not looked at is not made up now.
+        last = next((each for each in reversed(about.get("resumed") or []) if "program" in each), None)
+        (about if last is None else last["program"])["modules"] = program.modules
+    return {**about, "resumed": [*(about.get("resumed") or []), again]}
+
+
+def _few(lines: list[str]) -> str:
+    return "; ".join(lines[:4]) + (f" and {len(lines) - 4} more" if len(lines) > 4 else "")
 
 
 def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, dict[str, Any]]:
@@ -151,6 +191,7 @@ def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, d
             raise DataError(f"{path}: {entry}: expected a {name}, got {about[entry]!r:.80}")
     if not all(isinstance(digest, str) for digest in (about.get("data") or {}).values()):
         raise DataError(f"{path}: data: expected digests, got {about['data']!r:.80}")
+    check_record(about, path)
     if not 0 <= (about.get("seconds") or 0) < 1e12:
         raise DataError(f"{path}: seconds: expected 0 or more, got {about['seconds']!r:.80}")
     try:

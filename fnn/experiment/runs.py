@@ -22,6 +22,7 @@ from fnn.experiment.conditions import blas
 from fnn.experiment.folders import RUN, Lines, append
 from fnn.experiment.lock import Held
 from fnn.experiment.network_table import network_table
+from fnn.experiment.program import Program
 from fnn.experiment.saver import EVERY, Saver
 from fnn.files import replacing
 from fnn.history import Callback, Progress
@@ -55,6 +56,7 @@ class Run:
     resumed: bool = False
     about: dict[str, Any] = attrs.field(factory=dict, repr=False)
     _held: Held | None = attrs.field(default=None, repr=False, eq=False)
+    _program: Program | None = attrs.field(default=None, repr=False, eq=False)
     _metrics: Lines = attrs.field(init=False, repr=False, eq=False)
     # One entry per fit that began, True while it lasts.
     _fits: list[bool] = attrs.field(factory=list, init=False, repr=False, eq=False)
@@ -101,6 +103,8 @@ class Run:
             DataError: If the file system refuses.
         """
         self.about.update(plain(entries))
+        if self._program is not None:
+            self._program.look()
         if "format" in self.about:
             content = json.dumps(self.about, indent=2, allow_nan=False).encode() + b"\n"
             self._check()
@@ -268,7 +272,11 @@ class Run:
             self._metrics.cut()
         for damaged in skipped:
             self.say(f"passed over {damaged}")
-        self.say(f"resumed at step {0 if start is None else start.now.step}")
+        step = 0 if start is None else start.now.step
+        if self.about.get("resumed"):
+            self.about["resumed"][-1]["steps"].append(step)
+            self.note()
+        self.say(f"resumed at step {step}")
 
     def close(self) -> None:
         """Drop what metrics.jsonl holds of earlier and this run did not record again."""
