@@ -39,14 +39,14 @@ def train(config, run):
 def other(config, run):
     return train(config, run)
 '''
-HELPER = '''
+HELPER = """
 import os
 RATE = 0.1
 
 def listen(now, history):
     if os.environ.get("STOP") == str(len(history)):
         raise KeyboardInterrupt
-'''
+"""
 
 
 @pytest.fixture
@@ -123,7 +123,9 @@ def test_a_resume_after_an_edit_is_refused_and_leaves_all_as_it_was(
         file.write("# edited\n")
     script = started(project)
     shown = "script" if name == "script.py" else name
-    expected = rf"run: the program changed since it ran: {shown}: \w{{12}} -> \w{{12}}; undo that, or go on"
+    expected = (
+        rf"run: the program changed since it ran: {shown}: \w{{12}} -> \w{{12}}; undo that, or go on"
+    )
     with pytest.raises(DataError, match=expected):
         resume(script.train, script.Config, tmp_path / "run")
     after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
@@ -174,7 +176,7 @@ def test_the_record_says_from_which_step_on_which_program_ran(project, tmp_path,
     assert same["changed"] == []
     assert last_program(about) == changed["program"]
     lines = replay(script.train, script.Config, out).lines
-    assert any(line.startswith("program: changed from step 2 on: helper.py: ") for line in lines)
+    assert "program: changed from step 2 on: helper.py" in lines
 
 
 def test_a_replay_names_the_modules_that_changed(project, tmp_path):
@@ -202,7 +204,9 @@ def test_the_library_is_reported_and_no_reason_to_refuse(project, tmp_path, monk
     assert [line.split(": ")[0] for line in again["changed"]] == ["fnn"]
 
 
-@pytest.mark.parametrize("missing", [("modules", "fnn", "train"), ("modules", "fnn", "train", "script")])
+@pytest.mark.parametrize(
+    "missing", [("modules", "fnn", "train"), ("modules", "fnn", "train", "script")]
+)
 def test_runs_of_an_older_library_resume_and_replay(project, tmp_path, monkeypatch, missing):
     about = stopped(project, monkeypatch, tmp_path / "run")
     about = {name: value for name, value in about.items() if name not in missing}
@@ -284,7 +288,10 @@ def test_what_is_edited_after_its_import_is_recorded_as_what_runs(project, tmp_p
     ("entries", "message"),
     [
         ({"modules": 3}, "modules: expected digests by path, got 3"),
-        ({"modules": {"../secret": "0"}}, "expected digests by paths below the script, got '../secret'"),
+        (
+            {"modules": {"../secret": "0"}},
+            "digests by paths below the script, got '../secret'",
+        ),
         ({"modules": {"/etc/passwd": "0"}}, "expected digests by paths below the script"),
         ({"modules": {"": "0"}}, "expected digests by paths below the script"),
         ({"modules": {"a.py": 3}}, "expected digests by paths below the script, got 'a.py': 3"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,9 @@ LINES = {path.name: len(path.read_text("utf-8").splitlines()) for path in PROGRA
 @pytest.fixture
 def program(tmp_path):
     """Run a program in a folder of its own, with what lies beside it; return how it ended."""
-    shutil.copytree(PROGRAMS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        PROGRAMS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
 
     def run(name, *flags, code=0):
         command = [sys.executable, "-W", "error", f"{name}.py", *flags]
@@ -35,18 +41,38 @@ def test_a_program_has_at_most_sixty_lines(name):
     assert LINES[name] <= 60
 
 
+def interrupted(program, name, *flags, out):
+    """Send Ctrl-C to a program when it has recorded five epochs."""
+    command = [sys.executable, "-W", "error", f"{name}.py", *flags, "--out", out]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=program.folder, **quiet)
+    metrics, deadline = program.folder / out / "metrics.jsonl", time.monotonic() + 60
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < 5:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends Ctrl-C")
 def test_a_program_whose_helper_is_edited_is_refused_on_resume_and_named_on_replay(program):
-    flags = ("--epochs", "3", "--stop-after", "1", "--out")
-    program("edited_helper", *flags, "whole", code=130)
-    assert "accuracy" in program("edited_helper", "resume", "whole").stdout
-    assert program("edited_helper", "replay", "whole", code=130)
-    program("edited_helper", *flags, "run", code=130)
+    interrupted(program, "edited_helper", "--epochs", "300", out="run")
     helper = program.folder / "features.py"
-    helper.write_text(helper.read_text("utf-8").replace("RATE = 0.003", "RATE = 0.03"), "utf-8")
+    text = helper.read_text("utf-8")
+    helper.write_text(text.replace("RATE = 0.003", "RATE = 0.03"), "utf-8")
     refused = program("edited_helper", "resume", "run", code=1).stderr
     assert refused.startswith("error: run: the program changed since it ran: features.py: ")
     assert "`--changed-code`" in refused
+    assert read_run(program.folder / "run")["status"] == "interrupted"
     program("edited_helper", "resume", "run", "--changed-code")
     (again,) = read_run(program.folder / "run")["resumed"]
-    assert again["steps"] == [29]
+    assert again["steps"][0] >= 4 * 29
     assert again["program"]["modules"].keys() == {"features.py"}
+    said = program("edited_helper", "replay", "run", code=1).stdout
+    assert f"program: changed from step {again['steps'][0]} on: features.py\n" in said
+
+    program("edited_helper", "--epochs", "3", "--out", "whole")
+    helper.write_text(text, "utf-8")
+    said = program("edited_helper", "replay", "whole", code=1).stdout
+    assert re.search(r"conditions that changed:\nmodules\.features\.py: \w{64} -> \w{64}\n", said)

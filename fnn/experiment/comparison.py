@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 
-from fnn import tree
-from fnn.checkpoint import load_tree
 from fnn.config import C
 from fnn.errors import DataError
-from fnn.experiment.conditions import changes
+from fnn.experiment.claims import compare_files, compare_records, same
+from fnn.experiment.conditions import CODE, changes
 from fnn.experiment.execution import Train, begin, recorded
 from fnn.experiment.folders import read_metrics, read_run
-from fnn.experiment.runs import MODEL
+from fnn.experiment.program import history, last_program
 from fnn.files import PathLike
 
 
@@ -26,8 +23,9 @@ class Replay:
 
     Attributes:
         folder: The folder of the replay.
-        identical: Whether digest and metrics are the same, bit for bit.
-        lines: What there is to say about it.
+        identical: Whether all that was compared is the same, bit for bit: metrics, model, what was
+            said of the test set, and what run.json says of data, network, parameters and result.
+        lines: What there is to say about it: what differs, what was not compared, and what changed.
     """
 
     folder: Path
@@ -63,30 +61,38 @@ def replay(
 
 
 def compare(folder: Path, fresh: Path) -> Replay:
-    """Compare the digests and the metrics of two finished runs."""
+    """Compare all that the folders of two finished runs claim."""
     before, after = read_run(folder), read_run(fresh)
     old, new = read_metrics(folder), read_metrics(fresh)
-    lines = _metric_lines(old, new)
-    digests = [run.get("digest") for run in (before, after)]
-    if digests[0] != digests[1]:
-        lines += [f"digest: {digests[0]} -> {digests[1]}", *_leaf_lines(folder, fresh)]
+    found = compare_records(before, after)
+    files = compare_files(folder, fresh, is_current="fnn" in before)
+    lines = [*_metric_lines(old, new), *files.differences, *found.differences]
+    aside = [*found.unchecked, *files.unchecked]
+    notes = [f"unchecked: {', '.join(aside)}"] if aside else []
+    notes += [f"program: {line}" for line in history(before)]
+    changed = changes({**before, **last_program(before)}, after)
     if not lines:
-        digest = f"digest {digests[0]}" if digests[0] else "no parameters"
-        return Replay(fresh, True, (f"identical: {len(new)} records, {digest}",))
-    changed = changes(before, after)
+        digest = f"digest {after['digest']}" if after.get("digest") else "no parameters"
+        # Other code that comes to the same bits is no difference, but no secret either.
+        notes += [line for line in changed if line.startswith(CODE)]
+        return Replay(fresh, True, (*notes, f"identical: {len(new)} records, {digest}"))
     reasons = ["conditions that changed:", *changed] if changed else ["no recorded condition changed"]
-    return Replay(fresh, False, ("different", *lines, *reasons))
+    return Replay(fresh, False, ("different", *lines, *notes, *reasons))
 
 
 def _metric_lines(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[str]:
     lines = []
     for number, (a, b) in enumerate(zip(old, new, strict=False), 1):
-        columns = [name for name in {**a, **b} if a.get(name) != b.get(name)]
+        columns = [
+            name
+            for name in {**a, **b}
+            if (name in a) != (name in b) or not same(a.get(name), b.get(name))
+        ]
         if columns:
             name = columns[0]
             place = ", ".join(f"{key} {a[key]}" for key in ("epoch", "step") if key in a)
             where = f"record {number}" + (f" ({place})" if place else "")
-            values = " -> ".join(f"{each.get(name)!s:.80}" for each in (a, b))
+            values = " -> ".join(f"{each.get(name, 'absent')!s:.80}" for each in (a, b))
             lines.append(f"first at {where}: {name:.80} {values}")
             lines.append(f"largest relative difference of {name:.80}: {_largest(name, old, new):.2g}")
             break
@@ -101,33 +107,10 @@ def _largest(name: str, old: list[dict[str, Any]], new: list[dict[str, Any]]) ->
     for a, b in zip(old, new, strict=False):
         x, y = a.get(name), b.get(name)
         if isinstance(x, int | float) and isinstance(y, int | float):
-            largest = max(largest, abs(x - y) / (abs(x) or 1.0))
+            try:
+                largest = max(largest, abs(x - y) / (abs(x) or 1.0))
+            except OverflowError:  # Whole numbers beyond all floats.
+                largest = float("inf")
         elif x != y:  # NaN is a text in a record.
             largest = float("inf")
     return largest
-
-
-def _leaf_lines(folder: Path, fresh: Path) -> list[str]:
-    if not all((run / MODEL).is_file() for run in (folder, fresh)):
-        return []
-    old, new = (_leaves(load_tree(run / MODEL).get("params")) for run in (folder, fresh))
-    for path in sorted(old.keys() | new.keys()):
-        a, b = old.get(path), new.get(path)
-        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
-            got = " -> ".join("absent" if x is None else f"{x.dtype}{list(x.shape)}" for x in (a, b))
-            return [f"first leaf: {path}: {got}"]
-        if a.tobytes() != b.tobytes():
-            with np.errstate(all="ignore"):
-                gap = np.max(np.abs(a - b), initial=0.0)
-            return [
-                f"first leaf: {path}: differs by up to {gap:.3g}, its largest entry is {_peak(a):.3g}"
-            ]
-    return []
-
-
-def _leaves(params: Any) -> dict[str, Any]:
-    return dict(tree.items(params)) if isinstance(params, Mapping) else {}
-
-
-def _peak(a: Any) -> float:
-    return float(np.max(np.abs(a), initial=0.0))

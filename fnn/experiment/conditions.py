@@ -19,6 +19,8 @@ RECORDED = ("versions", "blas", "cpu", "cores", "platform", "git", "script", "ne
 """Entries of run.json that may explain why two runs of one config differ."""
 LATER = ("train", "modules", "fnn")
 """Those that older runs do not have, which is no change."""
+CODE = ("script: ", "train: ", "modules.", "fnn: ")
+"""How the lines of `changes` begin that are of code."""
 
 
 def conditions(script: Path | None) -> dict[str, Any]:

@@ -103,6 +103,23 @@ def last_program(about: Mapping[str, Any]) -> dict[str, Any]:
     return entries
 
 
+def history(about: Mapping[str, Any]) -> list[str]:
+    """Return from which step on a run was another program's, and what had changed; a line for each."""
+    lines, before = [], {name: about[name] for name in ENTRIES if name in about}
+    for again in about.get("resumed") or []:
+        if not again.get("program"):
+            continue
+        after = again["program"]
+        old, new = ({**each, **(each.get("modules") or {})} for each in (before, after))
+        names = sorted(name for name in {**old, **new} if name not in ("modules", "fnn"))
+        changed = [name for name in names if old.get(name) != new.get(name)]
+        # One number per fit that was taken up.
+        steps = ", ".join(str(step) for step in again.get("steps") or ["?"])
+        lines.append(f"changed from step {steps} on: {', '.join(changed):.400}")
+        before = after
+    return lines
+
+
 def check_record(about: Mapping[str, Any], path: Path) -> None:
     """Raise DataError, which names `path`, unless what run.json says of programs can be read."""
     for again in about.get("resumed") or []:
