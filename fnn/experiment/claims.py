@@ -117,8 +117,8 @@ def compare_files(folder: Path, fresh: Path, *, is_current: bool) -> Compared:
             elif all(there):
                 _compare_trees(found, name, folder, fresh, is_current=is_current)
         elif name in _DERIVED or not all(there):
-            if there[0]:
-                found.unchecked.append(name)
+            if there[0] or name not in _DERIVED:
+                found.unchecked.append(name if there[0] else f"{name} (absent)")
         elif not _equal_bytes(folder / name, fresh / name) and not (
             name.endswith(".npz")
             and _compare_trees(found, name, folder, fresh, is_current=is_current, foreign=True)
