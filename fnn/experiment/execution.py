@@ -76,7 +76,7 @@ def begin(
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
     with locked(folder) as held:
-        if any((folder / held).exists() for held in (RUN, METRICS, "checkpoints")):
+        if any((folder / made).exists() for made in (RUN, METRICS, "checkpoints")):
             again = shlex.join(["resume", str(folder)])
             ways = f"resume it (`{again}`) or name another folder (`--out`)"
             raise DataError(f"{folder}: holds a run already; {ways}")
