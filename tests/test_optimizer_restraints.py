@@ -161,3 +161,34 @@ def test_the_norm_of_float32_gradients_is_summed_in_float64():
     grads = np.random.default_rng(0).normal(size=100_000).astype("float32")
     exact = math.sqrt(math.fsum(float(g) ** 2 for g in grads))
     assert global_norm(grads) == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda *each: chain(*each),
+        lambda clip, step, still: chain(clip, chain(step, still)),
+        lambda clip, step, still: chain(chain(clip, step), chain(chain(still))),
+        lambda clip, step, still: chain(chain(clip), step, still, freeze("dense_0/w")),
+    ],
+)
+def test_clipping_before_freezing_counts_only_what_is_trained(wrap):
+    params, grads = draw(0), draw(1)
+    still = ["dense_0", "scale"]
+    alone = {name: node for name, node in params.items() if name not in still}
+    kept = {name: node for name, node in grads.items() if name not in still}
+    expected, _ = run(chain(clip_by_global_norm(0.01), momentum(1.0)), alone, [kept] * 3)
+    moved, _ = run(wrap(clip_by_global_norm(0.01), momentum(1.0), freeze(still)), params, [grads] * 3)
+    for name in alone:
+        assert same_bits(moved[name], expected[name])
+    for name in still:
+        assert same_bits(moved[name], params[name])
+
+
+def test_bad_gradients_of_what_is_frozen_reach_no_norm():
+    params = draw(0)
+    grads = tree.update(draw(1), {"scale": np.full_like(draw(1)["scale"], math.nan)})
+    optimizer = chain(clip_by_global_norm(0.01), adam(), freeze("scale"))
+    moved, state = run(optimizer, params, [grads] * 2)
+    assert all(np.isfinite(leaf).all() for _, leaf in tree.items(moved))
+    assert all(np.isfinite(leaf).all() for _, leaf in tree.items(state))

@@ -14,6 +14,7 @@ from fnn.errors import DivergedError, OptionError, ShapeError
 from fnn.losses import half_squared_error
 from fnn.losses.reduction import Loss
 from fnn.optimizers import Transform
+from fnn.optimizers.transform import frozen_by
 from fnn.options import integer
 from fnn.recipe import bare, constructor
 from fnn.state import Batch, TrainState
@@ -135,6 +136,7 @@ def per_member(optimizer: Transform, n: int) -> Transform:
         ]
         return stack([moved for moved, _ in parts]), stack([held for _, held in parts])
 
+    update.frozen = frozen_by(optimizer)  # type: ignore[attr-defined]
     return Transform("per_member", init, update, numbers=bare(optimizer.numbers))
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fnn.errors import FnnError, OptionError
+from fnn import tree
+from fnn.errors import FnnError, OptionError, TreeError
 from fnn.optimizers.entrywise import chained
-from fnn.optimizers.transform import Transform, paired, recall
+from fnn.optimizers.transform import Transform, frozen_by, paired, recall
 from fnn.recipe import bare, constructor
 from fnn.tree import EMPTY, TreeLike
 
@@ -20,7 +21,8 @@ def chain(*transforms: Transform) -> Transform:
 
     The memory of each is kept under its kind and count ("momentum_0"); those that remember nothing
     have no entry. Exactly one of them should bring the minus sign: an optimizer such as `sgd`, or
-    `scale_by_learning_rate`.
+    `scale_by_learning_rate`. What a `freeze` among them, or in a chain among them, leaves as it is has
+    a gradient of 0 from the beginning: clipping and norms count only what is trained.
 
     Raises:
         OptionError: If an argument is not a Transform.
@@ -35,6 +37,8 @@ def chain(*transforms: Transform) -> Transform:
         names.append(f"{each.name}_{seen[each.name]}")
     children = tuple(zip(names, transforms, strict=True))
 
+    frozen = tuple(dict.fromkeys(path for each in transforms for path in frozen_by(each)))
+
     def init(params: TreeLike) -> TreeLike:
         states = {name: _inside(name, child, child.init, params) for name, child in children}
         return {name: own for name, own in states.items() if own}
@@ -42,6 +46,7 @@ def chain(*transforms: Transform) -> Transform:
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         if not isinstance(opt_state, Mapping) or not opt_state.keys() <= set(names):
             recall(opt_state, *names)
+        updates = _zeroed(updates, frozen) if frozen else updates
         new_state = {}
         for name, child in children:
             own = opt_state.get(name, EMPTY)
@@ -58,8 +63,20 @@ def chain(*transforms: Transform) -> Transform:
         return merged
 
     update.rule = chained(children)  # type: ignore[attr-defined]
+    update.frozen = frozen  # type: ignore[attr-defined]
     elementwise = all(child.elementwise for child in transforms)
     return Transform("chain", init, update, elementwise=elementwise, numbers=numbers)
+
+
+def _zeroed(updates: Any, paths: tuple[str, ...]) -> Any:
+    """Return updates with zeros at those of the paths that there are; `freeze` refuses the others."""
+    for path in paths:
+        try:
+            still = tree.get(updates, path)
+        except TreeError:
+            continue
+        updates = tree.update(updates, {path: tree.map_new(np.zeros_like, still)})
+    return updates
 
 
 def _inside(name: str, child: Transform, fn: Any, *args: Any) -> Any:

@@ -107,7 +107,11 @@ def freeze(paths: str | Iterable[str]) -> Transform:
     """Leave the layers or leaves at `paths` as they are: u ← -0 there; put it last in a chain.
 
     Before an optimizer it would only hide the gradient, and momentum or weight decay would still
-    move the weights. It looks at paths, so that it is not elementwise.
+    move the weights. `chain` sees to it that the gradient there is 0 from the beginning, so that
+    clipping before it counts only what is trained. What a layer carries is not its business: the
+    running moments of a batch normalisation move in training all the same, and with them what the
+    layer gives. A layer that is to stay what it is belongs into `frozen(layer)`. It looks at paths, so
+    that it is not elementwise.
 
     Args:
         paths: One path or several, of whole names: "dense_0" is every leaf of that layer and none
@@ -135,6 +139,7 @@ def freeze(paths: str | Iterable[str]) -> Transform:
         held = {path: tree.map_new(_negative_zeros, tree.get(updates, path)) for path in kept}
         return tree.update(updates, held) if held else updates, EMPTY
 
+    update.frozen = tuple(kept)  # type: ignore[attr-defined]
     # Recorded by hand: the given iterable may be one that can be walked only once.
     recipe = Recipe.of(freeze, (kept[0] if len(kept) == 1 else tuple(kept),), {})
     return Transform("freeze", init, update, recipe=recipe, where=caller())

@@ -116,6 +116,12 @@ class Transform(Made):
         return iter((self.init, self.update))
 
 
+def frozen_by(transform: Transform) -> tuple[str, ...]:
+    """Return the paths that a transform leaves as they are: those of `freeze`, and of its chains."""
+    paths: tuple[str, ...] = getattr(bare(transform.update), "frozen", ())
+    return paths
+
+
 # --- what transforms share ------------------------------------------------------------------
 
 
