@@ -6,13 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from report_cases import NET, Parsed, evaluation, make_run, record
+from report_cases import Parsed, evaluation, make_run, record
 
 import fnn
 from fnn.checkpoint import save_tree
 from fnn.report import page_of, read, write
 from fnn.report.__main__ import main
-from fnn.report.network import build
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'><!-- | ` [x](javascript:y)"
 
@@ -186,17 +185,6 @@ def test_a_recipe_that_is_not_one_of_ours_is_a_note_at_most(tmp_path, recipe):
     folder = make_run(tmp_path / "run", result=result, seen=False)
     notes = page_of([read(folder)]).notes
     assert [note.startswith("The table of the network is left out: ") for note in notes] == [True]
-
-
-def test_a_recipe_of_ours_becomes_the_network_it_describes():
-    net = fnn.serial(
-        fnn.named("in", fnn.Dense(4, init_w=fnn.normal(0.1))),
-        fnn.residual(fnn.Dense(5), shortcut=fnn.Dense(5, bias=False)),
-        fnn.Reshape((5, -1)), fnn.LeakyRelu(-0.5), fnn.Dropout(0.5),
-    )  # fmt: skip
-    built = build(repr(net), 1000)
-    assert [fnn.summary(built, (3,)).rows] == [fnn.summary(net, (3,)).rows]
-    assert repr(build(repr(NET), 10_000)).startswith("serial(Conv(4, 5,")
 
 
 def test_a_run_given_twice_is_one_run_and_none_is_an_error(tmp_path, capsys):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fnn import tree
-from fnn.checkpoint.networks import network_from, network_text
+from fnn.checkpoint.networks import layers_allowed, network_from, network_text
 from fnn.checkpoint.trees import load_tree, save_tree
 from fnn.errors import DataError, FnnError, OptionError, ShapeError
 from fnn.files import PathLike
@@ -17,10 +17,6 @@ from fnn.initializers import shapes_only
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.tree import Tree, TreeLike
-
-BYTES_PER_LAYER = 8192
-"""What building one layer takes at most; a file may have as many as a few times its size allows."""
-_FEWEST_LAYERS = 128
 
 
 def save_model(path: PathLike, net: Layer, params: TreeLike, state: TreeLike, in_shape: Shape) -> None:
@@ -79,8 +75,7 @@ def load_model(
     model = load_tree(path)
     try:
         if most_layers is None:
-            size = os.stat(path).st_size
-            most_layers = _FEWEST_LAYERS + size // (BYTES_PER_LAYER // 4)
+            most_layers = layers_allowed(os.stat(path).st_size)
         expected = {"params", "state", "in_shape", "recipe"}
         if not expected <= model.keys():
             raise DataError(f"expected a model of {sorted(expected)}, got {sorted(model)[:8]}")

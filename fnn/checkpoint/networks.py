@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
+
 from fnn import combinators, initializers, layers
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.initializers import INITIALIZERS, Drawn
@@ -102,14 +104,25 @@ def _function_text(fn: Callable[..., Any], library: Mapping[str, Any]) -> str:
 
 # --- reading
 
+BYTES_PER_LAYER = 8192
+"""What building one layer takes at most."""
+_FEWEST_LAYERS = 128
 
-def network_from(text: str, *, own: Mapping[str, Any], most_layers: int) -> Layer:
+
+def layers_allowed(n_bytes: int) -> int:
+    """Return how many layers may be built for a file of that size, within 4 times it and 1 MiB."""
+    return _FEWEST_LAYERS + n_bytes // (BYTES_PER_LAYER // 4)
+
+
+def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown: Any = None) -> Layer:
     """Return the network that a text describes; whoever wrote it, nothing in it is executed.
 
     Args:
         text: What `network_text` wrote, or `repr` said of a network of the library's layers.
         own: Constructors, layers and initializers of the reader's own, by name.
         most_layers: How many calls the text may hold.
+        unknown: What stands for a function that is an option and not in `own`, such as an initializer;
+            None refuses it.
 
     Raises:
         DataError: If it is no such text, or needs something that is not in `own`.
@@ -120,7 +133,7 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int) -> Laye
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise DataError(f"expected a network's recipe, got {text!r:.80}") from None
     try:
-        net = _value(parsed.body, _library(), own)
+        net = _Reader(_library(), own, unknown).value(parsed.body)
     except RecursionError:
         raise DataError("expected a network's recipe, got one nested too deeply") from None
     if not isinstance(net, Layer):
@@ -142,72 +155,74 @@ def _check_size(text: str, most_layers: int) -> None:
         raise DataError(f"expected a network's recipe, got {text[at : at + 40]!r}")
 
 
-def _value(node: ast.expr, library: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _called(node.func.id, node, library, own)
-    if isinstance(node, ast.Name):
-        return _NUMBERS[node.id] if node.id in _NUMBERS else _function(node.id, library, own)
-    if isinstance(node, ast.Tuple):
-        return tuple(_value(each, library, own) for each in node.elts)
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        names = [_value(name, library, own) for name in node.keys if name is not None]
-        if all(isinstance(name, str) for name in names):
-            each = (_value(value, library, own) for value in node.values)
-            return dict(zip(names, each, strict=True))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = _value(node.operand, library, own)
-        if type(value) in (int, float):
-            return -value
-    if isinstance(node, ast.Constant) and (
-        node.value is None or type(node.value) in (bool, int, float, str)
-    ):
-        number = node.value
-        if type(number) is int and number > _LARGEST_OPTION:
-            raise DataError(f"expected options up to {_LARGEST_OPTION:,}, got {number:.3g}")
-        return number
-    raise DataError("expected calls of layers with plain options")
+@attrs.frozen
+class _Reader:
+    """What the nodes of a parsed text mean, with the names that it may use."""
 
+    library: Mapping[str, Any]
+    own: Mapping[str, Any]
+    unknown: Any
 
-def _function(name: str, library: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
-    if name in library:
-        return library[name]
-    if name in own:
-        return own[name]
-    raise DataError(
-        f"expected a layer of this library, got {name!r}; give it in `layers`, by that name"
-    )
+    def value(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return self._called(node.func.id, node)
+        if isinstance(node, ast.Name):
+            if node.id in _NUMBERS:
+                return _NUMBERS[node.id]
+            is_known = node.id in self.library or node.id in self.own or self.unknown is None
+            return self._function(node.id) if is_known else self.unknown
+        if isinstance(node, ast.Tuple):
+            return tuple(map(self.value, node.elts))
+        if isinstance(node, ast.Dict) and None not in node.keys:
+            names = [self.value(name) for name in node.keys if name is not None]
+            if all(isinstance(name, str) for name in names):
+                return dict(zip(names, map(self.value, node.values), strict=True))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            number = self.value(node.operand)
+            if type(number) in (int, float):
+                return -number
+        if isinstance(node, ast.Constant) and (
+            node.value is None or type(node.value) in (bool, int, float, str)
+        ):
+            if type(node.value) is int and node.value > _LARGEST_OPTION:
+                got = f"a number of {len(str(node.value))} digits"
+                raise DataError(f"expected options up to {_LARGEST_OPTION:,}, got {got}")
+            return node.value
+        raise DataError("expected calls of layers with plain options")
 
+    def _function(self, name: str) -> Any:
+        if name in self.library:
+            return self.library[name]
+        if name in self.own:
+            return self.own[name]
+        message = f"expected a layer of this library, got {name!r}; give it in `layers`, by that name"
+        raise DataError(message)
 
-def _called(name: str, node: ast.Call, library: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
-    args = [_value(arg, library, own) for arg in node.args]
-    options = {
-        keyword.arg: _value(keyword.value, library, own)
-        for keyword in node.keywords
-        if keyword.arg is not None
-    }
-    if len(options) < len(node.keywords):
-        raise DataError("expected options by name")
-    if name == _OWN:
-        if len(args) != 1 or options or not isinstance(args[0], str):
-            raise DataError(f"expected {_OWN}('name'), got other arguments")
-        return _own_layer(args[0], own)
-    make = _function(name, library, own)
-    try:
-        made = make(*args, **options)
-    except FnnError as error:
-        raise DataError(f"{name}: {error}") from None
-    # What no signature takes, and numbers of a size that nothing can be made of.
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name}: expected other arguments ({error})") from None
-    if not isinstance(made, Layer | Drawn):
-        raise DataError(f"{name}: expected a constructor of layers, got {type(made).__name__}")
-    return made
+    def _called(self, name: str, node: ast.Call) -> Any:
+        args = [self.value(arg) for arg in node.args]
+        options = {each.arg: self.value(each.value) for each in node.keywords if each.arg is not None}
+        if len(options) < len(node.keywords):
+            raise DataError("expected options by name")
+        if name == _OWN:
+            if len(args) != 1 or options or not isinstance(args[0], str):
+                raise DataError(f"expected {_OWN}('name'), got other arguments")
+            return self._own_layer(args[0])
+        make = self._function(name)
+        try:
+            made = make(*args, **options)
+        except FnnError as error:
+            raise DataError(f"{name}: {error}") from None
+        # What no signature takes, and numbers of a size that nothing can be made of.
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{name}: expected other arguments ({error})") from None
+        if not isinstance(made, Layer | Drawn):
+            raise DataError(f"{name}: expected a constructor of layers, got {type(made).__name__}")
+        return made
 
-
-def _own_layer(name: str, own: Mapping[str, Any]) -> Layer:
-    if name not in own:
-        raise DataError(f"expected the layer {name!r} in `layers`, got {sorted(own)}")
-    made = own[name] if isinstance(own[name], Layer) else own[name]()
-    if not isinstance(made, Layer) or made.name != name:
-        raise DataError(f"layers: expected a layer called {name!r}, got {made!r:.80}")
-    return made
+    def _own_layer(self, name: str) -> Layer:
+        if name not in self.own:
+            raise DataError(f"expected the layer {name!r} in `layers`, got {sorted(self.own)}")
+        made = self.own[name] if isinstance(self.own[name], Layer) else self.own[name]()
+        if not isinstance(made, Layer) or made.name != name:
+            raise DataError(f"layers: expected a layer called {name!r}, got {made!r:.80}")
+        return made

@@ -1,37 +1,32 @@
 """The network of a run: the table that it recorded, or else what its recipe says.
 
 Nothing that either says is executed. Older runs have the recipe alone, which reads as Python:
-`serial(Conv(4, 5), Relu())`. It is parsed, not evaluated; only the library's own layers and combinators
-are made of it, and no layer gets more numbers than the run's model has.
+`serial(Conv(4, 5), Relu())`. It is parsed, not evaluated (`fnn.checkpoint.networks`), and its layers
+are asked for their shapes alone.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fnn import layers, tree
-from fnn.combinators import named, residual, serial
+from fnn import tree
+from fnn.checkpoint.networks import layers_allowed, network_from
 from fnn.errors import DataError, FnnError, TreeError
 from fnn.experiment.network_table import read_table
-from fnn.layer import Layer
+from fnn.initializers import zeros
 from fnn.report.reading import RunRecord
 from fnn.summaries import Summary, SummaryRow, summary
 from fnn.tree import Array
 
-_LONGEST = 50_000
 _MOST_VALUES = 1 << 28
-_LARGEST_OPTION = 1 << 24
 # Layers that leave every number in its place, and those that still show an image.
 _IN_PLACE = {"Identity", "Flatten", "Dropout", "BatchNorm"} | {"Relu", "LeakyRelu", "Sigmoid", "Tanh"}
 _POOLS = {"MaxPool", "AvgPool"}
-_MAKERS: dict[str, Any] = {"named": named, "serial": serial, "residual": residual}
 
 
 def summarize(run: RunRecord, notes: list[str]) -> Summary | None:
@@ -48,10 +43,12 @@ def summarize(run: RunRecord, notes: list[str]) -> Summary | None:
             return found
         except DataError as error:
             notes.append(f"The recorded table of the network is not shown: {error}.")
-    if run.recipe is None or size is None or run.in_shape is None:
+    if run.recipe is None or run.params is None or run.in_shape is None:
         return None
     try:
-        found = summary(build(run.recipe, size), run.in_shape, most=_MOST_VALUES)
+        most = layers_allowed(sum(leaf.nbytes for leaf in tree.leaves(run.params)))
+        net = network_from(run.recipe, own={}, most_layers=most, unknown=zeros)
+        found = summary(net, run.in_shape, most=_MOST_VALUES)
         if found.parameters != size:
             raise DataError(f"the recipe has {found.parameters:,} parameters, the model {size:,}")
     # Options out of a stranger's text: what numpy and Python say to numbers of any size.
@@ -59,65 +56,6 @@ def summarize(run: RunRecord, notes: list[str]) -> Summary | None:
         notes.append(f"The table of the network is left out: {error or type(error).__name__}.")
         return None
     return found
-
-
-def build(recipe: str, most: int) -> Layer:
-    """Return the network that a recipe of the library's own layers describes.
-
-    Args:
-        recipe: What `repr` says of a network; initializers are not looked at.
-        most: The most numbers that one leaf of its parameters may have.
-
-    Raises:
-        DataError: If it is anything else.
-    """
-    if len(recipe) > _LONGEST:
-        raise DataError(f"expected a recipe of at most {_LONGEST:,} characters, got {len(recipe):,}")
-    try:
-        parsed = ast.parse(recipe, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise DataError(f"expected a network's recipe, got {recipe!r:.80}") from None
-
-    def modest(key: Any, shape: tuple[int, ...]) -> Array:
-        if math.prod(shape) > most:
-            raise DataError(f"the recipe has a leaf of {shape}, more than all {most:,} of the model")
-        return np.zeros(shape, np.float32)
-
-    net = _value(parsed.body, modest)
-    if not isinstance(net, Layer):
-        raise DataError(f"expected a network's recipe, got {recipe!r:.80}")
-    return net
-
-
-def _value(node: ast.expr, modest: Any) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _made(node.func.id, node, modest)
-    try:
-        value = ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise DataError("expected calls of layers with plain options") from None
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and abs(number) > _LARGEST_OPTION:
-            raise DataError(f"expected options up to {_LARGEST_OPTION:,}, got {number}")
-    return value
-
-
-def _made(name: str, node: ast.Call, modest: Any) -> Any:
-    make = _MAKERS.get(name) or (getattr(layers, name) if name in layers.__all__ else None)
-    # Of what is public there, registries are no functions.
-    if not inspect.isfunction(make):
-        raise DataError(f"{name} is no layer of this library")
-    args = [_value(arg, modest) for arg in node.args]
-    options = {}
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            raise DataError("expected options by name")
-        is_drawn = keyword.arg.startswith("init_")
-        options[keyword.arg] = modest if is_drawn else _value(keyword.value, modest)
-    if name in ("Dense", "Conv"):
-        # Their default would draw before anybody has looked at the size.
-        options |= {"init_w": modest, "init_b": modest}
-    return make(*args, **options)
 
 
 def first_weights(run: RunRecord) -> Array | None:
