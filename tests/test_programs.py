@@ -76,3 +76,26 @@ def test_a_program_whose_helper_is_edited_is_refused_on_resume_and_named_on_repl
     helper.write_text(text, "utf-8")
     said = program("edited_helper", "replay", "whole", code=1).stdout
     assert re.search(r"conditions that changed:\nmodules\.features\.py: \w{64} -> \w{64}\n", said)
+
+
+def test_an_embedding_of_ones_own_learns_from_integer_tokens(program):
+    program("own_embedding", "--out", "run")
+    about = read_run(program.folder / "run")
+    assert about["result"]["accuracy"] > 0.9
+    assert about["network"].startswith("serial(Embedding(10, 8), Flatten(), ")
+    first = about["layers"]["rows"][0]
+    assert (first["kind"], first["out_shape"], first["parameters"]) == ("Embedding(10, 8)", [6, 8], 80)
+    assert "identical: 40 records" in program("own_embedding", "replay", "run").stdout
+
+
+def test_a_network_with_two_inputs_learns_from_both(program):
+    said = program("two_inputs").stdout
+    assert "input 1×8×8, 3" in said
+    assert "Both(serial(Conv(4, 3), Relu(), GlobalAvgPool()), serial(Dense(8), Tanh()))" in said
+    assert float(re.search(r"([\d.]+)% unexplained", said)[1]) < 15
+
+
+def test_a_head_is_trained_on_a_frozen_trunk_from_loaded_weights(program):
+    said = program("frozen_trunk").stdout
+    assert "the trunk is what it was: True" in said
+    assert float(re.search(r"100 examples: \{'accuracy': ([\d.]+)", said)[1]) > 0.8
