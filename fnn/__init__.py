@@ -16,8 +16,8 @@ __getattr__, __dir__, __all__ = open_on_use(
         "checkpoint": "load_model save_model",
         "combinators": "frozen named residual serial",
         "datasets": (
-            "Batches Dataset OneHot batches class_weights digits find_mnist handwriting image_folder "
-            "mnist parity read_idx read_image write_idx"
+            "Batches Dataset OneHot batches blobs circles class_weights digits find_mnist handwriting "
+            "image_folder mnist parity read_idx read_image spirals two_moons write_idx"
         ),
         "derivatives": "hvp jacobian jvp per_example_grads",
         "ensemble": "Keys over_members stacked",

@@ -155,3 +155,26 @@ def test_what_cannot_be_drawn_is_a_typed_error_and_no_file(tmp_path, draw, error
     with pytest.raises(error, match=message):
         draw(tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "is_flat"),
+    [
+        ([0.6931472, 0.69314724, 0.6931471] * 5, True),
+        ([2.5] * 9, True),
+        ([0.0] * 9, True),
+        ([1.0, np.nextafter(1.0, 2.0)] * 4, True),
+        ([-3.0] * 4, True),
+        ([5e-324, 0.0, 1e-310], True),
+        ([1e-200, 3e-200], False),
+        ([1e299, -1e299, 1e308], False),
+        ([1.0, 1.001], False),
+    ],
+    ids=range(9),
+)
+def test_a_curve_that_only_rounds_is_drawn_flat(tmp_path, values, is_flat):
+    path = pictures.curves(tmp_path / "a.png", {"loss": values}, title="", ylabel="")
+    blue = np.array([0x00, 0x72, 0xB2]) / 255
+    rows = np.argwhere(np.all(np.abs(imread(path)[..., :3] - blue) < 0.02, axis=-1))[:, 0]
+    # A line and its marks are some pixels high, a curve most of the picture.
+    assert (np.ptp(rows) < 20) == is_flat

@@ -7,6 +7,7 @@ from fnn.datasets.image_files import image_folder, read_image
 from fnn.datasets.mnist_files import find_mnist, mnist
 from fnn.datasets.one_hot import OneHot
 from fnn.datasets.stand_in import handwriting
+from fnn.datasets.toy import blobs, circles, spirals, two_moons
 from fnn.datasets.weights import class_weights
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Dataset",
     "OneHot",
     "batches",
+    "blobs",
+    "circles",
     "class_weights",
     "digits",
     "find_mnist",
@@ -23,5 +26,7 @@ __all__ = [
     "parity",
     "read_idx",
     "read_image",
+    "spirals",
+    "two_moons",
     "write_idx",
 ]

@@ -5,6 +5,7 @@ global setting of matplotlib is read for colours or changed. The colours are tho
 (2008, "Color universal design"), which colour-blind readers can tell apart.
 """
 
+from fnn.pictures.boundaries import decision_boundary
 from fnn.pictures.canvas import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Labels, require
 from fnn.pictures.classes import confusion, probabilities
 from fnn.pictures.images import filters, image_grid, right_and_wrong
@@ -20,6 +21,7 @@ __all__ = [
     "Labels",
     "confusion",
     "curves",
+    "decision_boundary",
     "filters",
     "image_grid",
     "probabilities",

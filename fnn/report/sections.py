@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.report.chart import chart, is_drawable
 from fnn.report.comparing import results
 from fnn.report.images import as_images, greys, weights
@@ -192,7 +193,8 @@ def network_table(run: RunRecord, notes: list[str]) -> Section | None:
         head, *rows = found.cells()
         caption = "Layers with shapes, parameters and FLOPs per example"
         blocks.append(Table(head, rows, caption, code=(0, 1), has_total=True))
-        shape = clip("×".join(map(str, found.in_shape)))
+        parts = found.in_shape if is_tuple_of_shapes(found.in_shape) else (found.in_shape,)
+        shape = clip(" and ".join("×".join(map(str, part)) or "a number" for part in parts))
         blocks.append(Text(f"One example is {shape}; FLOPs are those of one, a multiply-add as two."))
     elif run.recipe is not None:
         blocks.append(Table(("recipe",), ((plain_text(run.recipe),),), "The network", code=(0,)))
