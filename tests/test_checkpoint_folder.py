@@ -157,14 +157,14 @@ def test_a_full_disk_is_said_and_leaves_the_last_good_checkpoint(tmp_path, monke
     checkpoints.save(at(1))
     size = (tmp_path / name(1)).stat().st_size
     before = (tmp_path / name(1)).read_bytes()
-    plain = Path.open
+    plain = os.fdopen
 
-    def open_full(path, mode="r", *args, **kwargs):
-        if "x" not in mode:
-            return plain(path, mode, *args, **kwargs)
-        return io.BufferedRandom(Full(path, "x+"), buffer_size=64)
+    def open_full(handle, mode="r", *args, **kwargs):
+        if mode != "w+b":
+            return plain(handle, mode, *args, **kwargs)
+        return io.BufferedRandom(Full(handle, "r+"), buffer_size=64)
 
-    monkeypatch.setattr(Path, "open", open_full)
+    monkeypatch.setattr(os, "fdopen", open_full)
     for room in range(0, size, 397):
         Full.room = room
         with pytest.raises(DataError, match="No space left on device") as caught:
@@ -182,7 +182,7 @@ def test_a_disk_that_fails_when_it_matters_leaves_the_last_good_checkpoint(tmp_p
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(at(1))
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:

@@ -191,7 +191,7 @@ def test_a_console_that_lacks_a_letter_does_not_end_a_run(tmp_path, monkeypatch)
     with (tmp_path / "console").open("w", encoding="ascii") as console:
         monkeypatch.setattr(sys, "stdout", console)
         Run(tmp_path).say("½")
-    assert (tmp_path / "console").read_text() == "?\n"
+    assert (tmp_path / "console").read_text() == "\\xbd\n"
     assert (tmp_path / "log.txt").read_text("utf-8") == "½\n"
 
 

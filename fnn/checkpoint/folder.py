@@ -12,11 +12,12 @@ import attrs
 
 from fnn.checkpoint.runs import fitted, load_checkpoint, save_checkpoint
 from fnn.errors import DataError
-from fnn.files import sweep
+from fnn.files import PathLike, names, remove, sweep
 from fnn.history import Progress
 from fnn.options import integer
 from fnn.state import TrainState
 
+_TRIES = 100
 _NAME = re.compile(r"step-(\d{9,})\.npz")
 
 
@@ -35,12 +36,15 @@ class Checkpoints:
         folder: Where they are; made at the first save.
         keep: How many of the newest stay.
         about: What every checkpoint is to say, as JSON takes it; see `read_about`.
+        within: The folder that the caller chose, the run's for one, below which no link is followed;
+            without, it is `folder` itself.
         skipped: Why `latest` passed over newer files, a line for each.
     """
 
     folder: Path = attrs.field(converter=Path)
     keep: int = attrs.field(default=2, converter=_keep)
     about: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    within: PathLike | None = attrs.field(default=None, kw_only=True)
     skipped: list[str] = attrs.field(factory=list, init=False, eq=False)
 
     def save(self, progress: Progress) -> Path:
@@ -57,13 +61,13 @@ class Checkpoints:
             DataError: If the file system refuses; the last good checkpoint is then untouched.
         """
         path = self.folder / f"step-{progress.now.step:09d}.npz"
-        sweep(self.folder)
-        save_checkpoint(path, progress, about=self.about)
+        sweep(self.folder, within=self._root)
+        save_checkpoint(path, progress, about=self.about, within=self._root)
         older = [file for step, file in self._files() if step <= progress.now.step]
         for _, file in self._files():
             if file not in older[: self.keep]:
                 try:
-                    file.unlink(missing_ok=True)
+                    remove(file, within=self._root)
                 except OSError as error:
                     raise DataError(f"{file}: cannot be removed ({error.strerror})") from error
         return path
@@ -80,14 +84,22 @@ class Checkpoints:
             DataError: If there are some and none is whole, or the newest whole one does not fit
                 `like`: a checkpoint of another network is no damage to pass over.
         """
-        self.skipped.clear()
-        for _, file in self._files():
+        for _ in range(_TRIES):
+            self.skipped.clear()
             try:
-                progress = load_checkpoint(file)
-            except DataError as error:
+                for _, file in self._files():
+                    try:
+                        progress = load_checkpoint(file, within=self._root)
+                    except DataError as error:
+                        # A writer has made a newer one since, and removed this one.
+                        if isinstance(error.__cause__, FileNotFoundError):
+                            raise error.__cause__ from None
+                        self.skipped.append(str(error))
+                    else:
+                        return fitted(file, progress, like)
+                break
+            except FileNotFoundError as error:
                 self.skipped.append(str(error))
-            else:
-                return fitted(file, progress, like)
         if self.skipped:
             lines = "\n  ".join(self.skipped)
             raise DataError(f"{self.folder}: expected a checkpoint that is whole, got\n  {lines}")
@@ -98,10 +110,14 @@ class Checkpoints:
         found = []
         try:
             with contextlib.suppress(FileNotFoundError):
-                for file in self.folder.iterdir():
-                    name = _NAME.fullmatch(file.name)
+                for file in names(self.folder, within=self._root):
+                    name = _NAME.fullmatch(file)
                     if name is not None:
-                        found.append((int(name[1]), file))
+                        found.append((int(name[1]), self.folder / file))
         except OSError as error:
             raise DataError(f"{self.folder}: cannot be read ({error.strerror})") from error
         return sorted(found, reverse=True)
+
+    @property
+    def _root(self) -> PathLike:
+        return self.folder if self.within is None else self.within

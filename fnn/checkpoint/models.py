@@ -19,7 +19,15 @@ from fnn.layer import Layer, Shape
 from fnn.tree import Tree, TreeLike
 
 
-def save_model(path: PathLike, net: Layer, params: TreeLike, state: TreeLike, in_shape: Shape) -> None:
+def save_model(
+    path: PathLike,
+    net: Layer,
+    params: TreeLike,
+    state: TreeLike,
+    in_shape: Shape,
+    *,
+    within: PathLike | None = None,
+) -> None:
     """Write a network with its weights to one file, all or nothing, for `load_model`.
 
     It holds the network's recipe, `params`, `state` and `in_shape`, as `save_tree` writes them: equal
@@ -31,6 +39,7 @@ def save_model(path: PathLike, net: Layer, params: TreeLike, state: TreeLike, in
         params: Its parameters.
         state: What it carries.
         in_shape: Shape of one example; a tuple of shapes if it takes a tuple.
+        within: The folder that the caller chose, below which no link is followed.
 
     Raises:
         OptionError: If a layer has an option that text cannot say, such as a lambda or an array.
@@ -43,7 +52,7 @@ def save_model(path: PathLike, net: Layer, params: TreeLike, state: TreeLike, in
     misfits = _misfits(net, Tree({"params": params, "state": state}), in_shape)
     if misfits:
         raise ShapeError("\n  ".join([f"{path}: does not fit its network:", *misfits]))
-    save_tree(path, model_tree(params, state, in_shape) | {"recipe": _as_leaf(recipe)})
+    save_tree(path, model_tree(params, state, in_shape) | {"recipe": _as_leaf(recipe)}, within=within)
 
 
 def model_tree(params: TreeLike, state: TreeLike, in_shape: Shape) -> Tree:
@@ -52,7 +61,11 @@ def model_tree(params: TreeLike, state: TreeLike, in_shape: Shape) -> Tree:
 
 
 def load_model(
-    path: PathLike, layers: Mapping[str, Any] = {}, *, most_layers: int | None = None
+    path: PathLike,
+    layers: Mapping[str, Any] = {},
+    *,
+    most_layers: int | None = None,
+    within: PathLike | None = None,
 ) -> tuple[Layer, Tree, Tree, Shape]:
     """Return net, params, state and in_shape as `save_model` wrote them.
 
@@ -67,12 +80,14 @@ def load_model(
             they do with options out of the file is their business.
         most_layers: How many layers the file may have; by default 128 and one more for every 2 KiB of
             the file, which take 4 times its size and 1 MiB.
+        within: The folder that the caller chose, below which no link is followed; without, `path` is
+            the caller's own and may be a link.
 
     Raises:
         DataError: If the file is missing, damaged, no model, larger than allowed, or needs a layer
             that is not in `layers`; or if network and weights do not fit. Names the file.
     """
-    model = load_tree(path)
+    model = load_tree(path, within=within)
     try:
         if most_layers is None:
             most_layers = layers_allowed(os.stat(path).st_size)

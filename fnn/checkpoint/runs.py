@@ -43,13 +43,20 @@ _MAX_NAMES = 1 << 14
 _MORE = ("best", "checkpoint", "filling")
 
 
-def save_checkpoint(path: PathLike, progress: Progress, *, about: Mapping[str, Any] = {}) -> None:
+def save_checkpoint(
+    path: PathLike,
+    progress: Progress,
+    *,
+    about: Mapping[str, Any] = {},
+    within: PathLike | None = None,
+) -> None:
     """Write where a run stands to one file, all or nothing; equal progress gives equal bytes.
 
     Args:
         path: The file; an older one is replaced.
         progress: What `fit` gave to its `save`.
         about: What else to say, as JSON takes it; `read_about` gives it back.
+        within: The folder that the caller chose, below which no link is followed.
 
     Raises:
         OptionError: If something is no Progress or no JSON, or a record holds something else than the
@@ -83,7 +90,7 @@ def save_checkpoint(path: PathLike, progress: Progress, *, about: Mapping[str, A
     short = _asked(members) - _granted(members)
     if short > 0:
         members["filling"] = np.zeros(-(-short // 3), np.uint8)
-    save_tree(path, members)
+    save_tree(path, members, within=within)
 
 
 def _state_tree(now: TrainState) -> dict[str, Any]:
@@ -152,7 +159,9 @@ def _granted(members: Mapping[str, Any]) -> int:
 # --- reading
 
 
-def load_checkpoint(path: PathLike, like: TrainState | None = None) -> Progress:
+def load_checkpoint(
+    path: PathLike, like: TrainState | None = None, *, within: PathLike | None = None
+) -> Progress:
     """Read back exactly what `save_checkpoint` wrote.
 
     Nothing in the file is ever executed, and memory stays within 4 times the file's size (and a
@@ -162,12 +171,13 @@ def load_checkpoint(path: PathLike, like: TrainState | None = None) -> Progress:
         path: The file.
         like: A state of the same run, such as its first: the key and all paths, shapes and dtypes of
             params, state and opt_state have to be the same; the step and the values are not looked at.
+        within: The folder that the caller chose, below which no link is followed.
 
     Raises:
         DataError: If the file is missing, cut, changed, newer than this library, or no checkpoint;
             or if it differs from `like`: lists every difference. Names the file.
     """
-    members = load_tree(path)
+    members = load_tree(path, within=within)
     try:
         progress = _progress(members)
     except (FnnError, ValueError, RecursionError) as error:

@@ -21,7 +21,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from fnn.errors import DataError, FnnError, TreeError
-from fnn.files import PathLike, opened, replacing
+from fnn.files import PathLike, limit, opened, replacing
 from fnn.history import differences
 from fnn.tree import Array, Tree, TreeLike, freeze
 
@@ -48,8 +48,13 @@ SLACK = 1 << 20
 """How many bytes reading may take beyond 4 times the size of a file, however small it is."""
 
 
-def save_tree(path: PathLike, tree: Mapping[str, TreeLike]) -> None:
+def save_tree(path: PathLike, tree: Mapping[str, TreeLike], *, within: PathLike | None = None) -> None:
     """Write `tree` to one file, all or nothing; equal trees give equal bytes.
+
+    Args:
+        path: The file.
+        tree: What to write.
+        within: The folder that the caller chose, below which no link is followed.
 
     Raises:
         TreeError: If it is no mapping, or a key cannot stand in a file (control characters,
@@ -61,7 +66,7 @@ def save_tree(path: PathLike, tree: Mapping[str, TreeLike]) -> None:
     members = list(_members(freeze(tree)))
     for name, leaf in members:
         _check_member(name, leaf)
-    with replacing(path) as file:
+    with replacing(path, within=within) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, leaf in members:
                 info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -98,7 +103,13 @@ def _check_member(name: str, leaf: Array | None) -> None:
         raise TreeError(f"save_tree: expected leaves below 2 GiB, got {leaf.nbytes} bytes at {name!r}")
 
 
-def load_tree(path: PathLike, *, like: Mapping[str, TreeLike] | None = None) -> Tree:
+def load_tree(
+    path: PathLike,
+    *,
+    like: Mapping[str, TreeLike] | None = None,
+    within: PathLike | None = None,
+    most: int | None = None,
+) -> Tree:
     """Read back exactly what `save_tree` wrote, as an immutable Tree.
 
     Nothing in the file is ever executed, and memory stays within a few times the file's size,
@@ -107,14 +118,21 @@ def load_tree(path: PathLike, *, like: Mapping[str, TreeLike] | None = None) -> 
     Args:
         path: The file.
         like: A tree that the loaded one has to match in paths, shapes and dtypes.
+        within: The folder that the caller chose, below which no link is followed; without, `path` is
+            the caller's own and may be a link.
+        most: How many bytes the file may have; `fnn.files.LIMITS` says without.
 
     Raises:
         DataError: If the file is missing, cut, changed, newer than this library, or not such a
             file; or if it differs from `like`: lists every difference. Names the file.
     """
     try:
-        with opened(path) as file:
-            tree = _read(file, os.fstat(file.fileno()).st_size)
+        with opened(path, within=within) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit("tree", most):
+                most_bytes = f"at most {limit('tree', most):,} bytes"
+                raise DataError(f"expected {most_bytes}, got {size:,}; $FNN_LIMITS allows more")
+            tree = _read(file, size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     # Beside our own: names that are no UTF-8, sizes and dtypes that NumPy refuses.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fnn.datasets.fetch import MIRRORS, SHA256, fetch_mnist
 from fnn.errors import DataError
+from fnn.files import write_line
 
 
 def main(
@@ -26,19 +27,15 @@ def main(
     fetch.add_argument("--out", default="data/mnist", help="the folder to put it in (%(default)s)")
     options = parser.parse_args(arguments)
 
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
     try:
-        folder = fetch_mnist(options.out, mirrors=mirrors, sha256=sha256, say=say)
+        folder = fetch_mnist(options.out, mirrors=mirrors, sha256=sha256, say=write_line)
     except (DataError, ImportError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        write_line(error, sys.stderr)
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what was fetched whole stays, the rest is not there\n")
+        write_line("interrupted: what was fetched whole stays, the rest is not there", sys.stderr)
         return 130
-    say(f"MNIST is in {folder}")
+    write_line(f"MNIST is in {folder}")
     return 0
 
 

@@ -15,9 +15,9 @@ from fnn import tree
 from fnn.checkpoint import load_tree
 from fnn.errors import DataError
 from fnn.experiment.conditions import LATER, RECORDED
-from fnn.experiment.folders import RUN
+from fnn.experiment.folders import METRICS, RUN
 from fnn.experiment.lock import LOCK
-from fnn.experiment.runs import EVALUATION, METRICS, MODEL
+from fnn.experiment.runs import EVALUATION, MODEL
 from fnn.files import is_temporary, opened
 
 LOG = "log.txt"
@@ -119,7 +119,7 @@ def compare_files(folder: Path, fresh: Path, *, is_current: bool) -> Compared:
         elif name in _DERIVED or not all(there):
             if there[0] or name not in _DERIVED:
                 found.unchecked.append(name if there[0] else f"{name} (absent)")
-        elif not _equal_bytes(folder / name, fresh / name) and not (
+        elif not _equal_bytes(name, folder, fresh) and not (
             name.endswith(".npz")
             and _compare_trees(found, name, folder, fresh, is_current=is_current, foreign=True)
         ):
@@ -153,9 +153,12 @@ def _names(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def _equal_bytes(a: Path, b: Path) -> bool:
+def _equal_bytes(name: str, folder: Path, fresh: Path) -> bool:
     try:
-        with opened(a) as one, opened(b) as other:
+        with (
+            opened(folder / name, within=folder) as one,
+            opened(fresh / name, within=fresh) as other,
+        ):
             if os.fstat(one.fileno()).st_size != os.fstat(other.fileno()).st_size:
                 return False
             while chunk := one.read(_CHUNK):
@@ -171,7 +174,7 @@ def _compare_trees(
 ) -> bool:
     """Compare two saved trees; return False if they are none, which a `foreign` file may be."""
     try:
-        old, new = (dict(tree.items(load_tree(each / name))) for each in (folder, fresh))
+        old, new = (dict(tree.items(load_tree(each / name, within=each))) for each in (folder, fresh))
     except DataError as error:
         if not foreign:
             found.differences.append(f"{name}: {error}")

@@ -18,7 +18,7 @@ from fnn.errors import FnnError
 from fnn.experiment.comparison import replay
 from fnn.experiment.execution import Train, begin, default_folder, recorded, resume, script_of
 from fnn.experiment.folders import read_run
-from fnn.experiment.runs import write_line
+from fnn.files import write_line
 
 
 def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -141,5 +141,5 @@ def _terminable() -> Iterator[list[int]]:
 
 
 def _exit(line: str, code: int) -> NoReturn:
-    sys.stderr.write(line + "\n")
+    write_line(line, sys.stderr)
     raise SystemExit(code)

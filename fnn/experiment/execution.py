@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 from fnn.config import C, config_from, entries, is_default, placed, plain, settled
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import changes, conditions
-from fnn.experiment.folders import FORMAT, RUN, new_folder, read_run
+from fnn.experiment.folders import FORMAT, METRICS, RUN, holds, new_folder, read_run
 from fnn.experiment.lock import locked
 from fnn.experiment.origin import script_of as script_of
 from fnn.experiment.program import Program, check_record, last_program, program_of
-from fnn.experiment.runs import METRICS, Run
+from fnn.experiment.runs import Run
 from fnn.files import PathLike, sweep
 
 Train: TypeAlias = "Callable[[C, Run], Mapping[str, Any] | None]"
@@ -76,7 +76,7 @@ def begin(
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
     with locked(folder) as held:
-        if any((folder / made).exists() for made in (RUN, METRICS, "checkpoints")):
+        if any(holds(folder, made) for made in (RUN, METRICS, "checkpoints")):
             again = shlex.join(["resume", str(folder)])
             ways = f"resume it (`{again}`) or name another folder (`--out`)"
             raise DataError(f"{folder}: holds a run already; {ways}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fnn.errors import DataError
-from fnn.files import content, parse_json
+from fnn.files import content, create, parse_json, remove
 
 LOCK = "lock"
+_MOST = 1 << 12
 _STOPPED = "it was deleted, moved or started anew (or this process changed its working directory)"
 
 
@@ -82,9 +84,8 @@ def locked(folder: Path) -> Iterator[Held]:
             if holder is not None and _alive(holder):
                 who = f"process {holder.get('pid')} on {holder.get('host')}"
                 raise DataError(f"{folder}: {who} is writing here; if it is gone, delete {path}")
-            path.unlink(missing_ok=True)
-            with path.open("x", encoding="utf-8") as file:
-                json.dump(mine, file)
+            remove(path, within=folder)
+            create(path, json.dumps(mine).encode(), within=folder)
             held = Held(folder, token)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -94,7 +95,7 @@ def locked(folder: Path) -> Iterator[Held]:
         # Of a fault in the body and one here, the first is told.
         with contextlib.suppress(OSError, DataError):
             held.check()
-            path.unlink()
+            remove(path, within=folder)
 
 
 @contextlib.contextmanager
@@ -114,9 +115,13 @@ def _alone(folder: Path) -> Iterator[None]:
 def _holder(path: Path) -> dict[str, Any] | None:
     """Return who holds a lock; None if nobody does, or it was cut short by the end of its process."""
     try:
-        holder = parse_json(content(path))
+        holder = parse_json(content(path, within=path.parent, most=_MOST))
     except (FileNotFoundError, ValueError):
         return None
+    except OSError as error:
+        if error.errno == errno.EFBIG:  # Larger than any of ours.
+            return None
+        raise
     return holder if isinstance(holder, dict) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from fnn.config import plain
 from fnn.datasets import Dataset
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import blas
-from fnn.experiment.folders import RUN, Lines, append
+from fnn.experiment.folders import METRICS, RUN, Lines, append, holds
 from fnn.experiment.lock import Held
 from fnn.experiment.network_table import network_table
 from fnn.experiment.program import Program
 from fnn.experiment.saver import EVERY, Saver
-from fnn.files import replacing
+from fnn.files import limit, make_folder, present, replacing, shown, write_line
 from fnn.history import Callback, Progress
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
@@ -38,7 +38,6 @@ MODEL = "model.npz"
 """The file of a run's folder that holds its trained network."""
 EVALUATION = "evaluation.npz"
 """What it says of its test set."""
-METRICS = "metrics.jsonl"
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
@@ -71,11 +70,12 @@ class Run:
             self._held.check()
 
     def say(self, text: str) -> None:
-        """Print a line at once, and keep it in log.txt.
+        """Print a line at once, and keep it in log.txt; control characters are shown escaped.
 
         Raises:
             DataError: If the file system refuses.
         """
+        text = shown(text, lines=True)
         write_line(text)
         self._check()
         append(self.folder / "log.txt", text + "\n")
@@ -107,8 +107,11 @@ class Run:
             self._program.look()
         if "format" in self.about:
             content = json.dumps(self.about, indent=2, allow_nan=False).encode() + b"\n"
+            if len(content) > limit("run"):
+                most = f"at most {limit('run'):,} bytes in {RUN}, got {len(content):,}"
+                raise OptionError(f"Run.note: expected {most} ($FNN_LIMITS allows more)")
             self._check()
-            with replacing(self.folder / RUN) as file:
+            with replacing(self.folder / RUN, within=self.folder) as file:
                 file.write(content)
 
     def used(self, **options: Any) -> None:
@@ -201,11 +204,11 @@ class Run:
         self.note(fits=fits, blas=blas(), network=repr(net), layers=network_table(net, train.in_shape))
         self._fits.append(True)
         number = len(self._fits)
-        checkpoints = Checkpoints(self.path(_folder(number)))
+        checkpoints = Checkpoints(self.path(_folder(number)), within=self.folder)
         start = None
         if self.resumed:
             start = checkpoints.latest(like=init_train_state(net, optimizer, train.in_shape, key))
-            self._take_up(start, checkpoints.skipped, last=not self.path(_folder(number + 1)).exists())
+            self._take_up(start, checkpoints.skipped, last=not holds(self.folder, _folder(number + 1)))
         saver = Saver(checkpoints, save_seconds, self._check)
 
         unsaid: Any = None
@@ -295,9 +298,9 @@ class Run:
         """
         path = self.path(MODEL)
         try:
-            save_model(path, net, now.params, now.state, in_shape)
+            save_model(path, net, now.params, now.state, in_shape, within=self.folder)
         except OptionError:  # A layer that no text can describe: the weights alone.
-            save_tree(path, model_tree(now.params, now.state, in_shape))
+            save_tree(path, model_tree(now.params, now.state, in_shape), within=self.folder)
         size, digest = tree.size(now.params), tree.digest(now.params)
         kept = {"network": repr(net), "parameters": size, "digest": digest}
         # What was trained has its table already, unless another network is kept.
@@ -327,24 +330,24 @@ class Run:
         half = wrong[: max(shown // 2, shown - len(right))]
         index = np.sort(np.concatenate((half, right[: shown - len(half)])))
         saved = {"predicted": predicted, "target": target, "x": np.asarray(x)[index], "index": index}
-        save_tree(self.path(EVALUATION), saved)
+        save_tree(self.path(EVALUATION), saved, within=self.folder)
 
     def path(self, name: str) -> Path:
         """Return where the file `name` of this run goes; folders on the way are made.
 
         Raises:
             OptionError: If it would lie outside the run's folder.
-            DataError: If the file system refuses.
+            DataError: If there is a link of that name or on the way, or a pipe or the like, or if the
+                file system refuses.
         """
         path = self.folder / name
+        if not Path(os.path.normpath(path)).is_relative_to(Path(os.path.normpath(self.folder))):
+            raise OptionError(f"Run.path: expected a name within {self.folder}, got {name!r}")
         # Folders on the way would bring a deleted one back.
         self._check()
         try:
-            if not path.resolve().is_relative_to(self.folder.resolve()):
-                raise OptionError(f"Run.path: expected a name within {self.folder}, got {name!r}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except RuntimeError as error:  # Links that lead to each other.
-            raise DataError(f"{path}: cannot be written ({error})") from None
+            make_folder(path.parent, within=self.folder)
+            present(path, within=self.folder)
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path
@@ -371,14 +374,3 @@ def _line(numbers: Any) -> str:
 
 def _words(record: dict[str, Any]) -> str:
     return f"epoch {record['epoch']:3d}  {in_words(record)}"
-
-
-def write_line(text: str) -> None:
-    """Print a line at once."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        # A console that knows no "½" must not end a training.
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise DataError(f"standard output: cannot be written ({error.strerror or error})") from None

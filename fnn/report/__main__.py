@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fnn.errors import FnnError
+from fnn.files import write_line
 from fnn.report.writing import DEFAULT, write
 
 _DESCRIPTION = """Write what a run was told and reached as one HTML page, which needs no other file, and
@@ -29,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         written = write(options.runs, options.out)
     except (FnnError, OSError) as error:
         line = " ".join(str(error).split())
-        sys.stderr.write(f"error: {line}\n")
+        write_line(f"error: {line}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        write_line("interrupted", sys.stderr)
         return 130
     for path in written:
-        sys.stdout.write(f"{path}\n")
+        write_line(path)
     return 0
 
 

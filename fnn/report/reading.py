@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import numpy as np
 from fnn.checkpoint import load_tree
 from fnn.errors import DataError, FnnError
 from fnn.experiment import read_run
-from fnn.files import PathLike, opened
+from fnn.experiment.folders import holds
+from fnn.files import PathLike, limit, opened
 from fnn.report.parts import as_number, clip, plain_text
 from fnn.tree import Array
 
 MODEL, METRICS, EVALUATION = "model.npz", "metrics.jsonl", "evaluation.npz"
 _MOST_RECORDS = 2_000_000
 _MOST_COLUMNS = 60
-_LONGEST_LINE = 1 << 20
 _MOST_VALUES = 1 << 24
 
 
@@ -142,41 +143,42 @@ def read(folder: PathLike) -> RunRecord:
     if status != "finished":
         why = f": {plain_text(about['error'])}" if about.get("error") else ""
         notes.append(f"This run's status is “{plain_text(status)}”{why}.")
-    columns = _columns(folder / METRICS, notes)
-    params, in_shape = _model(folder / MODEL, notes)
-    evaluation = _evaluation(folder / EVALUATION, notes)
+    columns = _columns(folder, notes)
+    params, in_shape = _model(folder, notes)
+    evaluation = _evaluation(folder, notes)
     return RunRecord(folder, about, columns, params, in_shape, evaluation, tuple(notes))
 
 
 # --- metrics --------------------------------------------------------------------------------
 
 
-def _records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = []
+def _records(folder: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    path, longest, left = folder / METRICS, limit("line"), limit("metrics")
+    number = 0
     try:
-        with opened(path) as file:
+        with opened(path, within=folder) as file:
             # A line without an end could be as long as the disk.
-            while line := file.readline(_LONGEST_LINE):
-                if len(records) == _MOST_RECORDS:
-                    notes.append(f"{path.name}: only the first {_MOST_RECORDS:,} records are shown.")
+            while line := file.readline(longest):
+                left -= len(line)
+                if number == _MOST_RECORDS or left < 0:
+                    notes.append(f"{path.name}: only the first {number:,} records are shown.")
                     break
                 if not line.strip():
                     continue
                 record = _record(line)
                 if record is None:
-                    if line.endswith(b"\n") or len(line) == _LONGEST_LINE:
-                        at = len(records) + 1
+                    if line.endswith(b"\n") or len(line) == longest:
                         raise DataError(
-                            f"{path}: expected a JSON object per line, damaged at record {at}"
+                            f"{path}: expected a JSON object per line, damaged at record {number + 1}"
                         )
                     notes.append(f"{path.name}: the last line is half-written and was left out.")
                     break
-                records.append(record)
+                number += 1
+                yield record
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return records
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -198,44 +200,49 @@ def _float(value: Any) -> float:
     return number if abs(number) >= 1e-300 or math.isnan(number) else 0.0
 
 
-def _columns(path: Path, notes: list[str]) -> dict[str, Column]:
-    records = _records(path, notes)
-    found: dict[str, list[tuple[int, float]]] = {}
-    for i, record in enumerate(records):
+def _columns(folder: Path, notes: list[str]) -> dict[str, Column]:
+    # Rows and numbers of each metric in 16 bytes apiece: as Python objects they take ten times that.
+    found: dict[str, tuple[array[int], array[float]]] = {}
+    for i, record in enumerate(_records(folder, notes)):
         for name, value in record.items():
             if (entry := as_number(value)) is not None and (
                 name in found or len(found) < _MOST_COLUMNS
             ):
-                found.setdefault(name, []).append((i, _float(entry)))
+                rows, values = found.setdefault(name, (array("q"), array("d")))
+                rows.append(i)
+                values.append(_float(entry))
+    points = {name: (np.array(rows), np.array(values)) for name, (rows, values) in found.items()}
     columns = {}
-    for name, points in found.items():
+    for name, (at, y) in points.items():
         if name in ("epoch", "step"):
             continue
-        rows = [i for i, _ in points]
-        axis, x = _axis(found, rows)
-        y = np.array([value for _, value in points])
+        axis, x = _axis(points, at)
         columns[name] = Column(axis, x, np.where(np.isfinite(y), y, np.nan))
     return columns
 
 
-def _axis(found: dict[str, list[tuple[int, float]]], rows: list[int]) -> tuple[str, Array]:
+def _axis(points: dict[str, tuple[Array, Array]], rows: Array) -> tuple[str, Array]:
     for axis in ("epoch", "step"):
-        places = dict(found.get(axis, ()))
-        x = np.array([places.get(i, math.nan) for i in rows])
+        if axis not in points:
+            continue
+        there, values = points[axis]
+        at = np.minimum(np.searchsorted(there, rows), len(there) - 1)
+        x = np.where(there[at] == rows, values[at], np.nan)
         # What cannot be told from its neighbour in print is no axis.
         if np.isfinite(x).all() and (len(x) < 2 or np.diff(x).min() > 1e-12 * np.abs(x).max()):
             return axis, x
-    return "record", np.array(rows, np.float64) + 1
+    return "record", rows + 1.0
 
 
 # --- arrays ---------------------------------------------------------------------------------
 
 
-def _model(path: Path, notes: list[str]) -> tuple[Mapping[str, Any] | None, tuple[int, ...] | None]:
-    if not path.exists():
-        return None, None
+def _model(folder: Path, notes: list[str]) -> tuple[Mapping[str, Any] | None, tuple[int, ...] | None]:
+    path = folder / MODEL
     try:
-        model = load_tree(path)
+        if not holds(folder, path.name):
+            return None, None
+        model = load_tree(path, within=folder)
         params, shape = model.get("params"), model.get("in_shape")
         if not isinstance(params, Mapping) or not isinstance(shape, np.ndarray):
             raise DataError(f"{path}: expected params and in_shape, got {sorted(model)}")
@@ -251,11 +258,12 @@ def _model(path: Path, notes: list[str]) -> tuple[Mapping[str, Any] | None, tupl
     return params, sizes
 
 
-def _evaluation(path: Path, notes: list[str]) -> Evaluation | None:
-    if not path.exists():
-        return None
+def _evaluation(folder: Path, notes: list[str]) -> Evaluation | None:
+    path = folder / EVALUATION
     try:
-        leaves = load_tree(path)
+        if not holds(folder, path.name):
+            return None
+        leaves = load_tree(path, within=folder)
         arrays = [leaves.get(name) for name in ("predicted", "target", "x", "index")]
         predicted, target, x, index = arrays
         for leaf in arrays:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from fnn.errors import DataError, OptionError
-from fnn.files import PathLike, replacing
+from fnn.files import PathLike, names, opened, replacing
 from fnn.report import markdown, rendering
 from fnn.report.pages import page_of
 from fnn.report.reading import read
 
 DEFAULT = Path("out/report")
 """Where a report of several runs goes."""
+# What opening a link, and a pipe or a device, is refused with.
+_SOMEBODYS = (errno.ELOOP, errno.EINVAL)
 _PICTURE = re.compile(r"[\w-]+\.png")
 
 
@@ -46,31 +49,36 @@ def write(folders: Sequence[PathLike], out: PathLike | None = None) -> tuple[Pat
     html_file = _free(file, rendering.MARK)
     markdown_file = _free(file.with_suffix(".md"), markdown.MARK)
     text = markdown.to_markdown(page, _pictures(markdown_file.parent))
-    for path, content in ((html_file, rendering.to_html(page)), (markdown_file, text)):
-        with replacing(path) as writing:
+    for path, whole in ((html_file, rendering.to_html(page)), (markdown_file, text)):
+        with replacing(path, within=path.parent) as writing:
             # What JSON may hold and UTF-8 may not is shown as a question mark.
-            writing.write(content.encode("utf-8", "replace"))
+            writing.write(whole.encode("utf-8", "replace"))
     return html_file, markdown_file
 
 
 def _pictures(folder: Path) -> frozenset[str]:
     """Return the PNGs that Markdown in `folder` may refer to by their names."""
-    if not folder.is_dir():
+    try:
+        return frozenset(filter(_PICTURE.fullmatch, names(folder)))
+    except OSError:
         return frozenset()
-    return frozenset(path.name for path in folder.iterdir() if _PICTURE.fullmatch(path.name))
 
 
 def _free(path: Path, mark: str) -> Path:
-    """Return `path`, or one with a number behind its name if somebody's own file has that name."""
+    """Return `path`, or one with a number behind its name if somebody's own file has that name.
+
+    So it is with a link or a pipe of that name, which is left alone too.
+    """
     tried = path
     for i in range(2, 100):
         try:
-            with tried.open("rb") as file:
+            with opened(tried, within=tried.parent) as file:
                 if mark.encode() in file.read(1000):
                     return tried
         except FileNotFoundError:
             return tried
         except OSError as error:
-            raise DataError(f"{tried}: cannot be written ({error.strerror or error})") from None
+            if error.errno not in _SOMEBODYS:
+                raise DataError(f"{tried}: cannot be written ({error.strerror or error})") from None
         tried = path.with_name(f"{path.stem}-{i}{path.suffix}")
     raise DataError(f"{path}: a hundred files of that name are there")

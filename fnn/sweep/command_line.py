@@ -11,7 +11,7 @@ from fnn.config import C, built, flags_of, given_by, leaves, nested, plain, spli
 from fnn.config.fields import flag_of
 from fnn.errors import OptionError
 from fnn.experiment.execution import Train, default_folder, script_of
-from fnn.experiment.runs import write_line
+from fnn.files import write_line
 from fnn.sweep.grids import combined
 from fnn.sweep.sweeps import sweep
 

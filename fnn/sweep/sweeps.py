@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -19,9 +20,9 @@ from fnn.config import C, placed, plain, settled
 from fnn.errors import DataError, OptionError
 from fnn.experiment import read_run
 from fnn.experiment.execution import Train, script_of
+from fnn.experiment.folders import holds
 from fnn.experiment.lock import LOCK, Held, locked
-from fnn.experiment.runs import write_line
-from fnn.files import PathLike
+from fnn.files import PathLike, write_line
 from fnn.history import Mode
 from fnn.options import integer
 from fnn.sweep.grids import about, varied
@@ -165,11 +166,9 @@ class _Going:
         self._held = held
         path = self.folder / FILE
         files.sweep(self.folder)
-        if path.exists():
+        if holds(self.folder, FILE):
             self._check_same(path)
-        elif any(
-            each.name != LOCK and not files.is_temporary(each.name) for each in self.folder.iterdir()
-        ):
+        elif any(name != LOCK and not files.is_temporary(name) for name in files.names(self.folder)):
             raise DataError(f"{self.folder}: expected a sweep or nothing, got other files")
         for name, member in self.members.items():
             try:
@@ -190,7 +189,7 @@ class _Going:
 
     def _check_same(self, path: Path) -> None:
         try:
-            there = files.parse_json(files.content(path))
+            there = files.parse_json(files.content(path, within=self.folder, most=files.limit("sweep")))
             known = {name: dict(member["config"]) for name, member in there["members"].items()}
             kind, experiment = there["format"], there["experiment"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -237,12 +236,13 @@ class _Going:
     def close(self) -> None:
         """Write how far each member is; one that began and did not end was interrupted."""
         for name, member in self.members.items():
-            if member.status == "waiting" and (self.folder / name).exists():
+            if member.status == "waiting" and holds(self.folder, name):
                 self.members[name] = attrs.evolve(member, status="interrupted")
         self._write()
         errors = self.folder / "stderr.log"
-        if errors.exists() and not errors.stat().st_size:
-            errors.unlink()
+        with contextlib.suppress(OSError):
+            if not files.content(errors, within=self.folder, most=0):
+                files.remove(errors, within=self.folder)
 
     def result(self) -> Sweep:
         """Return what the sweep came to so far."""
@@ -278,7 +278,7 @@ class _Going:
             "table": [row.plain() for row in done.rows],
         }
         self._held.check()
-        with files.replacing(self.folder / FILE) as file:
+        with files.replacing(self.folder / FILE, within=self.folder) as file:
             file.write(json.dumps(plain(entries), indent=2, allow_nan=False).encode() + b"\n")
-        with files.replacing(self.folder / TABLE) as file:
+        with files.replacing(self.folder / TABLE, within=self.folder) as file:
             file.write(f"# Sweep of {self._experiment}\n\n{done.table}\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from fnn.errors import DataError
 from fnn.experiment import execute, read_run, resume
+from fnn.files import appending
 
 Job: TypeAlias = tuple[str, Any]
 """A member's name and its config."""
@@ -74,7 +76,12 @@ def _apart(folder: Path) -> Iterator[None]:
     # What a member says stands in its log.txt.
     with (
         open(os.devnull, "w", encoding="utf-8") as nowhere,
-        (folder / "stderr.log").open("a", encoding="utf-8") as errors,
+        io.TextIOWrapper(
+            appending(folder / "stderr.log", within=folder),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        ) as errors,
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(errors),
     ):
