@@ -31,7 +31,7 @@ from fnn.config.building import (
 from fnn.config.fields import flags_of, leaves
 from fnn.config.flags import given_by, parse, words
 from fnn.config.options import option
-from fnn.config.records import plain
+from fnn.config.records import plain, recordable
 from fnn.config.spelling import split
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "parse",
     "placed",
     "plain",
+    "recordable",
     "settled",
     "split",
     "words",

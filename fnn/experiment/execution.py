@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from fnn.config import C, config_from, entries, is_default, placed, plain, settled
+from fnn.config import C, config_from, entries, is_default, placed, recordable, settled
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import changes, conditions
 from fnn.experiment.folders import FORMAT, METRICS, RUN, holds, new_folder, read_run
@@ -29,7 +29,7 @@ def execute(train: Train[C], config: C) -> dict[str, Any]:
 
     run.json is written at the start and again at the end; whatever ends the run early stands in it
     and is raised again. The default folder of the config is numbered if it is taken; another one
-    must not hold a run.
+    must not hold a run. An entry of the result that run.json cannot hold is left out, and said.
 
     Raises:
         DataError: If the folder holds a run, is being written to, or cannot be.
@@ -209,9 +209,12 @@ def _train(train: Train[C], config: C, run: Run) -> dict[str, Any]:
 
     run.note()
     try:
-        result = plain(dict(train(config, run) or {}))
+        # What cannot be recorded must not make a training that came to its end a failed one.
+        result, refused = recordable(train(config, run), "result")
         run.close()
-        close("finished", result=result)
+        for line in refused.values():
+            run.say(f"not recorded: {line}")
+        close("finished", result=result, **({"unrecorded": refused} if refused else {}))
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         # On a full disk this fails as well, and the first fault is the one to tell.

@@ -38,6 +38,7 @@ MODEL = "model.npz"
 """The file of a run's folder that holds its trained network."""
 EVALUATION = "evaluation.npz"
 """What it says of its test set."""
+_SIMPLE = frozenset((bool, int, float, np.float64, str, type(None)))
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
@@ -365,11 +366,14 @@ def _folder(number: int) -> str:
 
 
 def _line(numbers: Any) -> str:
-    try:
-        return _encode(numbers)
-    # NaN and what JSON does not know. Looking for them first would take longer than a small step.
-    except (TypeError, ValueError):
-        return _encode(plain(numbers))
+    # NaN and what JSON does not know: looking for them first would take longer than a small step.
+    if all(type(value) in _SIMPLE for value in numbers.values()):
+        with contextlib.suppress(ValueError):
+            line = _encode(numbers)
+            # A shorter one holds no whole number that is too long to be read again.
+            if len(line) < 4000:
+                return line
+    return _encode(plain(numbers))
 
 
 def _words(record: dict[str, Any]) -> str:
