@@ -130,7 +130,7 @@ if np.finfo(np.longdouble).max > np.finfo(np.float64).max:
 
 @pytest.mark.parametrize(("value", "message"), REFUSED, ids=lambda value: f"{type(value).__name__}")
 def test_what_no_file_can_hold_is_refused_by_the_name_of_its_entry(tmp_path, value, message):
-    with pytest.raises(OptionError, match="^x.*: expected ") as refused:
+    with pytest.raises(OptionError, match=r"^x.*: expected ") as refused:
         plain({"x": value})
     assert re.search(message, str(refused.value))
 
