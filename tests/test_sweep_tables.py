@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 import pytest
 import sweep_cases
-from sweep_cases import Config, score, train
+from sweep_cases import Config, score, slow, train
 
 from fnn.errors import OptionError
 from fnn.experiment import main
@@ -289,4 +289,4 @@ def test_no_member_outlives_a_sweep_that_is_killed_and_the_same_command_goes_on(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     argv = ["--grid", "n=3", "--workers", "1", "--out", str(folder)]
-    assert command(train, Config, argv)["n=3"]["score"] == score(Config(n=3))
+    assert command(slow, Config, argv)["n=3"]["score"] == score(Config(n=3))
