@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from fnn.recipe import bare
 from fnn.state import TrainState, is_finite
 from fnn.tree import TreeLike
 
-Metric: TypeAlias = Callable[[Any, Any], Any]
+Metric: TypeAlias = Callable[..., Any]
 Metrics: TypeAlias = Mapping[str, Any] | Iterable[Any] | Metric
 Weights: TypeAlias = TrainState | tuple[TreeLike, TreeLike]
 """A TrainState, or (params, state)."""
@@ -50,13 +51,45 @@ def metric_table(metrics: Metrics, *, reserved: Iterable[str] = ()) -> dict[str,
     return table
 
 
-def measure(table: Mapping[str, Metric], pred: Any, target: Any) -> dict[str, float]:
+def measure(
+    table: Mapping[str, Metric], pred: Any, target: Any, weight: Any = None
+) -> dict[str, float]:
     """Return every metric as a float; of a loss, which also gives a gradient, the value counts.
 
     Raises:
-        OptionError: If a metric gives no number.
+        OptionError: If a metric gives no number, or there are weights and it takes none.
     """
-    return {name: _number(name, metric(pred, target)) for name, metric in table.items()}
+    found = {}
+    for name, metric in table.items():
+        what = f"metrics: {name!r}"
+        found[name] = _number(name, weighed(what, metric, pred, target, weight))
+    return found
+
+
+def weighed(what: str, fn: Callable[..., Any], pred: Any, target: Any, weight: Any) -> Any:
+    """Return fn(pred, target), of a loss or a metric, with the weights if there are any.
+
+    Raises:
+        OptionError: If there are weights and the function takes none.
+    """
+    if weight is None:
+        return fn(pred, target)
+    try:
+        return fn(pred, target, weight=weight)
+    except TypeError:
+        check_weighed(what, fn)
+        raise
+
+
+def check_weighed(what: str, fn: Callable[..., Any]) -> None:
+    """Refuse a loss or a metric that takes no weights; one of unknown arguments passes."""
+    try:
+        given = signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return
+    if not any(each.name == "weight" or each.kind is each.VAR_KEYWORD for each in given):
+        expected = "a function of (pred, target, *, weight=None), for the data have weights"
+        raise OptionError(f"{what}: expected {expected}, got one that takes none") from None
 
 
 def _number(name: str, result: Any) -> float:
@@ -149,16 +182,18 @@ def evaluate(
 
     Predictions are made in batches and measured at once, so that every metric is exact whatever the
     batch size, also one that is no mean over examples. A loss serves as a metric: its value counts.
+    Where the data set has weights, every metric is given them as `weight=`.
 
     Args:
         net: The network.
         now: Any TrainState of it, or its weights as a pair (params, state).
         dataset: Examples to measure on.
-        metrics: `metric(pred, target)`, by name or by themselves.
+        metrics: `metric(pred, target, *, weight=None)`, by name or by themselves.
         batch_size: How many examples at a time; by default as in `predict`.
 
     Raises:
-        OptionError: If a metric is no function or gives no number, or two have one name.
+        OptionError: If a metric is no function or gives no number, or two have one name, or if it
+            takes no weights where there are some.
         DataError, ShapeError, DTypeError: If data, network and metrics do not fit together.
     """
     if not isinstance(dataset, Dataset):
@@ -167,4 +202,4 @@ def evaluate(
     table = metric_table(metrics)
     with np.errstate(all="ignore"):
         pred = _outputs(net, now, dataset.x, size)
-        return measure(table, pred, dataset.y)
+        return measure(table, pred, dataset.y, dataset.weight)

@@ -10,8 +10,9 @@ import numpy as np
 
 from fnn import tree
 from fnn.datasets import Batches, Dataset, batches
+from fnn.datasets.entries import precision
 from fnn.errors import DataError, DivergedError, OptionError
-from fnn.evaluation import Metrics, evaluate, metric_table
+from fnn.evaluation import Metrics, check_weighed, evaluate, metric_table, weighed
 from fnn.history import (
     Callback,
     EarlyStopping,
@@ -30,7 +31,7 @@ from fnn.layer import Layer
 from fnn.optimizers import Transform
 from fnn.options import integer
 from fnn.progress import Bar, EpochLines, bar
-from fnn.state import TrainState, init_train_state, trained
+from fnn.state import TrainState, cast, init_train_state, trained
 from fnn.training import Loss, jit, train_step
 from fnn.tree import TreeLike
 
@@ -74,8 +75,8 @@ def _progress(place: _Place, records: list[Record]) -> Progress:
     return Progress(now, best, best_value, epoch, batch, count, sums, history, stopped)
 
 
-def _means(sums: Mapping[str, float], count: int) -> dict[str, float]:
-    return {name: value / count for name, value in sums.items()}
+def _means(sums: Mapping[str, float], mass: float) -> dict[str, float]:
+    return {name: value / mass for name, value in sums.items()}
 
 
 def _check_callbacks(callbacks: Any, columns: list[str]) -> tuple[Callback, ...]:
@@ -132,9 +133,12 @@ def _check_start(
 
 
 def _beginning(
-    net: Layer, first: TrainState, optimizer: Transform, params: Any, state: Any
+    net: Layer, first: TrainState, optimizer: Transform, params: Any, state: Any, dtype: Any
 ) -> TrainState:
     """Return the state before the first step with the weights that were given in place of its own."""
+    if dtype is not None:
+        first = cast(first, dtype)
+        params, state = (each if each is None else tree.cast(each, dtype) for each in (params, state))
     given = {"params": params, "state": state}
     changes = {name: tree.freeze(value) for name, value in given.items() if value is not None}
     misfits = [
@@ -172,9 +176,13 @@ def _rehearse(
     for data, pred in outputs:
         if isinstance(pred, np.ndarray | tuple):
             for start in range(0, len(data), size):
-                target = rows(data.y, slice(start, start + size))
+                at = slice(start, start + size)
+                target, weight = rows(data.y, at), None if data.weight is None else data.weight[at]
                 n = length(target)
-                loss(mapped(lambda part, n=n: np.repeat(part[:1], n, axis=0), pred), target)
+                copies = mapped(lambda part, n=n: np.repeat(part[:1], n, axis=0), pred)
+                # A part of a validation set may be of weight 0 alone; the whole never is.
+                if weight is None or weight.any():
+                    weighed("loss", loss, copies, target, weight)
 
 
 def fit(
@@ -194,6 +202,7 @@ def fit(
     drop_last: bool = False,
     params: TreeLike | None = None,
     state: TreeLike | None = None,
+    dtype: str | None = None,
     progress: bool | Literal["bar"] = True,
     start: Progress | None = None,
     save: Callable[[Progress], Any] | None = None,
@@ -211,16 +220,16 @@ def fit(
 
     Args:
         net: The network.
-        loss: `loss(pred, target) -> (value, dpred)`.
+        loss: `loss(pred, target, *, weight=None) -> (value, dpred)`; weights are those of the data.
         optimizer: The transform that turns gradients into updates.
-        train: Examples to train on.
+        train: Examples to train on; those of weight 0 are left out.
         epochs: How often to go through them, 0 or more.
         batch_size: Examples per step; the last batch of an epoch may be smaller.
         key: Root of all randomness.
         validation: Examples to evaluate on after every epoch.
-        metrics: `metric(pred, target)`, by name or by themselves. On the training set they and the
-            loss are means over the epoch's batches as training saw them, weighted by their sizes;
-            on the validation set they are exact.
+        metrics: `metric(pred, target, *, weight=None)`, by name or by themselves. On the training set
+            they and the loss are means over the epoch's batches as training saw them, weighted by
+            their sizes, or the sums of their weights; on the validation set they are exact.
         callbacks: Called as `callback(now, history)` after every epoch; a true value stops it.
         monitor: Column of the history that says which epoch was best: "validation_loss" by default,
             "loss" without a validation set.
@@ -228,6 +237,8 @@ def fit(
         drop_last: Leave out a last batch that is smaller.
         params: Weights to begin with, such as those of `load_model`; drawn from the key if None.
         state: What the network carries at first, such as running moments; `init`'s if None.
+        dtype: "float32" or "float64", in which to train: weights, state and floating data are cast.
+            Weights are drawn in float32 whatever it is, so that runs in both begin alike.
         progress: Say every epoch in a line on stderr, but at most one line a second; and while an
             epoch runs, show a bar where tqdm is installed and stderr is a terminal. "bar" shows
             the bar alone, False nothing.
@@ -246,6 +257,7 @@ def fit(
             is of a run with others; names the paths that differ.
     """
     epochs = integer("fit", "epochs", epochs, least=0)
+    dtype = precision("fit", dtype)
     _check_set("train", train)
     names = ["loss"]
     if validation is not None:
@@ -268,12 +280,18 @@ def fit(
         save_every = integer("fit", "save_every", save_every)
         if save is None:
             raise OptionError("save_every: expected save beside it, got None", path=("fit",))
+    if dtype is not None:
+        train, validation = train.cast(dtype), None if validation is None else validation.cast(dtype)
+    if any(data is not None and data.weight is not None for data in (train, validation)):
+        for name, fn in {"loss": loss, **table}.items():
+            check_weighed(name, fn)
     # These check their arguments before there is anything to lose.
     order = batches(train, batch_size, drop_last=drop_last)
+    train = order.dataset  # Without what has weight 0, so that no epoch looks for it again.
     step = jit(train_step(net, loss, optimizer, metrics=table))
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
     first = init_train_state(net, optimizer, train.in_shape, key)
-    first = _beginning(net, first, optimizer, params, state)
+    first = _beginning(net, first, optimizer, params, state, dtype)
     if start is None:
         start = Progress(first)
     else:
@@ -294,17 +312,21 @@ def fit(
             left, n_left = order.since(skipped), len(order) - skipped
             shown = bar(left, n_left, f"epoch {epoch + 1}/{epochs}") if progress else left
             _, _, count, sums, _ = place
+            mass = order.mass(skipped)
             for i, batch in enumerate(shown, skipped + 1):
                 now, logs = step(now, batch)
                 n = length(batch[0])
-                count += n
-                sums = {name: sums.get(name, 0.0) + float(value) * n for name, value in logs.items()}
+                count, share = count + n, float(batch[2].sum()) if len(batch) > 2 else n
+                mass += share
+                sums = {
+                    name: sums.get(name, 0.0) + float(value) * share for name, value in logs.items()
+                }
                 place = now, i, count, sums, done
                 if save_every is not None and save is not None and now.step % save_every == 0:
                     save(_progress(place, records))
                 if isinstance(shown, Bar) and shown.is_drawn:
-                    shown.show(**_means(sums, count))
-            record = {"epoch": epoch + 1, "step": now.step, **_means(sums, count)}
+                    shown.show(**_means(sums, mass))
+            record = {"epoch": epoch + 1, "step": now.step, **_means(sums, mass)}
             if validation is not None:
                 measured = evaluate(net, now, validation, {"loss": loss, **table})
                 record |= {f"validation_{name}": value for name, value in measured.items()}

@@ -127,6 +127,12 @@ def _shape(who: str, in_shape: Any) -> Shape:
     return tuple(integer(who, "in_shape", n, least=0) for n in in_shape)
 
 
+def cast(now: TrainState, dtype: str) -> TrainState:
+    """Return the state with all floating numbers in `dtype`, "float32" or "float64"."""
+    parts = {name: tree.cast(getattr(now, name), dtype) for name in ("params", "state", "opt_state")}
+    return attrs.evolve(now, **parts)
+
+
 def check_parts(who: str, net: Any, optimizer: Any) -> None:
     """Refuse what is no network or no optimizer, such as a constructor that was not called."""
     for name, value, kind in (("net", net, Layer), ("optimizer", optimizer, Transform)):

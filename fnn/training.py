@@ -130,7 +130,7 @@ class TrainStep:
                 raise self.diverged(now, batch, value, grads, after={"state": state})
         logs = {"loss": value}
         if self.metrics:
-            logs |= measure(self.metrics, y, target)
+            logs |= measure(self.metrics, y, target, **weight)
         return value, grads, state, logs
 
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:

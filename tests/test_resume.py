@@ -126,8 +126,8 @@ def test_a_run_goes_on_in_another_process(tmp_path, step):
 
 def test_skipped_batches_are_not_looked_at(monkeypatch):
     rows = []
-    real = dataset._rows
-    monkeypatch.setattr(dataset, "_rows", lambda array, at: rows.append(len(at)) or real(array, at))
+    real = dataset._drawn
+    monkeypatch.setattr(dataset, "_drawn", lambda array, at: rows.append(len(at)) or real(array, at))
     data = examples(50)
     for key in (fnn.Key.of(3), None):
         for drop_last in (False, True):

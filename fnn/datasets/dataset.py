@@ -36,7 +36,7 @@ def _key(who: str, key: Any) -> Key | None:
     return key
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(eq=False, repr=False, init=False)
 class Dataset:
     """Examples `x` and their targets `y`, one of each per entry of axis 0, and maybe their weights.
 
@@ -82,7 +82,7 @@ class Dataset:
             weight = checked_weight(weight, n)
         except (DataError, DTypeError, OptionError, ShapeError) as error:
             raise error.inside("Dataset", "") from None
-        self.__attrs_init__(x, y, weight)  # type: ignore[attr-defined]
+        self.__attrs_init__(x, y, weight)
 
     def __len__(self) -> int:
         return length(self.x)
@@ -151,6 +151,15 @@ class Dataset:
             return self._of(slice(first)), self._of(slice(first, None))
         order = key.generator().permutation(total)
         return self._of(order[:first]), self._of(order[first:])
+
+    def cast(self, dtype: Any) -> Dataset:
+        """Return the set with floating x and y in "float32" or "float64"; integers stay.
+
+        Raises:
+            OptionError: If dtype is another one.
+            DataError: If a number is beyond it.
+        """
+        return Dataset(self.x, self.y, weight=self.weight, dtype=dtype)
 
     def weighted(self, class_weight: ClassWeight) -> Dataset:
         """Return the set with every example's weight times that of its label.
@@ -264,6 +273,19 @@ class Batches:
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset), self.size)
         return full + (rest > 0 and not self.drop_last)
+
+    def mass(self, first: int) -> float:
+        """Return the sum of the weights in the batches before number `first`, each 1 if there are none.
+
+        Added batch by batch, as who goes through them would.
+        """
+        weight = self.dataset.weight
+        if weight is None:
+            return min(first * self.size, len(self.dataset))
+        if self.key is not None:
+            weight = weight[self.key.generator().permutation(len(weight))]
+        starts = range(0, first * self.size, self.size)
+        return sum(float(weight[start : start + self.size].sum()) for start in starts)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self.since(0)

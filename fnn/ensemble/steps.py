@@ -87,8 +87,8 @@ def over_members(loss: Loss, *, shared: bool = True) -> OverMembers:
 
 
 def member_metrics(
-    metric: Callable[[Any, Any], Any], n: int, *, shared: bool = True
-) -> dict[str, Callable[[Any, Any], Any]]:
+    metric: Callable[..., Any], n: int, *, shared: bool = True
+) -> dict[str, Callable[..., Any]]:
     """Return `metric` of each of n members by name: {"accuracy_0": ..., "accuracy_1": ...}.
 
     A step, `fit` and `evaluate` take them. A loss is a metric too.
@@ -104,8 +104,12 @@ def member_metrics(
     if not callable(metric):
         raise OptionError(f"metric: expected a function, got {metric!r}", path=("member_metrics",))
 
-    def of(i: int) -> Callable[[Any, Any], Any]:
-        return lambda pred, target: metric(pred[:, i], target if shared else target[:, i])
+    def of(i: int) -> Callable[..., Any]:
+        def own(pred: Any, target: Any, *, weight: Any = None) -> Any:
+            part = {} if weight is None else {"weight": weight if shared else weight[:, i]}
+            return metric(pred[:, i], target if shared else target[:, i], **part)
+
+        return own
 
     name = getattr(metric, "__name__", "metric")
     return {f"{name}_{i}": of(i) for i in range(integer("member_metrics", "n", n))}

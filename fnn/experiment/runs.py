@@ -31,7 +31,7 @@ from fnn.layer import Layer, Shape
 from fnn.loop import Fit, History, fit
 from fnn.optimizers import Transform
 from fnn.progress import in_words
-from fnn.state import TrainState, init_train_state
+from fnn.state import TrainState, cast, init_train_state
 from fnn.training import Loss
 
 MODEL = "model.npz"
@@ -208,7 +208,9 @@ class Run:
         checkpoints = Checkpoints(self.path(_folder(number)), within=self.folder)
         start = None
         if self.resumed:
-            start = checkpoints.latest(like=init_train_state(net, optimizer, train.in_shape, key))
+            like = init_train_state(net, optimizer, train.in_shape, key)
+            dtype = more.get("dtype")
+            start = checkpoints.latest(like=like if dtype is None else cast(like, dtype))
             self._take_up(start, checkpoints.skipped, last=not holds(self.folder, _folder(number + 1)))
         saver = Saver(checkpoints, save_seconds, self._check)
 
