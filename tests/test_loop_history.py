@@ -50,11 +50,11 @@ class Terminal:
 
 def test_a_bar_is_drawn_on_a_terminal_only_and_changes_nothing(monkeypatch, capfd):
     pytest.importorskip("tqdm")
-    plain = fit(validation=examples(33, seed=1), metrics=fnn.accuracy)
+    plain = fit(validation=examples(33, seed=1), metrics=fnn.accuracy, progress="bar")
     assert capfd.readouterr() == ("", "")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert fit(validation=examples(33, seed=1), metrics=fnn.accuracy) == plain
+    assert fit(validation=examples(33, seed=1), metrics=fnn.accuracy, progress="bar") == plain
     assert "epoch 1/3" in "".join(terminal.written)
     terminal.written.clear()
     assert fit(progress=False).history["loss"] == plain.history["loss"]

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fnn.experiment import read_run
@@ -99,3 +100,22 @@ def test_a_head_is_trained_on_a_frozen_trunk_from_loaded_weights(program):
     said = program("frozen_trunk").stdout
     assert "the trunk is what it was: True" in said
     assert float(re.search(r"100 examples: \{'accuracy': ([\d.]+)", said)[1]) > 0.8
+
+
+def test_a_table_of_weighted_rows_is_fitted_in_float64(program):
+    rng = np.random.default_rng(0)
+    area, rooms, age = rng.uniform(20, 200, 300), rng.integers(1, 7, 300), rng.uniform(0, 90, 300)
+    price = 1000.0 * area + 5000 * rooms - 300 * age + 2e6  # A mean that float32 would round to 0.1.
+    weight = rng.choice([0.0, 0.5, 1.0, 3.0], 300)
+    # What counts for nothing may be anything.
+    price[weight == 0] = 1e12
+    columns = zip(area, rooms, age, price, weight, strict=True)
+    lines = ["area,rooms,age,price,weight", *(",".join(map(repr, map(float, row))) for row in columns)]
+    lines.insert(5, "50,2,10,,1")  # A row without a price.
+    (program.folder / "houses.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    said = program("weighted_table", "houses.csv").stdout
+    found = re.search(r"weights of ([\d.]+); float64\nerror ([\d.]+) of a spread of ([\d.]+)\n", said)
+    total, error, spread = map(float, found.groups())
+    assert total == pytest.approx(weight[:210].sum(), abs=0.06)
+    assert 40_000 < spread < 80_000
+    assert error < 0.1 * spread
