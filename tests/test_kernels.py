@@ -122,6 +122,38 @@ def test_same_gives_ceil_of_size_over_stride_and_the_odd_row_at_the_end(n, k, st
     assert total == max((at.out[0] - 1) * stride + (k - 1) * dilation + 1 - n, 0)
 
 
+# --- sums over many ---------------------------------------------------------------------------
+
+FEW = affine.FEW_TERMS
+
+
+@pytest.mark.parametrize("n", [0, 1, FEW, FEW + 1, 3 * FEW, 40 * FEW + 7, affine.MOST_TERMS + 1])
+@pytest.mark.parametrize("m", [1, 3, 50])
+@pytest.mark.parametrize("lie", ["C", "F", "every other", "turned"])
+def test_long_sums_keep_their_digits_whatever_way_the_numbers_lie(n, m, lie):
+    rng = np.random.default_rng(0)
+    x = rng.normal(1, 1, size=(m, n)).astype("float32")
+    given = {
+        "C": lambda: x,
+        "F": lambda: np.asfortranarray(x),
+        "every other": lambda: np.repeat(np.repeat(x, 2, axis=0), 2, axis=1)[::2, ::2],
+        "turned": lambda: np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1],
+    }[lie]()
+    exact = x.sum(axis=1, dtype="float64")
+    for sums in (affine.row_sums(given, FEW), affine.column_sums(given.T, FEW)):
+        assert sums.dtype == np.float32
+        np.testing.assert_allclose(sums, exact, rtol=3e-6, atol=1e-6)
+    bent = affine.row_sums(given * np.complex64(1 + 2j), FEW)
+    np.testing.assert_allclose(bent, exact * (1 + 2j), rtol=3e-6, atol=1e-6)
+
+
+def test_the_sum_of_more_numbers_than_float32_counts_to_is_right():
+    n = (1 << 24) + (1 << 20)  # One after the other, adding 1 to 2²⁴ gives 2²⁴.
+    ones = np.broadcast_to(np.float32(1), (1, n))
+    assert affine.row_sums(ones)[0] == n
+    assert affine.column_sums(ones.T)[0] == n
+
+
 # --- normalisation ---------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fnn.kernels.affine import row_sums
+from fnn.kernels.affine import FEW_TERMS, row_sums
 from fnn.kernels.memory import like
 from fnn.kernels.rows import down
 from fnn.tree import Array
@@ -19,10 +19,9 @@ def moments(x: Array) -> tuple[Array, Array, Array, Array]:
     In two passes: E[x²] - E[x]² cancels catastrophically in float32. The first mean of many large
     values is itself off by rounding; what it missed, the mean of what is left, corrects it.
     """
-    n = x.shape[1]
-    first = row_sums(x) / n
+    first = _means(x)
     centered = down(np.subtract, x, first)
-    missed = row_sums(centered) / n
+    missed = _means(centered)
     var = _mean_squares(centered) - missed * missed
     if not (missed.real**2 <= 1e-4 * var.real).all():  # It would cancel here too, or has overflowed.
         centered -= missed[:, None]
@@ -31,8 +30,12 @@ def moments(x: Array) -> tuple[Array, Array, Array, Array]:
     return first + missed, var, centered, missed
 
 
+def _means(x: Array) -> Array:
+    return row_sums(x, FEW_TERMS) / x.shape[1]
+
+
 def _mean_squares(x: Array) -> Array:
-    return row_sums(np.multiply(x, x, like(x))) / x.shape[1]
+    return _means(np.multiply(x, x, like(x)))
 
 
 def scale_and_shift(centered: Array, factor: Array, shift: Array) -> Array:
@@ -43,8 +46,9 @@ def scale_and_shift(centered: Array, factor: Array, shift: Array) -> Array:
 
 def scale_and_shift_vjp(dy: Array, centered: Array, missed: Array) -> tuple[Array, Array]:
     """Return dfactor and dshift of y = factor (centered - missed) + shift, sums over each row."""
-    dshift = row_sums(dy)
-    return row_sums(np.multiply(dy, centered, like(dy, centered))) - missed * dshift, dshift
+    dshift = row_sums(dy, FEW_TERMS)
+    slopes = np.multiply(dy, centered, like(dy, centered))
+    return row_sums(slopes, FEW_TERMS) - missed * dshift, dshift
 
 
 def batch_norm_vjp(
