@@ -15,8 +15,9 @@ tuples of shapes, and dx and dy tuples. Where a layer takes integers (tokens, le
 `Traits.takes_integers`), they have no derivative: dx, and dy where y hands them on, is None in their
 place.
 
-No argument is written to, equal arguments give equal bits, and a pullback is linear and may be called
-again. Numbers that are not finite pass through a layer; they are refused where data come in: `Dataset`,
+No argument is written to, and a pullback is linear and may be called again. Equal arguments of equal
+layout in memory give equal bits. In another layout (a Fortran-ordered, strided or reversed copy) sums
+may run in another order, and the same values come to rounding; no layout is refused. Numbers that are not finite pass through a layer; they are refused where data come in: `Dataset`,
 `predict`, the train step.
 
 A pullback may have an argument `need_dparams` too; told False, it may return anything for dparams.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.testing.layout_laws import layouts
 from fnn.testing.oracles import doubled
 from fnn.testing.probe import Probe
 from fnn.testing.report import Violation
@@ -174,7 +175,10 @@ def apply_is_vjp(p: Probe) -> Iterator[Violation]:
 
 
 def pure(p: Probe) -> Iterator[Violation]:
-    """No argument is written to, equal arguments give equal bits, results of earlier calls stay."""
+    """No argument is written to, equal arguments give equal bits, results of earlier calls stay.
+
+    Arguments that are equal but lie otherwise in memory give the same values to rounding.
+    """
     found = list(_untouched(p))
     yield from found
     if found:
@@ -212,6 +216,8 @@ def pure(p: Probe) -> Iterator[Violation]:
         if skeleton(tree) and not is_immutable(tree):
             message = f"{name} can be written to; return fnn.tree.freeze({name})"
             yield Violation("pure", message, leaf=name)
+    if gap is None:
+        yield from layouts(p)
 
 
 def _run(p: Probe, params: Any, state: Any, x: Any) -> Any:

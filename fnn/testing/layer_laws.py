@@ -287,7 +287,8 @@ check_pullback_linear = _single(
 )
 check_pure = _single(
     "pure",
-    "no argument is written to, equal arguments give equal bits, earlier results stay as they are",
+    "no argument is written to, equal arguments give equal bits (to rounding if they lie otherwise "
+    "in memory), earlier results stay as they are",
 )
 check_shapes = _single(
     "shapes",
