@@ -17,8 +17,9 @@ place.
 
 No argument is written to, and a pullback is linear and may be called again. Equal arguments of equal
 layout in memory give equal bits. In another layout (a Fortran-ordered, strided or reversed copy) sums
-may run in another order, and the same values come to rounding; no layout is refused. Numbers that are not finite pass through a layer; they are refused where data come in: `Dataset`,
-`predict`, the train step.
+may run in another order, and the same values come to rounding; no layout is refused. Numbers that are
+not finite pass through a layer; they are refused where data come in: `Dataset`, `predict`, the train
+step.
 
 A pullback may have an argument `need_dparams` too; told False, it may return anything for dparams.
 """
