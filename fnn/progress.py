@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
+
+from fnn.files import write_line
 
 T = TypeVar("T")
 
@@ -92,10 +93,7 @@ class EpochLines:
             return
         self._said = now
         width = len(str(self._epochs))
-        line = f"epoch {record['epoch']:{width}d}/{self._epochs}  {in_words(record)}\n"
+        line = f"epoch {record['epoch']:{width}d}/{self._epochs}  {in_words(record)}"
         # A windowed Python has no stderr at all.
         if sys.stderr is not None:
-            encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
-                sys.stderr.flush()
+            write_line(line, sys.stderr)

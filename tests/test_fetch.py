@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import gzip
 import hashlib
 import http.server
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -165,15 +169,69 @@ def test_a_mirror_that_sends_without_end_is_cut_off(tmp_path, mirror, monkeypatc
 
 
 def test_an_interrupted_download_leaves_nothing_behind(tmp_path, mirror, monkeypatch):
-    server = mirror(good)
+    server, over = mirror(good), threading.Event()
 
     def interrupt(*_):
-        raise KeyboardInterrupt
+        _thread.interrupt_main()
+        over.wait(10)
+        raise OSError("too late")
 
     monkeypatch.setattr("fnn.datasets.fetch._Sink.write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fetch_mnist(tmp_path, mirrors=[server.url], sha256=DIGESTS)
     assert not list(tmp_path.iterdir())
+    over.set()
+
+
+class Slow:
+    """A mirror that is never silent for long and never done: a byte at a time, of head or body."""
+
+    def __init__(self, head):
+        self.head, self.asked, self.over = head, 0, threading.Event()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while not self.over.is_set():
+            try:
+                asker, _ = self.socket.accept()
+            except OSError:
+                return
+            self.asked += 1
+            with asker, contextlib.suppress(OSError):
+                asker.sendall(self.head)
+                while not self.over.wait(0.05):
+                    asker.sendall(b"x")
+
+    def stop(self):
+        self.over.set()
+        # Closing alone does not end a call of accept that waits.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: "],
+    ids=["body", "head"],
+)
+def test_a_mirror_that_sends_a_byte_at_a_time_is_given_up_and_the_next_is_asked(tmp_path, mirror, head):
+    slow, second, began = Slow(head), mirror(good), time.monotonic()
+    try:
+        fetch_mnist(tmp_path, mirrors=[slow.url, second.url], sha256=DIGESTS, seconds=0.5)
+        assert time.monotonic() - began < 5
+        # Not once per file: its time is for all of them.
+        assert (slow.asked, second.asked) == (1, list(FILES))
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == FILES
+        with pytest.raises(DataError, match=r"expected all files within the mirror's time"):
+            fetch_mnist(tmp_path / "none", mirrors=[slow.url], sha256=DIGESTS, seconds=0.2)
+        assert not (tmp_path / "none").exists()
+    finally:
+        slow.stop()
 
 
 def test_the_command_says_what_it_did_and_returns_0(tmp_path, mirror, capsys):

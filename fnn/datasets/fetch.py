@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from fnn.datasets.idx import describe
 from fnn.errors import DataError
-from fnn.files import PathLike, replacing
+from fnn.files import PathLike, opened, replacing, shown
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -31,32 +34,76 @@ class _Sink:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.sum, self.size, self.start = file, hashlib.sha256(), 0, b""
+        self._closed, self._lock = False, threading.Lock()
 
     def write(self, part: bytes) -> int:
-        self.size += len(part)
-        if self.size > _MOST_BYTES:
-            raise DataError(f"expected at most {_MOST_BYTES} bytes, got more")
-        self.start = self.start or part[:64]
-        self.sum.update(part)
-        return self.file.write(part)
+        with self._lock:
+            if self._closed:
+                raise DataError("came too late")
+            self.size += len(part)
+            if self.size > _MOST_BYTES:
+                raise DataError(f"expected at most {_MOST_BYTES} bytes, got more")
+            self.start = self.start or part[:64]
+            self.sum.update(part)
+            return self.file.write(part)
+
+    def close(self) -> None:
+        """Take nothing more."""
+        with self._lock:
+            self._closed = True
 
     def flush(self) -> None:
         """Leave flushing to the end: a call per chunk would cost a system call each."""
 
 
 def _digest(path: Path) -> str | None:
-    if not path.is_file():
+    try:
+        with opened(path, within=path.parent) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                return None
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(pooch: Any, url: str, path: Path, sha256: str) -> None:
+def _in_time(work: Callable[[], object], sink: _Sink, seconds: float) -> None:
+    """Do some work that fills the sink, and leave it to itself when its time is over.
+
+    A mirror that sends a byte a second never runs into the time limit of a single read. No call of a
+    library that reads from it can be ended from outside; in a thread of its own it can be left.
+    """
+    # As text: an error would keep the connection that it came from open.
+    faults: list[str] = []
+
+    def attempt() -> None:
+        try:
+            work()
+        except Exception as error:
+            faults.append(str(error) or repr(error))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    try:
+        thread.start()
+        ends = time.monotonic() + seconds
+        # In short waits, since Windows does not let Ctrl-C into a long one.
+        while thread.is_alive() and (left := ends - time.monotonic()) > 0:
+            thread.join(min(left, 0.2))
+        if thread.is_alive():
+            raise DataError(
+                f"expected all files within the mirror's time, got {sink.size} bytes of one"
+            )
+    finally:
+        sink.close()
+    if faults:
+        raise DataError(faults[0])
+
+
+def _download(pooch: Any, url: str, path: Path, sha256: str, seconds: float) -> None:
     # Servers may otherwise send the file under a second gzip, and requests would take off both.
     downloader = pooch.HTTPDownloader(timeout=_SECONDS, headers={"Accept-Encoding": "identity"})
-    with replacing(path) as file:
+    with replacing(path, within=path.parent) as file:
         sink = _Sink(file)
-        downloader(url, sink, None)
+        _in_time(lambda: downloader(url, sink, None), sink, seconds)
         if sink.sum.hexdigest() != sha256:
             got = f"{describe(sink.start)} ({sink.size} bytes, sha256 {sink.sum.hexdigest()})"
             raise DataError(f"expected sha256 {sha256}, got {got}")
@@ -77,6 +124,7 @@ def fetch_mnist(
     *,
     mirrors: Sequence[str] = MIRRORS,
     sha256: dict[str, str] | None = None,
+    seconds: float = 600.0,
     say: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Download the four files of MNIST into `folder` and return it; needs pooch (extra `data`).
@@ -88,6 +136,7 @@ def fetch_mnist(
         folder: Where to; made if need be.
         mirrors: Addresses to which a file's name is added, tried in turn.
         sha256: The digests expected, by file name; by default those of MNIST.
+        seconds: How long a mirror may take for all files together; after that it is asked no more.
         say: Called with a line on every file.
 
     Raises:
@@ -103,19 +152,25 @@ def fetch_mnist(
         there.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{there}: expected a folder to write into, got {error.strerror}") from None
+    left = dict.fromkeys(mirrors, float(seconds))
     for name, digest in sha256.items():
         path, reasons = there / name, []
         if _digest(path) == digest:
             say(f"{path}: already there")
             continue
         for mirror in mirrors:
+            began = time.monotonic()
             try:
-                _download(pooch, mirror + name, path, digest)
+                if left[mirror] <= 0:
+                    raise DataError(f"took its {seconds:g} seconds already")
+                _download(pooch, mirror + name, path, digest, left[mirror])
             except Exception as error:  # whatever a mirror does wrong, the next one may do right
-                reasons.append(f"  {mirror + name}: {str(error) or repr(error)}")
+                reasons.append(f"  {mirror + name}: {shown(str(error) or repr(error))}")
             else:
                 say(f"{path}: fetched from {mirror}")
                 break
+            finally:
+                left[mirror] -= time.monotonic() - began
         else:
             # An empty folder would only look as if there were something in it.
             if not any(there.iterdir()):

@@ -6,15 +6,15 @@ is read whole or not at all, and nothing is allocated on the word of a header al
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-import stat
 from typing import IO, Any, cast
 
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
-from fnn.files import PathLike, replacing
+from fnn.files import PathLike, limit, opened, replacing
 from fnn.options import integer
 from fnn.tree import Array
 
@@ -47,7 +47,7 @@ def read_idx(path: PathLike, *, max_bytes: int | None = None) -> Array:
     Args:
         path: The file.
         max_bytes: Refuse files that declare more than this; by default 100 times the size of the
-            file, and at least 64 MiB.
+            file, at least 64 MiB, and at most what `fnn.files.LIMITS` says.
 
     Raises:
         DataError: If the file is missing, is not IDX, is corrupted, shorter or longer than it
@@ -57,33 +57,36 @@ def read_idx(path: PathLike, *, max_bytes: int | None = None) -> Array:
     if max_bytes is not None:
         max_bytes = integer("read_idx", "max_bytes", max_bytes)
     try:
-        # Before opening, because opening a pipe would wait for somebody to write into it.
-        if not stat.S_ISREG(os.stat(name).st_mode):
-            raise DataError(f"{name}: expected an IDX file, got something that is not a file")
-        with open(name, "rb") as file:
+        with opened(name) as file:
             size = os.fstat(file.fileno()).st_size
-            limit = max(64 * _MEBIBYTE, 100 * size) if max_bytes is None else max_bytes
+            most = max_bytes
+            if most is None:
+                most = min(max(64 * _MEBIBYTE, 100 * size), limit("idx"))
             start = file.read(2)
             file.seek(0)
-            return (
-                _gunzip(name, file, limit) if start == b"\x1f\x8b" else _read(name, file, limit, size)
-            )
+            if start == b"\x1f\x8b":
+                return _gunzip(name, file, most)
+            return _read(name, file, most, size)
     except OSError as error:
-        raise DataError(f"{name}: expected an IDX file, got {error.strerror or error}") from None
+        special = isinstance(error, IsADirectoryError) or error.errno == errno.EINVAL
+        got = "something that is not a file" if special else error.strerror or error
+        raise DataError(f"{name}: expected an IDX file, got {got}") from None
+    except MemoryError:
+        raise DataError(f"{name}: expected numbers that memory has room for, got more") from None
 
 
-def _gunzip(name: str, file: IO[bytes], limit: int) -> Array:
+def _gunzip(name: str, file: IO[bytes], most: int) -> Array:
     import gzip  # here, as NumPy does not load it and importing this library must stay cheap
     import zlib
 
     try:
         with gzip.open(file, "rb") as unpacked:
-            return _read(name, cast("IO[bytes]", unpacked), limit, None)
+            return _read(name, cast("IO[bytes]", unpacked), most, None)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: expected a whole gzip file, got a corrupted one: {error}") from None
 
 
-def _read(name: str, file: IO[bytes], limit: int, size: int | None) -> Array:
+def _read(name: str, file: IO[bytes], most: int, size: int | None) -> Array:
     """Read header and numbers; `size` is the length of a plain file, None where it is not known."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\x00\x00":
@@ -100,8 +103,8 @@ def _read(name: str, file: IO[bytes], limit: int, size: int | None) -> Array:
     dtype = np.dtype(_DTYPES[head[2]])
     shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4))
     # An axis of 0 makes the product 0 and leaves the others unbounded, which NumPy refuses too.
-    if (declared := dtype.itemsize * math.prod(n or 1 for n in shape)) > limit:
-        raise DataError(f"{name}: expected at most {limit} bytes of data, got {declared} in its header")
+    if (declared := dtype.itemsize * math.prod(n or 1 for n in shape)) > most:
+        raise DataError(f"{name}: expected at most {most} bytes of data, got {declared} in its header")
     declared = dtype.itemsize * math.prod(shape)
     whole = 4 + len(sizes) + declared
     if size is not None and size != whole:

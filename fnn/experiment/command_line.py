@@ -18,7 +18,7 @@ from fnn.errors import FnnError
 from fnn.experiment.comparison import replay
 from fnn.experiment.execution import Train, begin, default_folder, recorded, resume, script_of
 from fnn.experiment.folders import read_run
-from fnn.files import write_line
+from fnn.files import shown, write_line
 
 
 def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def _parser(train: Train[C], verb: str, description: str) -> argparse.ArgumentPa
 
 def _show(result: dict[str, Any], folder: Path, started: float) -> dict[str, Any]:
     minutes = f"{(time.monotonic() - started) / 60:.2f}"
-    shown = {**result, "minutes": minutes, "folder": folder}
-    width = max(map(len, shown))
-    for key, value in shown.items():
-        write_line(f"{key:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
+    lines = {**result, "minutes": minutes, "folder": folder}
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        write_line(f"{key:<{width}}  {f'{value:.6g}' if isinstance(value, float) else shown(value)}")
     return result
 
 

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError
+from fnn.files import shown
 from fnn.metrics.confusion import chosen, counted
 from fnn.options import integer
 from fnn.tree import Array
@@ -61,7 +62,7 @@ class ClassReport:
         digits = integer("table", "digits", digits)
         n_classes, total = len(self.support), f"{self.support.sum():.10g}"
         own = self.classes or range(n_classes)
-        names = [str(i) for i in own] if names is None else [str(name) for name in names]
+        names = [str(i) for i in own] if names is None else [shown(name) for name in names]
         if len(names) != n_classes:
             raise OptionError(f"names: expected {n_classes}, got {len(names)}", path=("table",))
         columns = zip(names, self.precision, self.recall, self.f1, self.support, strict=True)
