@@ -17,7 +17,7 @@ from fnn.rooms import open_on_use
 __getattr__, __dir__, __all__ = open_on_use(
     __name__,
     {
-        "adjoint": "check_vjp",
+        "function_laws": "check_vjp",
         "layer_laws": (
             "ALL check_adjoint check_apply_is_vjp check_batch_independent check_complex_safe "
             "check_dtype check_entries check_finite check_insertion_stable check_kinks "

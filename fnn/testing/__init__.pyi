@@ -1,6 +1,6 @@
 """What type checkers see: every public name in its room. A test holds it to `__init__.py`."""
 
-from fnn.testing.adjoint import check_vjp
+from fnn.testing.function_laws import check_vjp
 from fnn.testing.layer_laws import (
     ALL,
     check_adjoint,

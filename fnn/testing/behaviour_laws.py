@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 
 from fnn.keys import Key
 from fnn.layer import Layer, Traits
-from fnn.layers import elementwise
-from fnn.testing.probe import Probe, children_of, keys_given
+from fnn.testing.children import keys_given, probes_of
+from fnn.testing.probe import Probe, explained
 from fnn.testing.report import Violation
 from fnn.testing.spies import SpyKey
 from fnn.testing.values import (
@@ -52,11 +51,7 @@ def batch_independent(p: Probe) -> Iterator[Violation]:
     dy = p.draw_like(y, "dy")
     dparams, dx = pull(dy)
     total: Named | None = None
-    bound = 500 * p.eps
-
-    @functools.cache
-    def slack() -> dict[str, Any]:
-        return {name: 100 * moved for name, moved in p.wobble(dy).items()}
+    bound = _bound(p)
 
     for i in range(p.batch):
         one = slice(i, i + 1)
@@ -64,7 +59,7 @@ def batch_independent(p: Probe) -> Iterator[Violation]:
         dparams_1, dx_1 = pull_1(_part(dy, one))
         for name, got, want in (("y", y_1, y), ("dx", dx_1, dx)):
             wants = like(_part(want, one), got, name)
-            gap = values_differ(named_leaves(got, name), wants, bound, slack)
+            gap = values_differ(named_leaves(got, name), wants, bound, _Slack(p, y, dy, i))
             if gap is not None:
                 message = f"example {i} alone gives another {name} than in a batch of {p.batch}"
                 yield Violation("batch_independent", message, **gap.parts())
@@ -80,15 +75,32 @@ def batch_independent(p: Probe) -> Iterator[Violation]:
         if not got.size or got.dtype.kind != "f":
             continue
         off = float(np.abs(got - want).max())
-        if not off <= bound * scale and not off <= bound * scale + float(slack()[name].max()):
+        if not off <= bound * scale and not off <= bound * scale + _Slack(p, y, dy)(name, got - want):
             message = "the batch's gradient is not the sum of its examples' (a mean in its place?)"
             yield Violation("batch_independent", message, **worst(name, got, want, "").parts())
 
 
-def _children(p: Probe) -> Iterator[Probe]:
-    """Yield the children of a composition, each standing alone."""
-    for _, child, in_shape in children_of(p.layer, p.in_shape, p.setting.key):
-        yield Probe(child, in_shape, p.setting, p.train)
+def _bound(p: Probe) -> float:
+    """Return how far two right results may be apart: an implicit layer is solved to a tolerance."""
+    return max(500 * p.eps, 0.1 * p.setting.rtol)
+
+
+class _Slack:
+    """How far a leaf may be off by rounding of an ill-conditioned point, asked only where it is."""
+
+    def __init__(self, p: Probe, y: Any, dy: Any, example: int | None = None) -> None:
+        """Look at a point, and of x and y at one example only."""
+        self.p, self.y, self.dy, self.example = p, y, dy, example
+
+    def __call__(self, name: str, gap: Any) -> float:
+        """Return it for a leaf that is off by `gap`."""
+        if name.partition("/")[0] == "y":
+            return 100 * float(np.max(self.p.y_moves()[name], initial=0.0))
+        if self.example is not None:
+            whole = np.zeros((self.p.batch, *gap.shape[1:]), gap.dtype)
+            whole[self.example : self.example + 1] = gap
+            gap = whole
+        return explained(self.p, self.y, self.dy, name, gap)
 
 
 def _mixed(p: Probe, label: str) -> Any:
@@ -115,26 +127,22 @@ def _first_of_two(p: Probe, label: str) -> tuple[Named, Named]:
 
 def _unmoved_by_others(p: Probe) -> Iterator[Violation]:
     want, got = _first_of_two(p, "others")
-    dy = p.draw_like(p.apply()[0], "dy")
-
-    def slack() -> dict[str, Any]:
-        return {name: 100 * moved for name, moved in p.wobble(dy).items()}
-
-    gap = values_differ(got, want, 500 * p.eps, slack)
+    y = p.apply()[0]
+    gap = values_differ(got, want, _bound(p), _Slack(p, y, p.draw_like(y, "dy"), 0))
     if gap is not None:
         message = "an example's result depends on the others in its batch, which is not declared"
         yield Violation("batch_independent", message, **gap.parts())
 
 
 def _really_mixes(p: Probe) -> Iterator[Violation]:
-    mixing = [each for each in _children(p) if each.layer.traits.mixes_batch]
+    mixing = [each for _, each in probes_of(p) if each.layer.traits.mixes_batch]
     if mixing:  # What they mix may be hidden by a child that comes after them.
         for each in mixing:
             yield from _really_mixes(each)
         return
     for attempt in range(3):
         want, got = _first_of_two(p, f"others {attempt}")
-        if values_differ(got, want, 500 * p.eps) is not None:
+        if values_differ(got, want, _bound(p)) is not None:
             return
     message = "declares mixes_batch, but an example's result never depends on the others in training"
     yield Violation("batch_independent", message, leaf="y")
@@ -173,7 +181,7 @@ def state(p: Probe) -> Iterator[Violation]:
     if gap is not None:
         message = f"vjp moves the state otherwise than apply: {gap.message}"
         yield Violation("state", message, **gap.parts())
-    for each in _children(p):
+    for _, each in probes_of(p):
         yield from state(each)
     if p.layer.children:
         yield from _children_move(p, dict(named_leaves(after, "state")), dict(before))
@@ -191,11 +199,10 @@ def state(p: Probe) -> Iterator[Violation]:
 
 def _children_move(p: Probe, after: dict[str, Any], before: dict[str, Any]) -> Iterator[Violation]:
     """A composition moves the state of every child that moves its own."""
-    for name, child, in_shape in children_of(p.layer, p.in_shape, p.setting.key):
+    for name, alone in probes_of(p):
         own = [path for path in after if path.startswith(f"state/{name}/")]
         if not own or any(after[path].tobytes() != before[path].tobytes() for path in own):
             continue
-        alone = Probe(child, in_shape, p.setting, p.train)
         moved = bits_differ(named_leaves(alone.apply()[1], ""), named_leaves(alone.state, ""))
         if moved is not None:
             message = f"training moves the state of {name!r} alone, but not inside"
@@ -236,7 +243,7 @@ def stochastic(p: Probe) -> Iterator[Violation]:
             message = f"equal keys draw otherwise in {name}"
             yield Violation("stochastic", message, **gap.parts())
     large = p.of(batch=max(p.batch, 64))
-    drawing = [each for each in _children(p) if each.layer.traits.stochastic]
+    drawing = [each for _, each in probes_of(p) if each.layer.traits.stochastic]
     for each in drawing:
         yield from stochastic(each)
     keys: dict[bytes, str] = {}
@@ -270,7 +277,7 @@ def _must_vary(p: Probe) -> bool:
     here = named_leaves(p.apply()[0], "y")
     if bits_differ(named_leaves(p.apply(x=p.draw_x("elsewhere"))[0], "y"), here) is None:
         return False
-    drawing = (each for each in _children(p) if each.layer.traits.stochastic)
+    drawing = (each for _, each in probes_of(p) if each.layer.traits.stochastic)
     return any(_never_varies(each) is None for each in drawing)
 
 
@@ -307,9 +314,9 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
                 yield Violation("insertion_stable", message, **bad.parts())
                 return
         yield from _same_masks(p, longer, place, before)
-    for _, child, in_shape in children_of(p.layer, p.in_shape, p.setting.key):
-        if child.children:
-            yield from insertion_stable(Probe(child, in_shape, p.setting, p.train))
+    for _, each in probes_of(p):
+        if each.layer.children:
+            yield from insertion_stable(each)
 
 
 def _drawn_apart(p: Probe) -> Iterator[Violation]:
@@ -350,12 +357,24 @@ def _with_one_more(layer: Layer) -> Iterator[tuple[int, Layer]]:
     stars = [i for i, each in enumerate(parameters) if each.kind is each.VAR_POSITIONAL]
     if not stars or not all(isinstance(each, Layer) for each in recipe.args[stars[0] :]):
         return
-    extra = elementwise("inserted_by_a_law", lambda x: x, lambda x, y, dy: dy)
     # It is given a key although it draws nothing, as only what is stochastic is.
-    extra = attrs.evolve(extra, traits=Traits(stochastic=True))
+    traits = Traits(stochastic=True, takes_integers=True)
+    extra = Layer("inserted_by_a_law", _nothing, _same, _same_vjp, traits=traits)
     for place in range(stars[0], len(recipe.args) + 1):
         args = (*recipe.args[:place], extra, *recipe.args[place:])
         try:
             yield place, recipe.call(*args, **recipe.kwargs)
         except Exception:
             continue
+
+
+def _nothing(key: Key, in_shape: Any) -> Any:
+    return in_shape, {}, {}
+
+
+def _same(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
+    return x, state
+
+
+def _same_vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
+    return x, state, lambda dy, *, need_dx=True: ({}, dy if need_dx else None)

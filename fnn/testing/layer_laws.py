@@ -14,9 +14,11 @@ from fnn.errors import OptionError, ShapeError
 from fnn.keys import Key
 from fnn.layer import Layer
 from fnn.options import integer
-from fnn.testing import behaviour_laws, contract_laws, derivative_laws
-from fnn.testing.adjoint import checked_rtol
-from fnn.testing.probe import Probe, Setting, children_of
+from fnn.testing import behaviour_laws, contract_laws, derivative_laws, kink_law
+from fnn.testing.children import children_of
+from fnn.testing.drawing import check_inputs
+from fnn.testing.function_laws import checked_rtol
+from fnn.testing.probe import Probe, Setting
 from fnn.testing.report import Report, Violation, concluded
 from fnn.testing.values import BrokenError, described
 
@@ -35,7 +37,7 @@ LAWS: dict[str, Law] = {
     "batch_independent": behaviour_laws.batch_independent,
     "state": behaviour_laws.state,
     "stochastic": behaviour_laws.stochastic,
-    "kinks": derivative_laws.kinks,
+    "kinks": kink_law.kinks,
     "complex_safe": derivative_laws.complex_safe,
     "insertion_stable": behaviour_laws.insertion_stable,
 }
@@ -76,25 +78,27 @@ def _blamed(
     train: bool,
     found: list[Violation],
     until: float,
-) -> list[tuple[Layer, Any, Violation]]:
+) -> list[tuple[Layer, Any, Setting, Violation]]:
     """Return what breaks a law with the deepest children that break it alone, or the layer itself."""
     deeper = []
-    for name, child, own_shape in children_of(layer, in_shape, setting.key):
+    for name, child, own_shape, alone in children_of(layer, in_shape, setting, train):
         if time.monotonic() > until:
             break
-        own, _ = _broken(law, child, own_shape, setting, train)
-        for inner, shape, each in _blamed(law, child, own_shape, setting, train, own, until):
+        own, _ = _broken(law, child, own_shape, alone, train)
+        for inner, shape, given, each in _blamed(law, child, own_shape, alone, train, own, until):
             _, _, rest = each.path.partition("/")
             path = "/".join(filter(None, (layer.name, name, rest)))
-            deeper.append((inner, shape, attrs.evolve(each, path=path)))
-    return deeper or [(layer, in_shape, each) for each in found]
+            deeper.append((inner, shape, given, attrs.evolve(each, path=path)))
+    return deeper or [(layer, in_shape, setting, each) for each in found]
 
 
-def _smaller(batch: int, in_shape: Any) -> Iterator[tuple[int, Any]]:
-    """Yield smaller batches and shapes, the smallest first."""
+def _smaller(batch: int, in_shape: Any, *, fixed: bool = False) -> Iterator[tuple[int, Any]]:
+    """Yield smaller batches and, unless it is fixed, shapes, the smallest first."""
     for n in dict.fromkeys((1, 2, batch // 2, batch - 1)):
         if 0 < n < batch:
             yield n, in_shape
+    if fixed:
+        return
     for axis, size in enumerate(in_shape):
         if isinstance(size, tuple):
             for _, inner in _smaller(1, size):
@@ -112,7 +116,7 @@ def _shrunk(
     batch, shape, best, going = setting.batch, in_shape, shown, True
     while going:
         going = False
-        for smaller in _smaller(batch, shape):
+        for smaller in _smaller(batch, shape, fixed=setting.inputs is not None):
             if time.monotonic() > until:
                 break
             small = attrs.evolve(setting, batch=smaller[0])
@@ -127,7 +131,7 @@ def _shrunk(
 
 def _check(
     layer: Any, in_shape: Any, key: Any, dtype: Any, train: Any, batch: Any, laws: Any, rtol: Any,
-    directions: Any, shrink: bool,
+    directions: Any, inputs: Any, shrink: bool,
 ) -> Report:  # fmt: skip
     if not isinstance(layer, Layer):
         raise OptionError(f"check_layer: expected a Layer, got {layer!r:.200}")
@@ -151,7 +155,9 @@ def _check(
         integer("check_layer", "directions", directions),
     )
     in_shape = _as_shape(in_shape)
-    setting = Setting(key, name, batch, checked_rtol(rtol, np.dtype(name).char), directions)
+    check_inputs("check_layer", inputs, key, batch)
+    tolerance = checked_rtol(rtol, np.dtype(name).char)
+    setting = Setting(key, name, batch, tolerance, directions, inputs)
     notes: list[str] = []
     found: dict[tuple[str, bool], list[Violation]] = {}
     said: set[Any] = set()
@@ -188,14 +194,15 @@ def _explained(
 
     until = time.monotonic() + BLAME_SECONDS
     for (law, train), broken in found.items():
-        for inner, shape, each in _blamed(law, layer, in_shape, setting, train, broken, until):
+        blamed = _blamed(law, layer, in_shape, setting, train, broken, until)
+        for inner, shape, given, each in blamed:
             same = _as_said(each)
             if same in seen:
                 continue
             seen[same] = each
             if shrink:
                 soon = time.monotonic() + SHRINK_SECONDS / len(found)
-                seen[same] = _shrunk(law, inner, shape, setting, train, each, soon)
+                seen[same] = _shrunk(law, inner, shape, given, train, each, soon)
             else:
                 seen[same] = attrs.evolve(each, shape=(setting.batch, *shape))
     return seen.values()
@@ -221,6 +228,7 @@ def check_layer(
     laws: str | Iterable[str] = ALL,
     rtol: float | None = None,
     directions: int = 3,
+    inputs: Callable[[Key, int], Any] | None = None,
     shrink: bool = True,
 ) -> Report:
     """Check that a layer obeys the laws of the contract (see `fnn.layer`), in both modes.
@@ -230,14 +238,17 @@ def check_layer(
 
     Args:
         layer: Any layer or network.
-        in_shape: Shape of one example.
+        in_shape: Shape of one example; a tuple of shapes if x is a tuple.
         key: Determines every draw.
         dtype: "float64", or "float32" at a tolerance that it can keep.
         train: Modes to check.
         batch: Number of examples.
         laws: Names of laws, of `ALL`.
-        rtol: Of gradients, relative to ‖dy‖ ‖J v‖; by default 1e-12 in float64, 1e-5 in float32.
+        rtol: Of gradients, relative to ‖dy‖ ‖J v‖; by default 1e-12 in float64, 1e-5 in float32. For
+            what is solved to a tolerance (an implicit layer), some ten times that tolerance.
         directions: Number of random directions over params and x jointly, beside one along each leaf.
+        inputs: (key, n) to x with n examples, an array or a tuple of them: where the shape does not
+            say enough, such as tokens in a range or lengths. Floats are cast to `dtype`, integers stay.
         shrink: Whether to look for the smallest shape that shows a broken law.
 
     Returns:
@@ -247,7 +258,7 @@ def check_layer(
         LawError: If any law is broken; it lists all of them.
         OptionError: If an option is out of range, or rtol is below what the dtype can keep.
     """
-    return _check(layer, in_shape, key, dtype, train, batch, laws, rtol, directions, shrink)
+    return _check(layer, in_shape, key, dtype, train, batch, laws, rtol, directions, inputs, shrink)
 
 
 # --- one law at a time ---
@@ -264,9 +275,10 @@ def _single(law: str, says: str) -> Callable[..., Report]:
         batch: int = 3,
         rtol: float | None = None,
         directions: int = 3,
+        inputs: Callable[[Key, int], Any] | None = None,
         shrink: bool = True,
     ) -> Report:
-        return _check(layer, in_shape, key, dtype, train, batch, law, rtol, directions, shrink)
+        return _check(layer, in_shape, key, dtype, train, batch, law, rtol, directions, inputs, shrink)
 
     check.__name__ = check.__qualname__ = f"check_{law}"
     check.__doc__ = f"Check that {says}; arguments are those of `check_layer`."

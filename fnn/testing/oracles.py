@@ -25,6 +25,9 @@ STEP = {"d": 1e-30, "f": 1e-20}
 DIFFERENCE_RTOL = 1e-7
 """How near to ⟨dy, J v⟩ a gradient must come where J v is a difference, relative to ‖dy‖ ‖J v‖."""
 
+KINK_STEPS = (2.0**-20, 2.0**-24, 2.0**-28)
+"""Ever narrower intervals, over all of which a kink is one."""
+
 
 def moved(point: Arrays, direction: Arrays, by: complex | float) -> Arrays:
     """Return p + by · v, complex arrays if `by` is; leaves of other numbers stay as they are."""
@@ -89,19 +92,22 @@ def _joined(arrays: Sequence[np.ndarray]) -> Any:
     return np.concatenate([leaf.ravel() for leaf in arrays]) if arrays else np.zeros(0)
 
 
-def difference(forward: Forward, point: Arrays, direction: Arrays) -> Estimate:
-    """Return J v by extrapolated central differences in float64, whatever the point's precision."""
-    point, direction = doubled(point), doubled(direction)
+def difference(forward: Forward, point: Arrays, direction: Arrays, *, double: bool = True) -> Estimate:
+    """Return J v by extrapolated central differences, in float64 unless told to keep the precision."""
+    if double:
+        point, direction = doubled(point), doubled(direction)
     at = forward(point)
-    y = _joined(at)
+    y = _joined(at).astype("float64")
+    eps = float(np.finfo("float64" if double else "float32").eps)
+    height = _length(y)
 
     def ends(h: float) -> tuple[Any, Any]:
         plus, minus = (_joined(forward(moved(point, direction, by))) for by in (h, -h))
-        return plus, minus
+        return plus.astype("float64"), minus.astype("float64")
 
     best, error = np.full(y.shape, np.nan), math.inf
     above: list[Any] = []
-    for k in range(4, 22):
+    for k in range(4, 22) if double else range(2, 12):
         h = 2.0**-k
         plus, minus = ends(h)
         row = [(plus - minus) / (2 * h)]
@@ -110,20 +116,32 @@ def difference(forward: Forward, point: Arrays, direction: Arrays) -> Estimate:
             factor = 4.0 ** (j + 1)
             finer = (factor * row[j] - coarse) / (factor - 1)
             row.append(finer)
-            off = max(_length(finer - row[j]), _length(finer - coarse))
+            # Two rungs may agree by chance, but none is better than the rounding of f.
+            off = max(_length(finer - row[j]), _length(finer - coarse), eps * height / h)
             if off < error:
                 best, error = finer, off
         above = row
         if error < math.inf and error <= 1e-12 * _length(best):
             break
-    bends = []
-    for h in (2.0**-20, 2.0**-24):
-        plus, minus = ends(h)
-        bends.append(_length(plus + minus - 2 * y) / h)
-    noise = 1e-3 * _length(best) + 1e-6 * _length(y)
-    # Where f is smooth this falls as h does; at a kink it is the jump of the derivative.
-    kink = bends[1] > noise and bends[1] > 0.5 * bends[0]
-    return Estimate(_split(best, at), error, bool(kink), _length(y))
+    kink = double and _persists(lambda h: sum(ends(h)) - 2 * y, _length(best), height)
+    return Estimate(_split(best, at), error, kink, height)
+
+
+def _persists(second: Callable[[float], Any], slope: float, height: float) -> bool:
+    """Say whether the derivatives to the two sides differ however near they are taken.
+
+    Of a smooth function, however sharp, the second difference over h falls with h as soon as the
+    interval is narrower than the bend; at a kink it is the jump of the derivative at every h.
+    """
+    before = None
+    for h in KINK_STEPS:
+        bend = _length(second(h)) / h
+        if not bend > 1e-3 * slope + max(1e-6, 8 * 2.3e-16 / h) * height:
+            return False
+        if before is not None and not bend > 0.5 * before:
+            return False
+        before = bend
+    return True
 
 
 def _length(a: Any) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
 
-from fnn.errors import FnnError
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
-from fnn.testing.adjoint import Problem
+from fnn.layer import Layer
+from fnn.testing.drawing import in_dtype, perturbed, spread
 from fnn.testing.oracles import difference, doubled
+from fnn.testing.problem import Problem
 from fnn.testing.values import (
     Arrays,
     BrokenError,
@@ -24,6 +24,8 @@ from fnn.testing.values import (
     rebuilt,
     shown,
     skeleton,
+    with_integers,
+    without_integers,
 )
 
 SAME = object()
@@ -32,33 +34,14 @@ SAME = object()
 
 @attrs.frozen
 class Setting:
-    """What a check was asked for."""
+    """What a check was asked for; `inputs(key, n)` draws x where its shape does not say enough."""
 
     key: Key
     dtype: str
     batch: int
     rtol: float
     directions: int
-
-
-def spread(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """Return distinct values in (-2, 2), apart from one another and from 0: no kink or tie is near."""
-    n = int(np.prod(shape))
-    places = rng.permutation(n) - (n - 1) / 2 + 0.25 + rng.uniform(-0.2, 0.2, n)
-    return (places * (4 / max(n, 8))).reshape(shape)
-
-
-def perturbed(leaf: Any, rng: np.random.Generator, dtype: str, *, keeps_sign: bool = False) -> Any:
-    """Return a float leaf off its first values, which hide errors: biases of 0, scales of 1.
-
-    A state that is positive everywhere (a running variance) stays so: |a + noise| + 1/2.
-    """
-    if leaf.dtype.kind != "f":
-        return leaf.copy()
-    noisy = leaf.astype("float64") + 0.3 * rng.normal(size=leaf.shape)
-    if keeps_sign and leaf.size and (leaf > 0).all():
-        noisy = np.abs(noisy) + 0.5
-    return noisy.astype(dtype)
+    inputs: Callable[[Key, int], Any] | None = None
 
 
 class Probe:
@@ -83,9 +66,12 @@ class Probe:
         self.state = self.draw_state("state")
         self.x = self.draw_x("x")
 
-    def at(self, seed: int) -> Probe:
-        """Return the same at another point."""
-        return Probe(self.layer, self.in_shape, self.setting, self.train, seed)
+    def at(self, seed: int, nearer: float = 1.0) -> Probe:
+        """Return the same at another point, x nearer to 0 unless somebody else draws it."""
+        there = Probe(self.layer, self.in_shape, self.setting, self.train, seed)
+        if nearer != 1 and self.setting.inputs is None:
+            there.x = rebuilt(there.x, [leaf * leaf.dtype.type(nearer) for leaf in arrays_of(there.x)])
+        return there
 
     def of(self, **changes: Any) -> Probe:
         """Return the same in another setting, dtype or batch."""
@@ -114,7 +100,11 @@ class Probe:
 
     def draw_x(self, label: str, batch: int | None = None) -> Any:
         """Draw distinct inputs, a tuple of arrays where in_shape is one of shapes."""
-        rng, n = self.rng(label), self.batch if batch is None else batch
+        n = self.batch if batch is None else batch
+        if self.setting.inputs is not None:
+            key = self.setting.key.fold("inputs", self.seed, label)
+            return in_dtype(self.setting.inputs(key, n), self.dtype)
+        rng = self.rng(label)
 
         def draw(shape: Any) -> Any:
             if any(isinstance(part, tuple) for part in shape):
@@ -126,9 +116,15 @@ class Probe:
         return draw(self.in_shape)
 
     def draw_like(self, value: Any, label: str) -> Any:
-        """Draw normal values like those of y or x."""
+        """Draw normal values like those of y or x, complex where they are; 0 in integers' place."""
         rng = self.rng(label)
-        made = rebuilt(value, [rng.normal(size=a.shape).astype(a.real.dtype) for a in arrays_of(value)])
+        made = rebuilt(
+            value,
+            [
+                rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind in "fc" else np.zeros_like(a)
+                for a in arrays_of(value)
+            ],
+        )
         for leaf in arrays_of(made):
             leaf.setflags(write=False)
         return made
@@ -174,7 +170,11 @@ class Probe:
         return self._call("apply", 2, "(y, state)", given)
 
     def vjp(self, **given: Any) -> tuple[Any, Any, Any]:
-        """Call vjp; its pullback returns checked pairs (dparams, dx) and raises `BrokenError`."""
+        """Call vjp; its pullback returns checked pairs (dparams, dx) and raises `BrokenError`.
+
+        In the place of integers there is no cotangent: it hands None to the layer and takes None from
+        it, and laws see zeros there.
+        """
         x = given.get("x", self.x)
         params = given.get("params", self.params)
         y, state, pullback = self._call("vjp", 3, "(y, state, pullback)", given)
@@ -182,6 +182,7 @@ class Probe:
             raise BrokenError("contract", f"vjp: expected a pullback to call, got {shown(pullback)}")
 
         def pull(dy: Any, *, need_dx: bool = True, checked: bool = True) -> tuple[Any, Any]:
+            dy = without_integers(dy, y)
             try:
                 result = pullback(dy) if need_dx else pullback(dy, need_dx=False)
             except Exception as error:
@@ -190,42 +191,22 @@ class Probe:
             if checked:
                 like(dparams, params, "dparams")
                 if need_dx:
+                    dx = with_integers(dx, x, "dx")
                     like(dx, x, "dx")
             return dparams, dx
 
         return y, state, pull
 
-    def wobble(self, dy: Any) -> dict[str, Any]:
-        """Return how far y and the gradient move, entry by entry, if the point is rounded otherwise.
-
-        What is ill-conditioned, such as 1 - y² where tanh saturates, keeps no more digits than this
-        leaves, and laws that compare two right results have to allow for it.
-        """
-        moved: dict[str, Any] = {}
-        base = self._run(self.params, self.x, dy)
+    def y_moves(self) -> dict[str, Any]:
+        """Return how far each entry of y moves, by apply, if the point is rounded otherwise."""
+        problem, moves = self.problem("complex"), {}
+        base = named_leaves(self.apply()[0], "y")
         for k in range(3):
-            rng = self.rng(f"wobble {k}")
-            params, x = (
-                rebuilt(value, [self._shaken(leaf, rng) for leaf in arrays_of(value)])
-                for value in (self.params, self.x)
-            )
-            for (name, a), (_, b) in zip(self._run(params, x, dy), base, strict=True):
-                moved[name] = np.maximum(np.abs(a - b), moved.get(name, 0.0))
-        return moved
-
-    def _shaken(self, leaf: Any, rng: np.random.Generator) -> Any:
-        if leaf.dtype.kind != "f":
-            return leaf.copy()
-        return (leaf * (1 + self.eps * rng.choice([-1.0, 1.0], size=leaf.shape))).astype(leaf.dtype)
-
-    def _run(self, params: Any, x: Any, dy: Any) -> list[tuple[str, Any]]:
-        y, _, pull = self.vjp(params=params, x=x)
-        dparams, dx = pull(dy)
-        return [
-            (name, leaf.copy())
-            for value, what in ((y, "y"), (dparams, "dparams"), (dx, "dx"))
-            for name, leaf in named_leaves(value, what)
-        ]
+            params, x = rebuilt((self.params, self.x), problem.shaken(k))
+            there = named_leaves(self.apply(params=params, x=x)[0], "y")
+            for (name, a), (_, b) in zip(there, base, strict=True):
+                moves[name] = np.maximum(np.abs(a - b), moves.get(name, 0.0))
+        return moves
 
     # --- for the derivative laws ---
 
@@ -236,21 +217,20 @@ class Probe:
         names += [name for name, _ in named_leaves(self.x, "dx")]
 
         def forward(arrays: Arrays) -> Arrays:
-            return arrays_of(self.y_at(arrays), "y")
+            leaves = arrays_of(self.y_at(arrays), "y")
+            return [leaf for leaf, has in zip(leaves, floating, strict=True) if has]
 
         def back(dy: Arrays) -> Arrays:
-            return arrays_of(pull(rebuilt(y, [leaf.copy() for leaf in dy])), "gradient")
+            rest = iter(dy)
+            whole = [next(rest).copy() if has else np.zeros_like(leaf) for leaf, has in parts]
+            return arrays_of(pull(rebuilt(y, whole)), "gradient")
 
+        floating = [leaf.dtype.kind in "fc" for leaf in arrays_of(y)]
+        parts = list(zip(arrays_of(y), floating, strict=True))
         leaves = [*arrays_of(self.params), *arrays_of(self.x)]
+        values = [leaf for leaf, has in parts if has]
         rtol, notes = self.setting.rtol, self.notes
-
-        def wobble(dy: Arrays) -> Arrays:
-            moved = self.wobble(rebuilt(y, [leaf.copy() for leaf in dy]))
-            return [moved[name] for name in names]
-
-        return Problem(
-            names, leaves, arrays_of(y), forward, back, self.rng, method, rtol, notes, wobble
-        )
+        return Problem(names, leaves, values, forward, back, self.rng, method, rtol, notes)
 
     def y_at(self, arrays: Arrays) -> Any:
         """Return y at other values of params and x, the state brought to their precision."""
@@ -264,14 +244,20 @@ class Probe:
             )
         return self.apply(params=params, state=state, x=x)[0]
 
-    def drifts(self) -> bool:
-        """Say whether the float64 run that differences need is another function (other masks)."""
+    def drifts(self) -> str | None:
+        """Say how far float32 is from the same function in float64, if not by rounding alone."""
         if self.dtype == "float64":
-            return False
-        leaves = doubled([*arrays_of(self.params), *arrays_of(self.x)])
-        single, double = arrays_of(self.apply()[0]), arrays_of(self.y_at(leaves))
-        off = norm([a - b for a, b in zip(double, single, strict=True)])
-        return not off <= 1e-2 * norm(double)
+            return None
+        problem = self.problem("complex")
+        double = problem.forward(doubled(problem.point))
+        off = norm([a - b for a, b in zip(double, problem.y, strict=True)])
+        size = norm(double)
+        if off <= 1e-3 * size or not np.isfinite(size):
+            return None
+        moves = norm([leaf.astype("float64") for leaf in self.y_moves().values()])
+        if off <= 1e-3 * size + 100 * moves:
+            return None
+        return f"y in float32 is {off / size:.1e} of its size off y in float64"
 
     def bends(self) -> str | None:
         """Say why complex steps cannot be trusted although the layer declares them safe, or None."""
@@ -281,15 +267,17 @@ class Probe:
             (jv, _) = problem.along(v) or ([], 0.0)
         except BrokenError as broken:
             return f"complex arrays: {broken.message}"
-        if self.drifts():
-            return None
-        estimate = difference(problem.forward, problem.point, v)
-        if not estimate.is_sharp:
+        if self.drifts():  # Then float64 has no say, and float32 has few digits.
+            estimate, bound = difference(problem.forward, problem.point, v, double=False), 0.1
+            is_sharp = estimate.error <= 1e-2 * norm(estimate.jv)
+        else:
+            estimate = difference(problem.forward, problem.point, v)
+            bound, is_sharp = 1e-6 if self.dtype == "float64" else 1e-3, estimate.is_sharp
+        if not is_sharp:
             return None
         off = norm([a - b for a, b in zip(jv, estimate.jv, strict=True)])
         scale = norm(estimate.jv)
-        bound = 1e-6 if self.dtype == "float64" else 1e-3
-        if off <= bound * scale + 1e3 * self.eps * norm(problem.y):
+        if off <= bound * scale + 1e3 * self.eps * norm(problem.y) + 10 * estimate.error:
             return None
         return (
             f"the complex step gives a derivative of norm {norm(jv):.6g}, differences one of "
@@ -297,78 +285,28 @@ class Probe:
         )
 
 
+def explained(p: Probe, y: Any, dy: Any, name: str, gap: Any) -> float:
+    """Return how far a leaf of the gradient may be off along `gap` by rounding, as the oracle sees it.
+
+    Where two right results are compared, as of one example alone and in a batch, this much may lie
+    between them.
+    """
+    problem = p.problem("complex" if p.layer.traits.complex_safe else "difference")
+    leaf, off = problem.names.index(name), norm([gap])
+    if not 0 < off < np.inf:
+        return 0.0
+    v = problem.zeros()
+    v[leaf] = (gap / off).astype(v[leaf].dtype)
+    cotangent = [
+        each for each, has in zip(arrays_of(dy), arrays_of(y), strict=True) if has.dtype.kind in "fc"
+    ]
+    at = problem.along(v)
+    if at is None:
+        return 0.0
+    return problem.explained(v, cotangent, at[0], f"gap of {name}", off)
+
+
 def _parts(result: Any, n: int, part: str, expected: str) -> Any:
     if not isinstance(result, tuple | list) or len(result) != n:
         raise BrokenError("contract", f"{part}: expected {expected}, got {shown(result)}")
     return result
-
-
-def children_of(layer: Layer, in_shape: Any, key: Key) -> Iterator[tuple[str, Layer, Any]]:
-    """Yield (name, child, in_shape) for the children of a composed layer.
-
-    The composition is built anew of children that note the shapes they are initialised with; one
-    without a recipe is taken to be a chain.
-    """
-    if not layer.children:
-        return
-    seen: dict[Any, Any] = {}
-    try:
-        spied = _spied(layer, seen)
-        spied.init(key, in_shape)
-        shapes = [seen.get(i) for i in range(len(layer.children))]
-    except Exception:
-        shapes = [None] * len(layer.children)
-    shape = in_shape
-    for (name, child), own in zip(layer.children, shapes, strict=True):
-        own = shape if own is None else own
-        try:
-            shape = child.init(key, own)[0]
-        except Exception:
-            continue
-        yield name, child, own
-
-
-def keys_given(p: Probe) -> dict[str, Key]:
-    """Return the keys that a composition hands its stochastic children, if it can be built anew."""
-    seen: dict[Any, Any] = {}
-    try:
-        _spied(p.layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
-    except Exception:
-        return {}
-    return {
-        name: seen[f"key {i}"]
-        for i, (name, child) in enumerate(p.layer.children)
-        if child.traits.stochastic and isinstance(seen.get(f"key {i}"), Key)
-    }
-
-
-def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
-    """Build a layer anew, its children noting their in_shapes under their places."""
-    recipe = layer.recipe
-    if recipe is None:
-        raise FnnError("no recipe")
-    places = {id(child): i for i, (_, child) in enumerate(layer.children)}
-    taken: set[int] = set()
-
-    def spy(value: Any) -> Any:
-        if not isinstance(value, Layer):
-            return tuple(map(spy, value)) if isinstance(value, tuple) else value
-        if id(value) not in places:  # `named` around a composition.
-            return _spied(value, seen) if value.children else value
-        same = [i for i, (_, child) in enumerate(layer.children) if child is value and i not in taken]
-        place = same[0]
-        taken.add(place)
-
-        def init(key: Key, in_shape: Shape, *, inner: Any = value.init) -> Any:
-            seen[place] = in_shape
-            return inner(key, in_shape)
-
-        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
-            seen[f"key {place}"] = key
-            return value.apply(params, state, x, train=train, key=key)
-
-        return attrs.evolve(value, init=init, apply=apply)
-
-    args = tuple(map(spy, recipe.args))
-    kwargs = {name: spy(value) for name, value in recipe.kwargs.items()}
-    return recipe.call(*args, **kwargs)

@@ -1,0 +1,117 @@
+"""The children of a composition, found by spies: what they are initialised and called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from fnn.errors import FnnError
+from fnn.keys import Key
+from fnn.layer import Layer, Shape
+from fnn.testing.drawing import in_dtype
+from fnn.testing.probe import Probe, Setting
+
+
+def children_of(
+    layer: Layer, in_shape: Any, setting: Setting, train: bool
+) -> Iterator[tuple[str, Layer, Any, Setting]]:
+    """Yield (name, child, in_shape, setting) for the children of a composed layer.
+
+    The composition is built anew of children that note the shapes they are initialised with, and
+    what they are called with if inputs are given; one without a recipe is taken to be a chain.
+    """
+    if not layer.children:
+        return
+    seen: dict[Any, Any] = {}
+    try:
+        spied = _spied(layer, seen)
+        spied.init(setting.key, in_shape)
+        shapes = [seen.get(i) for i in range(len(layer.children))]
+    except Exception:
+        shapes = [None] * len(layer.children)
+    shape = in_shape
+    for i, ((name, child), own) in enumerate(zip(layer.children, shapes, strict=True)):
+        own = shape if own is None else own
+        try:
+            shape = child.init(setting.key, own)[0]
+            inputs = _inputs_of(i, layer, in_shape, setting, train)
+        except Exception:
+            continue
+        yield name, child, own, attrs.evolve(setting, inputs=inputs)
+
+
+def _inputs_of(
+    place: int, layer: Layer, in_shape: Any, setting: Setting, train: bool
+) -> Callable[[Key, int], Any] | None:
+    """Return what draws the inputs of a child: those that the whole hands it, if it has its own."""
+    if setting.inputs is None:
+        return None
+    p = Probe(layer, in_shape, setting, train)
+    outer = setting.inputs
+
+    def inputs(key: Key, n: int) -> Any:
+        seen: dict[Any, Any] = {}
+        x = in_dtype(outer(key, n), p.dtype)
+        try:
+            _spied(layer, seen).apply(p.params, p.state, x, train=train, key=p.key)
+        except Exception:
+            if f"x {place}" not in seen:
+                raise
+        return seen[f"x {place}"]
+
+    inputs(setting.key, setting.batch)  # Whoever cannot be called so is left out.
+    return inputs
+
+
+def probes_of(p: Probe) -> Iterator[tuple[str, Probe]]:
+    """Yield the children of a probed composition by name, each standing alone."""
+    for name, child, in_shape, setting in children_of(p.layer, p.in_shape, p.setting, p.train):
+        yield name, Probe(child, in_shape, setting, p.train)
+
+
+def keys_given(p: Probe) -> dict[str, Key]:
+    """Return the keys that a composition hands its stochastic children, if it can be built anew."""
+    seen: dict[Any, Any] = {}
+    try:
+        _spied(p.layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
+    except Exception:
+        return {}
+    return {
+        name: seen[f"key {i}"]
+        for i, (name, child) in enumerate(p.layer.children)
+        if child.traits.stochastic and isinstance(seen.get(f"key {i}"), Key)
+    }
+
+
+def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
+    """Build a layer anew, its children noting their in_shapes, inputs and keys under their places."""
+    recipe = layer.recipe
+    if recipe is None:
+        raise FnnError("no recipe")
+    places = {id(child): i for i, (_, child) in enumerate(layer.children)}
+    taken: set[int] = set()
+
+    def spy(value: Any) -> Any:
+        if not isinstance(value, Layer):
+            return tuple(map(spy, value)) if isinstance(value, tuple) else value
+        if id(value) not in places:  # `named` around a composition.
+            return _spied(value, seen) if value.children else value
+        same = [i for i, (_, child) in enumerate(layer.children) if child is value and i not in taken]
+        place = same[0]
+        taken.add(place)
+
+        def init(key: Key, in_shape: Shape, *, inner: Any = value.init) -> Any:
+            seen[place] = in_shape
+            return inner(key, in_shape)
+
+        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+            seen[f"key {place}"], seen[f"x {place}"] = key, x
+            return value.apply(params, state, x, train=train, key=key)
+
+        return attrs.evolve(value, init=init, apply=apply)
+
+    args = tuple(map(spy, recipe.args))
+    kwargs = {name: spy(value) for name, value in recipe.kwargs.items()}
+    return recipe.call(*args, **kwargs)
