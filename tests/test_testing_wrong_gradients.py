@@ -329,7 +329,7 @@ def test_the_smallest_shape_that_shows_it_is_found():
 def test_the_message_tells_all_there_is_to_know():
     text = str(report_of(wrong_dense(4), (3,), train=False, laws="adjoint"))
     assert "breaks 1 of 1 laws (1 findings):" in text
-    assert "adjoint: dense [eval]: ⟨J* dy, v⟩ is not ⟨dy, J v⟩ along 'leaf 1'" in text
+    assert "adjoint: dense [eval]: ⟨J* dy, v⟩ is not ⟨dy, J v⟩ along 'dparams/w'" in text
     for part in ("at dparams/w[", "got ", "want ", "seed 0", "smallest input (1, 1)"):
         assert part in text
 

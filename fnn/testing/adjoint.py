@@ -72,6 +72,8 @@ def located(
     got, want = sides
     off = abs(got - want) / size if size > 0 else math.inf
     message = f"⟨J* dy, v⟩ is not ⟨dy, J v⟩ along {called!r}, off by {off:.1e} of ‖dy‖ ‖J v‖"
+    if off < 1e-6:
+        message += " (where it is solved to a tolerance, pass rtol)"
     if leaf is None:
         return Violation("adjoint", message, leaf="all leaves", got=got, want=want)
     shape, gradient = problem.point[leaf].shape, problem.pull(dy)[leaf]

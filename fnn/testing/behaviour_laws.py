@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import numpy as np
 
 from fnn.keys import Key

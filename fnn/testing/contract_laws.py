@@ -140,9 +140,10 @@ def _in_dtype(p: Probe, x: Any, wanted: str, state_wanted: str) -> Iterator[Viol
             # Linear in params alone, a gradient may be real where x is complex and dy is not.
         ]
     for name, leaf in bad[:1]:
-        yield Violation(
-            "dtype", f"x in {wanted} gives {leaf.dtype}", leaf=name, got=leaf.dtype.name, want=wanted
-        )
+        message = f"x in {wanted} gives {leaf.dtype}"
+        if wanted != state_wanted:
+            message += "; allocate arrays in x.dtype, or declare complex_safe=False"
+        yield Violation("dtype", message, leaf=name, got=leaf.dtype.name, want=wanted)
 
 
 def finite(p: Probe) -> Iterator[Violation]:

@@ -223,7 +223,8 @@ def complex_safe(p: Probe) -> Iterator[Violation]:
         yield Violation("complex_safe", message, **gap.parts())
     real = [(name, leaf.real) for name, leaf in named_leaves(forward, "y")]
     for (name, got), want in zip(real, problem.y, strict=True):
-        if not np.abs(got - want).max(initial=0) <= 1e3 * p.eps * np.abs(want).max(initial=0):
+        size = np.abs(want).max(initial=0)
+        if not np.abs(got - want).max(initial=0) <= 1e3 * p.eps * size + h:
             bad = worst(name, got, want, "")
             message = "the real part at a complex point is not the value at the real one"
             yield Violation("complex_safe", message, **bad.parts())

@@ -19,6 +19,7 @@ from fnn.testing.values import (
     arrays_of,
     described,
     like,
+    line_of,
     named_leaves,
     norm,
     rebuilt,
@@ -155,7 +156,7 @@ class Probe:
         try:
             result = getattr(self.layer, part)(params, state, x, train=train, key=key)
         except Exception as error:
-            raise BrokenError("contract", f"{part} raised {described(error)}") from error
+            raise _broken(part, error, params, x) from error
         result = _parts(result, n, part, expected)
         for what, value in zip(("y", "state"), result, strict=False):
             named_leaves(value, what)
@@ -186,7 +187,7 @@ class Probe:
             try:
                 result = pullback(dy) if need_dx else pullback(dy, need_dx=False)
             except Exception as error:
-                raise BrokenError("contract", f"pullback raised {described(error)}") from error
+                raise _broken("pullback", error, params, x, dy) from error
             dparams, dx = _parts(result, 2, "pullback", "(dparams, dx)")
             if checked:
                 like(dparams, params, "dparams")
@@ -199,7 +200,8 @@ class Probe:
 
     def y_moves(self) -> dict[str, Any]:
         """Return how far each entry of y moves, by apply, if the point is rounded otherwise."""
-        problem, moves = self.problem("complex"), {}
+        problem = self.problem("complex")
+        moves: dict[str, Any] = {}
         base = named_leaves(self.apply()[0], "y")
         for k in range(3):
             params, x = rebuilt((self.params, self.x), problem.shaken(k))
@@ -266,7 +268,7 @@ class Probe:
         try:
             (jv, _) = problem.along(v) or ([], 0.0)
         except BrokenError as broken:
-            return f"complex arrays: {broken.message}"
+            return broken.message
         if self.drifts():  # Then float64 has no say, and float32 has few digits.
             estimate, bound = difference(problem.forward, problem.point, v, double=False), 0.1
             is_sharp = estimate.error <= 1e-2 * norm(estimate.jv)
@@ -304,6 +306,20 @@ def explained(p: Probe, y: Any, dy: Any, name: str, gap: Any) -> float:
     if at is None:
         return 0.0
     return problem.explained(v, cotangent, at[0], f"gap of {name}", off)
+
+
+def _broken(part: str, error: Exception, *given: Any) -> BrokenError:
+    """Return what a call raised as a violation, of complex safety where complex arrays came."""
+    place = line_of(error)
+    message = f"{part} raised {described(error)}" + (f", at {place}" if place else "")
+    for value in given:
+        if any(leaf.dtype.kind == "c" for leaf in arrays_of(value)):
+            advice = (
+                "allocate arrays in the dtype of what goes into them (x.dtype, np.result_type(w, dy)), "
+                "or declare complex_safe=False"
+            )
+            return BrokenError("complex_safe", f"with complex arrays {message}; {advice}")
+    return BrokenError("contract", message)
 
 
 def _parts(result: Any, n: int, part: str, expected: str) -> Any:

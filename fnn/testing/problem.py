@@ -161,6 +161,13 @@ class Problem:
         self.known[label] = most, relative
         return most, relative
 
+    def height(self, v: Arrays) -> float:
+        """Return ‖y‖, over how much of the point's own size v moves where that is less than v."""
+        parts = [
+            norm([u]) / norm([a]) for u, a in zip(v, self.point, strict=True) if u.any() and a.any()
+        ]
+        return norm(doubled(self.y)) * max([1.0, *parts])
+
     def explained(
         self, v: Arrays, dy: Arrays, jv: Arrays, label: str, excess: float, far: Arrays | None = None
     ) -> float:
@@ -172,11 +179,10 @@ class Problem:
         digits.
         """
         size, eps = norm(dy), self.eps
-        height = norm(doubled(self.y))
-        flat = 16 * eps * height * size
+        flat = 16 * eps * norm(doubled(self.y)) * size
         if excess <= flat:
             return flat
-        most = math.sqrt(eps) * size * max(norm(jv), height)
+        most = math.sqrt(eps) * size * max(norm(jv), self.height(v))
         if not excess <= most:
             return flat
         steep = min(most, 100 * eps * self.steepest(v if far is None else far, label)[0] * size)
@@ -201,7 +207,7 @@ class Problem:
         size, half = norm(dy), math.sqrt(self.eps)
         if excess > half * size * norm(jv):
             self.unsharp += 1
-            flat_everywhere = self.steepest(far, label)[1] <= half * norm(doubled(self.y))
+            flat_everywhere = self.steepest(far, label)[1] <= half * self.height(far)
             self.null += norm(jv) * size <= allowed and flat_everywhere
         return True
 

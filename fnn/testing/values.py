@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
@@ -28,6 +30,15 @@ def described(error: BaseException) -> str:
     """Return an error as one line, without the path that the report gives anyway."""
     text = error.message if isinstance(error, FnnError) else str(error)
     return f"{type(error).__name__}: {text.splitlines()[0][:200] if text else ''}".rstrip(": ")
+
+
+def line_of(error: BaseException) -> str:
+    """Return the last line of somebody's own code that an error came through ("mine.py:12: a += b")."""
+    library = str(Path(__file__).parents[1])
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((library, "<")) and "site-packages" not in frame.filename:
+            return f"{Path(frame.filename).name}:{frame.lineno}: {(frame.line or '')[:80]}".rstrip(": ")
+    return ""
 
 
 def shown(value: Any) -> str:
