@@ -146,8 +146,12 @@ def fixed_point(tolerance=1e-13, complex_safe=True):
 # --- recurrent ------------------------------------------------------------------------------
 
 
-def lstm(width=3, zeros=lambda x, w: x.dtype):
-    """A whole LSTM (Hochreiter & Schmidhuber, 1997) over axis 1; `zeros` chooses the buffers' dtype."""
+def lstm(width=3, zeros=lambda x, w: x.dtype, back="both", traits=None):
+    """A whole LSTM (Hochreiter & Schmidhuber, 1997) over axis 1, that writes into arrays.
+
+    `zeros` chooses the dtype of what it writes forward, `back` what that of the way back is taken
+    from: "both" parameters and dy, "dy" alone, or each gradient's own "params".
+    """
 
     def init(key, in_shape):
         steps, n = in_shape
@@ -178,24 +182,22 @@ def lstm(width=3, zeros=lambda x, w: x.dtype):
             hs[:, t] = h
 
         def pullback(dy):
-            dw, du, db = np.zeros_like(w), np.zeros_like(u), np.zeros_like(b)
-            dx = np.zeros_like(x)
-            dh = np.zeros((n, width), dtype)
-            dc = np.zeros((n, width), dtype)
+            own = {"both": np.result_type(w, dy), "dy": dy.dtype, "params": w.dtype}[back]
+            dw, du, db = (np.zeros(a.shape, own) for a in (w, u, b))
+            dx = np.zeros(x.shape, own if back == "both" else dy.dtype)
+            dh, dc = (np.zeros((n, width), dx.dtype) for _ in range(2))
             for t in reversed(range(steps)):
                 h_, c_, i, f, g, o, tc = saved[t]
                 dh += dy[:, t]
                 do = dh * tc
                 dc += dh * o * (1 - tc * tc)
-                dz = np.concatenate(
-                    [
-                        dc * g * i * (1 - i),
-                        dc * c_ * f * (1 - f),
-                        dc * i * (1 - g * g),
-                        do * o * (1 - o),
-                    ],
-                    axis=1,
+                gates = (
+                    dc * g * i * (1 - i),
+                    dc * c_ * f * (1 - f),
+                    dc * i * (1 - g * g),
+                    do * o * (1 - o),
                 )
+                dz = np.concatenate(gates, axis=1)
                 dw += x[:, t].T @ dz
                 du += h_.T @ dz
                 db += dz.sum(axis=0)
@@ -206,4 +208,4 @@ def lstm(width=3, zeros=lambda x, w: x.dtype):
 
         return hs, state, pullback
 
-    return fnn.make_layer("lstm", init, fwd)
+    return fnn.make_layer("lstm", init, fwd, traits=traits or Traits())

@@ -53,6 +53,8 @@ def adjoint(problem: Problem, directions: int) -> Iterator[Violation]:
         if at is None:
             continue
         v, jv, slack = at
+        if leaf is not None:
+            problem.is_hidden(v, jv, label)
         rng = problem.rng(f"{label} dy")
         for dy in ([rng.normal(size=y.shape).astype(y.dtype) for y in problem.y], unit(jv, problem.y)):
             bound = norm(dy) * (slack + floor)
@@ -124,6 +126,8 @@ def entries(problem: Problem, most: int) -> Iterator[Violation]:
         n = problem.point[i].size
         along = problem.along_label(f"leaf {i}", i)
         whole = None if along is None else along[:2]
+        if along is not None:
+            problem.is_hidden(*along[:2], f"leaf {i}")
         chosen = range(n) if total <= most else rng.permutation(n)[: max(1, most * n // total)]
         bad: tuple[float, Any, float, float] | None = None
         for k in map(int, chosen):

@@ -75,7 +75,7 @@ def _at_a_smooth_point(p: Probe, law: str, run: Any) -> Iterator[Violation]:
             return
         null += problem.null == problem.unsharp
     if null == len(NEARER):
-        p.notes.append(f"{law}: the derivative is 0 but for rounding wherever it was looked at")
+        p.notes.append(f"{law}: the derivative is 0, but for rounding, wherever it was looked at")
         return
     message = f"no derivative can be told at any of {len(NEARER)} random points"
     yield Violation(law, f"{message}: does the function jump or bend everywhere?")

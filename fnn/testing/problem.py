@@ -41,7 +41,7 @@ class Problem:
         rtol: Relative to ‖dy‖ ‖J v‖, where the method is exact.
         notes: What a reader should know.
         unsharp: How often the derivative could not be told, or was hidden by rounding.
-        null: How many of these times there was no derivative but rounding, here and elsewhere.
+        null: How many of these times there was no derivative here but rounding.
         known: What was worked out before, by label.
     """
 
@@ -121,6 +121,21 @@ class Problem:
         estimate = difference(self.forward, point, v, double=self.method != "coarse")
         return None if estimate.kink else estimate.jv
 
+    def is_hidden(self, v: Arrays, jv: Arrays, label: str) -> bool:
+        """Say whether there is next to no derivative here but one nearer to 0, and count it.
+
+        What saturates proves nothing: 0 is a thousand times 0.
+        """
+        size, height = norm(jv), norm(doubled(self.y))
+        if size > 1e-6 * height:
+            return False
+        elsewhere = self.steepest(v, label)[0]
+        if not elsewhere > 1e3 * max(size, 1e-6 * height):
+            return False
+        self.unsharp += 1
+        self.null += 1
+        return True
+
     def shaken(self, k: int) -> Arrays:
         """Return the point, each number rounded otherwise in the last bit."""
         rng = self.rng(f"shake {k}")
@@ -191,15 +206,15 @@ class Problem:
         return max(flat, steep, min(most, ROUNDINGS * self.moves(v, dy)))
 
     def excused(
-        self, v: Arrays, dy: Arrays, jv: Arrays, label: str, excess: float, whole: Any = None
+        self, v: Arrays, dy: Arrays, jv: Arrays, label: str, excess: float, of_leaf: Any = None
     ) -> bool:
         """Say whether rounding explains what is over the bound, at an ill-conditioned point.
 
         No gradient is proved by an excuse for more than √eps of ‖dy‖ ‖J v‖, so that in float64 a
         factor 1 + 1e-6 has none: beyond that it has to be proved at another point. Where v is one
-        entry, `whole` is (v, J v) along its leaf.
+        entry, `of_leaf` is (v, J v) along its leaf.
         """
-        far, jv = (v, jv) if whole is None else whole
+        far, jv = (v, jv) if of_leaf is None else of_leaf
         allowed = self.explained(v, dy, jv, label, excess, far)
         if not excess <= allowed:
             return False
@@ -208,7 +223,9 @@ class Problem:
         if excess > half * size * norm(jv):
             self.unsharp += 1
             flat_everywhere = self.steepest(far, label)[1] <= half * self.height(far)
-            self.null += norm(jv) * size <= allowed and flat_everywhere
+            whole = norm(jv) * size
+            is_null = flat_everywhere and whole <= self.explained(v, dy, jv, label, whole, far)
+            self.null += is_null
         return True
 
 
