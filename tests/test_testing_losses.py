@@ -85,7 +85,9 @@ def test_a_loss_that_loses_imaginary_parts_is_told_so_and_its_gradient_believed(
     with pytest.raises(LawError) as info:
         check_loss(fnn.make_loss("cubed", cubed))
     said = {violation.message for violation in info.value.report.violations}
-    assert said == {"takes complex numbers but loses their imaginary part"}
+    (only,) = said
+    assert only.startswith("takes complex numbers but loses their imaginary part")
+    assert "complex_safe=False" in only
 
 
 # --- wrong ones ---------------------------------------------------------------------------------
@@ -134,12 +136,12 @@ def test_a_gradient_wrong_by_a_millionth_is_caught_at_every_size(size):
 
 def only_the_gradient(loss, draw):
     """Run that one law along directions, for arrays that would take long in every entry."""
-    from fnn.testing import loss_laws
+    from fnn.testing import loss_case, loss_laws
 
-    most, laws = loss_laws.MOST_ENTRIES, loss_laws._LAWS
+    most, laws = loss_case.MOST_ENTRIES, loss_laws._LAWS
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss_laws, "MOST_ENTRIES", min(most, 3))
-        patch.setattr(loss_laws, "_LAWS", tuple(law for law in laws if law.__name__ == "_gradient"))
+        patch.setattr(loss_case, "MOST_ENTRIES", min(most, 3))
+        patch.setattr(loss_laws, "_LAWS", tuple(law for law in laws if law.__name__ == "gradient"))
         patch.setattr(loss_laws, "_OF_EXAMPLES", ())
         return broken(loss, draw)
 
