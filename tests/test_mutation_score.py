@@ -127,6 +127,9 @@ def moved(recipe, u, p, t, memory, place):
     """Return the updates that the call of a recipe makes of u."""
     name = recipe.call.__name__
     if name == "chain":
+        for child in recipe.args:  # What is frozen has no gradient from the beginning.
+            if child.recipe.call is fnn.freeze:
+                u = moved(child.recipe, u, p, t, memory, place)
         for i, child in enumerate(recipe.args):
             u = moved(child.recipe, u, p, t, memory, f"{place}/{i}")
         return u
