@@ -68,6 +68,8 @@ def test_a_network_with_a_layer_of_ones_own_has_its_table_and_no_note(tmp_path):
         (fnn.serial(fnn.Flatten(), fnn.Dense(7)), (3, 8, 6), (21, 8, 6)),
         (fnn.serial(fnn.named("first", fnn.Dense(3)), fnn.Dense(2)), (64,), (3, 8, 8)),
         (fnn.Dense(3), (64,), (3, 8, 8)),
+        (fnn.serial(fnn.frozen(fnn.Conv(4, 5)), fnn.Relu()), IMAGE, (4, 5, 5)),
+        (fnn.serial(fnn.frozen(fnn.residual(fnn.Conv(1, 3, padding=1)))), IMAGE, (1, 3, 3)),
         # These see no image, or none any more.
         (fnn.serial(fnn.Conv(4, 1), fnn.Relu()), IMAGE, None),
         (fnn.serial(fnn.MaxPool(7), fnn.Flatten(), fnn.Dense(3)), IMAGE, None),
@@ -77,7 +79,7 @@ def test_a_network_with_a_layer_of_ones_own_has_its_table_and_no_note(tmp_path):
         (fnn.serial(fnn.Reshape((16,)), fnn.Dense(2)), (2, 8), None),
         (fnn.serial(fnn.Softmax(), fnn.Dense(2)), (16,), None),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_filters_are_drawn_of_a_first_layer_that_sees_the_image(tmp_path, net, in_shape, shape, table):
     kernels = first_weights(read(saved(tmp_path / "run", net, in_shape, table=table)))

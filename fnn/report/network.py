@@ -91,8 +91,15 @@ def first_weights(run: RunRecord) -> Array | None:
 
 def _maker(row: SummaryRow) -> str:
     """Return the constructor of a row's layer; that of somebody's own has none that is known here."""
-    name, bracket, _ = row.kind.partition("(")
+    name, bracket, _ = _thawed(row.kind).partition("(")
     return name if bracket else ""
+
+
+def _thawed(kind: str) -> str:
+    """Return the kind of a layer that may be frozen, which changes nothing of what it looks at."""
+    while kind.startswith("frozen(") and kind.endswith(")"):
+        kind = kind[len("frozen(") : -1]
+    return kind
 
 
 def _first(found: Summary) -> SummaryRow | None:
@@ -102,7 +109,7 @@ def _first(found: Summary) -> SummaryRow | None:
         maker = _maker(row)
         if maker == "Conv" or (maker == "Dense" and stays):
             return row
-        if row.kind in ("serial", "residual") or maker in _IN_PLACE:
+        if _thawed(row.kind) in ("serial", "residual") or maker in _IN_PLACE:
             continue
         if maker not in _POOLS:
             return None

@@ -17,6 +17,8 @@ MAX_TEXT = 400
 """Longer text from a file is cut, so that nobody's file makes a page of any size."""
 MAX_ROWS, MAX_COLUMNS, MAX_CARDS, MAX_NOTES = 200, 24, 8, 20
 """So are longer lists; what is left out is counted."""
+# More rows than this are scrolled within a frame: what comes after a table should be found.
+_TALL = 40
 
 
 def clip(text: str, most: int = MAX_TEXT) -> str:
@@ -106,7 +108,7 @@ class Table:
             caption,
             code,
             has_total,
-            is_tall,
+            is_tall or len(kept) > _TALL,
             f"Left out: {' and '.join(parts)}." if parts else "",
         )
 
