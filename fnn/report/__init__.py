@@ -5,8 +5,8 @@
 
 The page needs no other file, no script and no network, and reads well on a phone. What a run has not
 got is left out of it: without `evaluation.npz` there is no confusion matrix, without `model.npz` no
-picture of its weights. A run's folder may be a stranger's: nothing in it is executed, and no list in it,
-however long, makes a page of any size; what is left out is counted.
+picture of its weights. A run's folder may be a stranger's: nothing in it is executed, and no list in
+it, however long, makes a page of any size; what is left out is counted.
 """
 
 from fnn.report.pages import page_of
