@@ -74,12 +74,12 @@ MANY = 30_000
 @pytest.mark.parametrize(
     "entries",
     [
-        {"config": {f"option_{i}": i for i in range(300_000)}},
-        {"config": {f"option_{i}": f"{'long' * 50}{i}" for i in range(MANY)}},
+        {"config": {f"option_{i}": i for i in range(150_000)}},
+        {"config": {f"option_{i}": f"{'long' * 50}{i}" for i in range(MANY // 3)}},
         {"result": {f"result_{i}": i / 7 for i in range(MANY)}},
         {"versions": {f"package_{i}": "1" for i in range(MANY)}},
         {"fits": [{f"option_{i}": 1 for i in range(100)} for _ in range(MANY // 100)]},
-        {"config": {"deep": {f"{i}": ["x" * 300] * 3 for i in range(MANY)}}},
+        {"config": {"deep": {f"{i}": ["x" * 300] * 3 for i in range(MANY // 10)}}},
         {"source": "x" * 1_000_000, "experiment": "y" * 1_000_000, "status": "z" * 1_000_000},
         {"network": "Dense(1)" * 100_000, "error": "w" * 1_000_000},
     ],
