@@ -200,7 +200,7 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
                     return EMPTY, dy
                 for name, where, back in reversed(pullbacks):  # noqa: B007 - the error's place
                     if name in params:
-                        wanted -= name not in stills
+                        wanted -= 1 if not stills else name not in stills
                         own, dy = back(dy, need_dx=need_dx or wanted > 0)
                         dparams[name] = freeze(own)
                     elif need_dx or wanted > 0:

@@ -64,23 +64,28 @@ def elementwise(
         check_like("f_vjp(x, y, dy)", dx, dy)
         return dx
 
+    def over_parts(x: Any) -> Any:
+        check_value(x)
+        return mapped(forward, x)
+
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        if isinstance(x, tuple):
-            check_value(x)
-            return mapped(forward, x), state
-        return forward(x), state
+        return over_parts(x) if isinstance(x, tuple) else forward(x), state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        y, _ = apply(params, state, x)
+        y = over_parts(x) if isinstance(x, tuple) else forward(x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             if not need_dx:
                 return EMPTY, None
-            return EMPTY, mapped(back, x, y, dy) if isinstance(x, tuple) else back(x, y, dy)
+            if isinstance(x, tuple):
+                return EMPTY, mapped(back, x, y, dy)
+            dx = f_vjp(x, y, dy)
+            check_like("f_vjp(x, y, dy)", dx, dy)
+            return EMPTY, dx
 
         return y, state, pullback
 
