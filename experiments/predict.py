@@ -73,7 +73,8 @@ def probabilities(folder: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return an image of 28×28 and what a run's network says of it, a probability per class."""
     net, params, state, in_shape = fnn.load_model(folder / MODEL)
     image = read(path)
-    if math.prod(np.ravel(in_shape).tolist()) != image.size or len(in_shape) > MOST_AXES:
+    several = any(isinstance(n, tuple) for n in in_shape)
+    if several or math.prod(in_shape) != image.size or len(in_shape) > MOST_AXES:
         raise fnn.DataError(f"{folder}: expected a network of 28×28 images, got {in_shape}")
     fnn.summary(net, in_shape, most=MOST_VALUES)  # Refuses what would grow beyond it on the way.
     config = read_run(folder).get("config")

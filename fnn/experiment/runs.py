@@ -26,6 +26,7 @@ from fnn.experiment.program import Program
 from fnn.experiment.saver import EVERY, Saver
 from fnn.files import limit, make_folder, present, replacing, shown, write_line
 from fnn.history import Callback, Progress
+from fnn.kernels.parts import arrays
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.loop import Fit, History, fit
@@ -316,7 +317,8 @@ class Run:
         """Save what a classifier said of its test set, for the report: evaluation.npz.
 
         Args:
-            x: Examples (n, ...); `shown` of them are kept, wrongly classified ones first.
+            x: Examples (n, ...); `shown` of them are kept, wrongly classified ones first. Of a tuple
+                of arrays only the first is kept.
             predicted: Classes (n,) as the network has them.
             target: Classes (n,) as they are.
             shown: How many examples to keep, at most.
@@ -325,6 +327,7 @@ class Run:
             OptionError: If there is not one class per example.
             DataError: If the file system refuses.
         """
+        x = np.asarray(arrays(x)[0][1] if isinstance(x, tuple) and arrays(x) else x)
         predicted, target = np.asarray(predicted), np.asarray(target)
         if not predicted.shape == target.shape == (len(x),):
             got = f"{predicted.shape} and {target.shape} for {len(x)} examples"
@@ -332,7 +335,7 @@ class Run:
         wrong, right = np.flatnonzero(predicted != target), np.flatnonzero(predicted == target)
         half = wrong[: max(shown // 2, shown - len(right))]
         index = np.sort(np.concatenate((half, right[: shown - len(half)])))
-        saved = {"predicted": predicted, "target": target, "x": np.asarray(x)[index], "index": index}
+        saved = {"predicted": predicted, "target": target, "x": x[index], "index": index}
         save_tree(self.path(EVALUATION), saved, within=self.folder)
 
     def path(self, name: str) -> Path:
