@@ -133,3 +133,28 @@ def test_an_older_run_of_a_layer_of_ones_own_says_why_it_has_no_table(tmp_path):
     net = fnn.serial(fnn.Flatten(), Scaled(), fnn.Dense(4))
     page = page_of([read(saved(tmp_path / "run", net, IMAGE, table=False))])
     assert [note[:35] for note in page.notes] == ["The table of the network is left out"[:35]]
+
+
+def test_the_model_of_a_network_that_takes_tuples_is_read(tmp_path):
+    def init(key, in_shape):
+        return in_shape[0], {"w": np.ones(2, "float32")}, {}
+
+    def fwd(params, state, x, train, key):
+        return x[0], state, lambda dy: ({"w": np.zeros(2, "float32")}, (dy, np.zeros_like(x[1])))
+
+    net = fnn.serial(fnn.make_layer("first_of", init, fwd), fnn.Dense(2))
+    in_shape = (3,), (1, 8, 8)
+    folder = saved(tmp_path / "run", fnn.Dense(1), (3,))
+    _, params, state = net.init(fnn.Key.of(0), in_shape)
+    fnn.save_model(folder / "model.npz", net, params, state, in_shape)
+    content = json.loads((folder / "run.json").read_text())
+    content |= {"network": repr(net), "layers": network_table(net, in_shape)}
+    (folder / "run.json").write_text(json.dumps(content))
+    record = read(folder)
+    assert record.in_shape == in_shape
+    assert record.params == params
+    notes = []
+    assert summarize(record, notes).in_shape == in_shape
+    assert notes == []
+    assert first_weights(record) is None
+    write([folder])

@@ -7,7 +7,7 @@ import pytest
 from value_cases import IMAGES, KEY, RNG, TOKENS, Embedding, Join, Two, words
 
 import fnn
-from fnn import DTypeError, ShapeError, Traits, tree
+from fnn import DTypeError, OptionError, ShapeError, Traits, tree
 from fnn.layer import Layer
 
 
@@ -196,3 +196,18 @@ def test_a_pullback_that_asks_is_told_whether_dx_is_wanted():
     assert back(y, need_dx=False)[1] is None
     assert back(y)[1] is not None
     assert asked == [False, True]
+
+
+def test_members_of_networks_with_layers_of_ones_own_are_refused_by_path():
+    with pytest.raises(OptionError, match=r"^stacked/serial/embedding_0 \(.*cannot be stacked"):
+        fnn.stacked(words(), 2)
+
+
+def test_layers_made_by_hand_hand_integers_and_tuples_on():
+    """A composition passes values from layer to layer and looks at none of them."""
+    net = fnn.serial(fnn.serial(), Embedding(7, 2), fnn.named("inner", fnn.serial(fnn.Flatten())))
+    _, params, state = net.init(KEY, (3,))
+    y, _, back = net.vjp(params, state, TOKENS)
+    dparams, dx = back(np.ones_like(y))
+    assert dx is None
+    assert dparams["embedding_0"]["rows"].sum() == y.size

@@ -10,7 +10,9 @@ from value_cases import IMAGES, KEY, LABELS, RNG, TOKENS, Join, both_nets, words
 
 import fnn
 from fnn import DataError, Dataset, DTypeError, OptionError, ShapeError, Traits, tree
+from fnn.checkpoint import load_tree
 from fnn.derivatives import jvp, per_example_grads
+from fnn.experiment import Run
 
 # --- data ------------------------------------------------------------------------------------
 
@@ -217,3 +219,11 @@ def test_a_summary_shows_layers_of_ones_own_and_shapes_of_tuples():
     shown = repr(fnn.summary(Join(), ((3, 2), (4,), ())))
     assert "input 3×2, 4, ()" in shown
     assert "6, ()" in shown
+
+
+def test_a_run_keeps_what_it_said_of_tuples(tmp_path):
+    run = Run(tmp_path)
+    labels = np.arange(20) % 2
+    run.evaluated((IMAGES, TOKENS), labels, 1 - labels, shown=4)
+    kept = load_tree(tmp_path / "evaluation.npz")
+    np.testing.assert_array_equal(kept["x"], IMAGES[kept["index"]])

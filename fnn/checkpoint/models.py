@@ -94,7 +94,7 @@ def load_model(
         expected = {"params", "state", "in_shape", "recipe"}
         if not expected <= model.keys():
             raise DataError(f"expected a model of {sorted(expected)}, got {sorted(model)[:8]}")
-        in_shape = _shape_of(model["in_shape"])
+        in_shape = shape_of(model["in_shape"])
         recipe = _text_of(model["recipe"])
         net = network_from(recipe, own=layers, most_layers=most_layers)
         misfits = _misfits(net, model, in_shape)
@@ -149,11 +149,16 @@ def _shape_tree(in_shape: Any) -> Any:
     return np.array(in_shape, np.int64)
 
 
-def _shape_of(node: Any) -> Any:
+def shape_of(node: Any) -> Any:
+    """Return the shape of one example, or the tuple of shapes, that a model's file holds.
+
+    Raises:
+        DataError: If it holds anything else.
+    """
     if isinstance(node, Mapping):
         if set(node) != {str(i) for i in range(len(node))}:
             raise DataError(f"in_shape: expected shapes 0, 1, …, got {sorted(node)[:8]}")
-        return tuple(_shape_of(node[str(i)]) for i in range(len(node)))
+        return tuple(shape_of(node[str(i)]) for i in range(len(node)))
     if (
         not isinstance(node, np.ndarray)
         or node.ndim != 1

@@ -13,10 +13,12 @@ import attrs
 import numpy as np
 
 from fnn.checkpoint import load_tree
+from fnn.checkpoint.models import shape_of
 from fnn.errors import DataError, FnnError
 from fnn.experiment import read_run
 from fnn.experiment.folders import holds
 from fnn.files import PathLike, limit, opened
+from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.report.parts import as_number, clip, plain_text
 from fnn.tree import Array
 
@@ -24,6 +26,7 @@ MODEL, METRICS, EVALUATION = "model.npz", "metrics.jsonl", "evaluation.npz"
 _MOST_RECORDS = 2_000_000
 _MOST_COLUMNS = 60
 _MOST_VALUES = 1 << 24
+_MOST_AXES = 8
 
 
 @attrs.frozen(eq=False)
@@ -70,7 +73,7 @@ class RunRecord:
     about: dict[str, Any]
     columns: dict[str, Column]
     params: Mapping[str, Any] | None
-    in_shape: tuple[int, ...] | None
+    in_shape: tuple[Any, ...] | None
     evaluation: Evaluation | None
     notes: tuple[str, ...]
 
@@ -237,25 +240,30 @@ def _axis(points: dict[str, tuple[Array, Array]], rows: Array) -> tuple[str, Arr
 # --- arrays ---------------------------------------------------------------------------------
 
 
-def _model(folder: Path, notes: list[str]) -> tuple[Mapping[str, Any] | None, tuple[int, ...] | None]:
+def _model(folder: Path, notes: list[str]) -> tuple[Mapping[str, Any] | None, tuple[Any, ...] | None]:
     path = folder / MODEL
     try:
         if not holds(folder, path.name):
             return None, None
         model = load_tree(path, within=folder)
         params, shape = model.get("params"), model.get("in_shape")
-        if not isinstance(params, Mapping) or not isinstance(shape, np.ndarray):
+        if not isinstance(params, Mapping) or shape is None:
             raise DataError(f"{path}: expected params and in_shape, got {sorted(model)}")
-        if shape.ndim != 1 or shape.dtype.kind not in "iu" or shape.size > 8:
-            raise DataError(f"{path}: expected in_shape to be a few integers, got {shape!r:.80}")
+        sizes = shape_of(shape)
     except FnnError as error:
         notes.append(f"The model is left out: {error}")
         return None, None
-    sizes = tuple(int(n) for n in shape)
-    if any(n < 0 for n in sizes) or math.prod(sizes) > _MOST_VALUES:
+    if any(len(part) > _MOST_AXES or math.prod(part) > _MOST_VALUES for part in _parts(sizes)):
         notes.append(f"The model is left out: examples of shape {sizes} are too large to show.")
         return None, None
     return params, sizes
+
+
+def _parts(shape: tuple[Any, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes of all arrays of an example."""
+    if is_tuple_of_shapes(shape):
+        return [each for part in shape for each in _parts(part)]
+    return [shape]
 
 
 def _evaluation(folder: Path, notes: list[str]) -> Evaluation | None:
