@@ -93,7 +93,7 @@ def test_options_stand_beside_what_they_came_to(tmp_path):
     content = json.loads((folder / "run.json").read_text())
     content["config"] |= {"epochs": None, "batch_size": 100}
     (folder / "run.json").write_text(json.dumps(content))
-    assert read(folder).used == {"epochs": "60", "data": "digits"}
+    assert read(folder).used == {"epochs": 60, "data": "digits"}
     _, markdown_file = write([folder])
     text = markdown_file.read_text("utf-8")
     assert "| option | value | used |" in text
@@ -111,3 +111,18 @@ def test_two_trainings_are_told_apart(tmp_path):
 def test_without_a_difference_there_is_no_third_column(tmp_path):
     _, markdown = page_of(tmp_path, about={"fits": [{**FIT, "epochs": 6}]})
     assert "| option | value |\n" in markdown
+
+
+def test_runs_are_grouped_by_what_their_options_came_to(tmp_path):
+    folders = []
+    for i, (told, came) in enumerate([(None, 60), (60, 60), (None, 30)]):
+        about = {"fits": [{**FIT, "epochs": came}]}
+        folders.append(make_run(tmp_path / f"{i}", seed=i, about=about, model=False, seen=False))
+        content = json.loads((folders[-1] / "run.json").read_text())
+        content["config"]["epochs"] = told
+        (folders[-1] / "run.json").write_text(json.dumps(content))
+    _, markdown_file = write(folders, tmp_path / "out")
+    text = markdown_file.read_text("utf-8")
+    assert "| epochs 60 | 2 |" in text
+    assert "| epochs 30 | 1 |" in text
+    assert "| run | epochs | seed |" in text

@@ -31,7 +31,7 @@ class Group:
 
 def _options(run: RunRecord) -> dict[str, str]:
     options = {
-        name: json.dumps(value) for name, value in run.config.items() if name not in _NOT_GROUPED
+        name: json.dumps(value) for name, value in run.effective.items() if name not in _NOT_GROUPED
     }
     return {"experiment": run.name, **options}
 
@@ -57,7 +57,7 @@ def grouped(runs: Sequence[RunRecord]) -> list[Group]:
     names = differing([_options(members[0]) for members in found.values()])
     groups = []
     for members in found.values():
-        config = {"experiment": members[0].name, **members[0].config}
+        config = {"experiment": members[0].name, **members[0].effective}
         parts = [
             plain_text(config[name])
             if name == "experiment"

@@ -173,7 +173,7 @@ def _curves_of_seeds(group: Group) -> Section | None:
 
 def _run_table(runs: Sequence[RunRecord]) -> Section:
     """Return a row per run with the options and the results that are not the same everywhere."""
-    configs = [run.config for run in runs]
+    configs = [run.effective for run in runs]
     reached = [results(run) for run in runs]
     options = [name for name in differing(configs) if name != "out"]
     ends = differing(reached)
@@ -192,10 +192,10 @@ def _run_table(runs: Sequence[RunRecord]) -> Section:
 
 def _same_config(runs: Sequence[RunRecord]) -> Section | None:
     """Return the options that all runs share."""
-    different = {*differing([run.config for run in runs]), "out"}
+    different = {*differing([run.effective for run in runs]), "out"}
     rows = tuple(
         (words(name), plain_text(value))
-        for name, value in runs[0].config.items()
+        for name, value in runs[0].effective.items()
         if name not in different
     )
     table = Table(("option", "value"), rows, "Options that are the same in all runs")

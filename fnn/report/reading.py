@@ -112,16 +112,21 @@ class RunRecord:
         return clip(min(names), 20) if len(names) == 1 else "validation"
 
     @property
-    def used(self) -> dict[str, str]:
-        """What options came to where the config does not say it, as text."""
-        found: dict[str, str] = {}
+    def used(self) -> dict[str, Any]:
+        """What options came to, of those that came to something else than the config says."""
+        found: dict[str, Any] = {}
         noted = self.about.get("used")
         told = [*self.fits, noted if isinstance(noted, dict) else {}]
         for name, value in self.config.items():
-            came = dict.fromkeys(plain_text(each[name]) for each in told if name in each)
+            came = {plain_text(each[name]): each[name] for each in told if name in each}
             if came and list(came) != [plain_text(value)]:
-                found[name] = clip(", ".join(came))
+                found[name] = ", ".join(came) if len(came) > 1 else next(iter(came.values()))
         return found
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The config with what its options came to in their place."""
+        return {**self.config, **self.used}
 
     @property
     def recipe(self) -> str | None:

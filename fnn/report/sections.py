@@ -138,7 +138,11 @@ def config_table(run: RunRecord) -> Section | None:
     """Return what the run was told, and what it took where that left something open."""
     used = run.used
     rows: list[tuple[Cell, ...]] = [
-        (words(name), plain_text(value), *([used.get(name, "")] if used else []))
+        (
+            words(name),
+            plain_text(value),
+            *([plain_text(used[name]) if name in used else ""] if used else []),
+        )
         for name, value in run.config.items()
     ]
     head = ("option", "value", "used") if used else ("option", "value")
