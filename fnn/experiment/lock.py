@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fnn.errors import DataError
-from fnn.files import content, create, parse_json, remove
+from fnn.files import content, create, holding, parse_json, remove
 
 LOCK = "lock"
 _MOST = 1 << 12
@@ -22,10 +22,10 @@ _STOPPED = "it was deleted, moved or started anew (or this process changed its w
 class Held:
     """The right to write into a folder, for as long as the folder and its lock are what they were."""
 
-    def __init__(self, folder: Path, token: str) -> None:
-        """Remember which folder this is and which lock; raise OSError if either cannot be seen."""
+    def __init__(self, folder: Path, inode: tuple[int, int], token: str) -> None:
+        """Remember which folder this is and which lock; raise OSError if that cannot be seen."""
         self._folder, self._path, self._token = folder, folder / LOCK, token
-        self._inode = _identity(os.stat(folder))
+        self._inode = inode
         self._seen = self._look()
 
     def _look(self) -> tuple[int, ...]:
@@ -75,27 +75,32 @@ def locked(folder: Path) -> Iterator[Held]:
         DataError: If another process writes here, or the file system refuses.
     """
     path = folder / LOCK
-    token = os.urandom(8).hex()
+    with contextlib.ExitStack() as stack:
+        try:
+            held = _taken(folder, stack)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+        try:
+            yield held
+        finally:
+            # Of a fault in the body and one here, the first is told.
+            with contextlib.suppress(OSError, DataError):
+                held.check()
+                remove(path, within=folder)
+
+
+def _taken(folder: Path, stack: contextlib.ExitStack) -> Held:
+    path, token = folder / LOCK, os.urandom(8).hex()
     mine = {"pid": os.getpid(), "host": socket.gethostname(), "start": _birth(os.getpid())}
-    mine["token"] = token
-    try:
-        with _alone(folder):
-            holder = _holder(path)
-            if holder is not None and _alive(holder):
-                who = f"process {holder.get('pid')} on {holder.get('host')}"
-                raise DataError(f"{folder}: {who} is writing here; if it is gone, delete {path}")
-            remove(path, within=folder)
-            create(path, json.dumps(mine).encode(), within=folder)
-            held = Held(folder, token)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
-    try:
-        yield held
-    finally:
-        # Of a fault in the body and one here, the first is told.
-        with contextlib.suppress(OSError, DataError):
-            held.check()
-            remove(path, within=folder)
+    inode = stack.enter_context(holding(folder))
+    with _alone(folder):
+        holder = _holder(path)
+        if holder is not None and _alive(holder):
+            who = f"process {holder.get('pid')} on {holder.get('host')}"
+            raise DataError(f"{folder}: {who} is writing here; if it is gone, delete {path}")
+        remove(path, within=folder)
+        create(path, json.dumps({**mine, "token": token}).encode(), within=folder)
+        return Held(folder, inode, token)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,41 @@ _REPARSE = (
 )
 
 
+# Which folders are held, by their spelling: (device, inode), more than one where a run has begun in the
+# place of another that does not know it yet.
+_held: dict[str, list[tuple[int, int]]] = {}
+
+
+@contextlib.contextmanager
+def holding(folder: PathLike) -> Iterator[tuple[int, int]]:
+    """While it lasts, let no path `within` the folder lead into another one of that name.
+
+    A folder that was deleted or moved is not made anew, and what stands in its place is left alone: to
+    look whether it is still there and to write afterwards would leave a moment in between.
+
+    Raises:
+        OSError: If the folder cannot be seen.
+    """
+    name, status = os.path.normpath(os.fspath(folder)), os.stat(folder)
+    mine = (status.st_dev, status.st_ino)
+    _held.setdefault(name, []).append(mine)
+    try:
+        yield mine
+    finally:
+        _held[name].remove(mine)
+        if not _held[name]:
+            del _held[name]
+
+
+def _check_held(folder: str, handle: int | None) -> None:
+    """Raise OSError if a folder is held and is no longer the one that was."""
+    held = _held.get(os.path.normpath(folder))
+    if held is not None:
+        status = os.stat(folder if handle is None else handle)
+        if (status.st_dev, status.st_ino) not in held:
+            raise OSError(errno.ESTALE, "Another folder stands in its place", folder)
+
+
 @contextlib.contextmanager
 def reached(path: PathLike, within: PathLike | None, *, make: bool = False) -> Iterator[Spot]:
     """Give the spot of a file, to whose folder no link below `within` has led.
@@ -51,13 +86,14 @@ def reached(path: PathLike, within: PathLike | None, *, make: bool = False) -> I
         yield os.fspath(path), None
         return
     *folders, last = _below(path, within)
-    if make:
+    here, handle = os.fspath(within), None
+    if make and os.path.normpath(here) not in _held:
         os.makedirs(within, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        here, handle = os.fspath(within), None
         if _DIRECT:
             handle = _entered(here, None, follow=True)
             stack.callback(os.close, handle)
+        _check_held(here, handle)
         for name in folders:
             here = os.path.join(here, name)
             spot = (name, handle) if _DIRECT else (here, None)
