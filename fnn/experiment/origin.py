@@ -60,6 +60,8 @@ def script_of(train: Callable[..., Any]) -> tuple[str, Path | None, str]:
     # Code that was run by path or from a text belongs to no module that is imported.
     names = function.__globals__ if module is None else vars(module)
     file, doc = names.get("__file__"), names.get("__doc__")
+    if isinstance(file, str) and file.startswith("<"):  # "<stdin>", which is none.
+        file = None
     name = str(function.__module__) if file is None else Path(file).stem
     return name, None if file is None else Path(file), doc or ""
 
@@ -139,7 +141,9 @@ def _value(value: Any, at: str) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         entries = ", ".join(_value(each, at) for each in value)
-        return f"[{entries}]" if isinstance(value, list) else f"({entries},)"
+        if isinstance(value, list):
+            return f"[{entries}]"
+        return f"({entries},)" if len(value) == 1 else f"({entries})"
     if isinstance(value, set | frozenset):
         return "{" + ", ".join(sorted(_value(each, at) for each in value)) + "}"
     if isinstance(value, dict):
