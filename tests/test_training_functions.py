@@ -1,4 +1,4 @@
-"""What may train: functions of every kind are recorded as what they are, or refused before anything is."""
+"""What may train: functions of every kind are recorded as what they are, or refused before that."""
 
 import enum
 import functools
@@ -103,8 +103,8 @@ KINDS = [
         "partial(train, a={'b': [1, None], 'c': Kind.ONE})",
     ),
     (
-        functools.partial(train, f=made, g=len, h=Trainer, i=np.float64(1)),
-        "partial(train, f=made, g=len, h=Trainer, i=1.0)",
+        functools.partial(train, f=made, g=len, h=Trainer),
+        "partial(train, f=made, g=len, h=Trainer)",
     ),
     (
         functools.partial(train, f=functools.partial(made, 3), s={2, 1}),
@@ -115,8 +115,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("function", "expected"), KINDS, ids=[text for _, text in KINDS])
 def test_a_function_of_any_kind_is_recorded_as_what_it_is(function, expected):
-    shown = described(function).replace("test_training_functions.", "")
-    assert shown == expected.replace("i=1.0", f"i={np.float64(1)!r}").replace("()", "()")
+    assert described(function) == expected
     name, file, doc = script_of(function)
     assert (name, file, doc) == (HERE, Path(__file__), __doc__)
 
@@ -250,7 +249,7 @@ except KeyboardInterrupt:
 
 def python(folder, code, *words):
     """Run code that stands in no file."""
-    command = [sys.executable, "-W", "error", *(["-c", code] if not words else words)]
+    command = [sys.executable, "-W", "error", *(words or ["-c", code])]
     return subprocess.run(
         command, cwd=folder, input=code if words else None, capture_output=True, text=True, check=False
     )
