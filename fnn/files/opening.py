@@ -46,15 +46,21 @@ def holding(folder: PathLike) -> Iterator[tuple[int, int]]:
     Raises:
         OSError: If the folder cannot be seen.
     """
-    name, status = os.path.normpath(os.fspath(folder)), os.stat(folder)
-    mine = (status.st_dev, status.st_ino)
-    _held.setdefault(name, []).append(mine)
-    try:
-        yield mine
-    finally:
-        _held[name].remove(mine)
-        if not _held[name]:
-            del _held[name]
+    with contextlib.ExitStack() as stack:
+        handle = None
+        if _DIRECT:
+            # While it is open, no other folder gets its number, which would pass for it.
+            handle = _entered(os.fspath(folder), None, follow=True)
+            stack.callback(os.close, handle)
+        status = os.stat(folder if handle is None else handle)
+        name, mine = os.path.normpath(os.fspath(folder)), (status.st_dev, status.st_ino)
+        _held.setdefault(name, []).append(mine)
+        try:
+            yield mine
+        finally:
+            _held[name].remove(mine)
+            if not _held[name]:
+                del _held[name]
 
 
 def _check_held(folder: str, handle: int | None) -> None:
