@@ -9,12 +9,12 @@ import attrs
 import numpy as np
 
 from fnn.errors import DTypeError, FnnError, OptionError, ShapeError, TreeError
-from fnn.kernels.parts import is_integer
+from fnn.kernels.parts import arrays, is_integer
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape, Traits, check_name, placed_error, takes
 from fnn.layers.activation import Identity
 from fnn.recipe import bare, constructor
-from fnn.tree import EMPTY, Tree, TreeLike, freeze, map_new
+from fnn.tree import EMPTY, Array, Tree, TreeLike, freeze, map_new
 
 
 @constructor
@@ -59,7 +59,8 @@ def frozen(layer: Layer) -> Layer:
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dx = _dx_alone(back, dy) if need_dx else None
-            return map_new(np.zeros_like, params), dx
+            bent = any(part.dtype.kind == "c" for _, part in arrays(dy))
+            return map_new(_complex_zeros if bent else np.zeros_like, params), dx
 
         return y, state, pullback
 
@@ -74,6 +75,10 @@ def frozen(layer: Layer) -> Layer:
         is_named=layer.is_named,
         frozen=("",),
     )
+
+
+def _complex_zeros(leaf: Array) -> Array:
+    return np.zeros(leaf.shape, np.result_type(leaf.dtype, "complex64"))
 
 
 def _frozen_at(layer: Layer) -> Layer:

@@ -12,6 +12,7 @@ from fnn import Key, OptionError, frozen, named, serial, tree
 from fnn.combinators import residual
 from fnn.ensemble import Keys, over_members, stacked
 from fnn.state import trained
+from fnn.testing import check_layer
 
 KEY = Key.of(0)
 RNG = np.random.default_rng(0)
@@ -252,3 +253,50 @@ def test_models_with_frozen_layers_are_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(
         net.apply(params, state, X)[0], held().apply(now.params, now.state, X)[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape"),
+    [
+        (frozen(fnn.Dense(2)), (3,)),
+        (serial(frozen(trunk()), fnn.Tanh(), fnn.Dense(2)), (3,)),
+        (
+            serial(fnn.Dense(3), frozen(serial(fnn.Dense(3), fnn.Tanh())), named("b", fnn.Dense(2))),
+            (3,),
+        ),
+        (residual(frozen(fnn.Conv(2, 1)), shortcut=fnn.Conv(2, 1)), (1, 2, 3)),
+        (frozen(named("mine", residual(fnn.Dense(3), fnn.Sigmoid()))), (3,)),
+        (frozen(fnn.Relu()), (3,)),
+    ],
+    ids=repr,
+)
+def test_the_laws_hold_and_skip_the_derivative_in_what_is_frozen(layer, in_shape):
+    check_layer(layer, in_shape)
+
+
+def test_laws_refuse_a_frozen_layer_with_a_gradient_or_a_wrong_dx():
+    def wrong(init, apply, vjp):
+        return fnn.Layer("wrong", init, apply, vjp, frozen=("",))
+
+    with pytest.raises(AssertionError, match="a frozen leaf's gradient is not zero; at dparams/b"):
+        check_layer(wrong(*fnn.Dense(2)), (3,))
+
+    init, apply, vjp = frozen(fnn.Dense(2))
+
+    def doubled(*args, **options):
+        y, state, back = vjp(*args, **options)
+        return (
+            y,
+            state,
+            lambda dy, *, need_dx=True: (
+                back(dy)[0],
+                2 * back(dy)[1] if need_dx else None,
+            ),
+        )
+
+    with pytest.raises(AssertionError, match="at dx"):
+        check_layer(wrong(init, apply, doubled), (3,))
+    with pytest.raises(
+        AssertionError, match="a frozen layer moves its state; at state/mean, state/var"
+    ):
+        check_layer(wrong(*fnn.BatchNorm()), (3,))

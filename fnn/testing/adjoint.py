@@ -41,7 +41,18 @@ def broken_along(problem: Problem, v: Arrays, dy: Arrays, jv: Arrays, bound: flo
 
 
 def adjoint(problem: Problem, directions: int) -> Iterator[Violation]:
-    """Yield a violation for every leaf whose gradient is not the adjoint of J, or for all jointly."""
+    """Yield a violation for every leaf whose gradient is not the adjoint of J, or for all jointly.
+
+    What is frozen has a gradient of exactly zero in its place.
+    """
+    if problem.y and problem.still:
+        rng = problem.rng("dy of what is frozen")
+        dy = [rng.normal(size=y.shape).astype(y.dtype) for y in problem.y]
+        for name, gradient in zip(problem.names, problem.pull(dy), strict=True):
+            if name in problem.still and gradient.any():
+                got = float(np.abs(gradient).max())
+                message = "a frozen leaf's gradient is not zero"
+                yield Violation("adjoint", message, leaf=name, got=got, want=0.0)
     if not problem.y or not problem.floating():
         return
     floor = tolerated(problem)

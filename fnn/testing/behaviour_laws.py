@@ -186,6 +186,11 @@ def state(p: Probe) -> Iterator[Violation]:
         yield from _children_move(p, dict(named_leaves(after, "state")), dict(before))
         return
     still = [name for (name, new), (_, old) in pairs if new.size and new.tobytes() == old.tobytes()]
+    if "" in p.layer.frozen:
+        moves = [name for name, _ in before if name not in still]
+        if moves:
+            yield Violation("state", "a frozen layer moves its state", leaf=", ".join(moves))
+        return
     if still:
         message = "training never moves it (what is constant belongs in no state)"
         yield Violation("state", message, leaf=", ".join(still))

@@ -232,7 +232,8 @@ class Probe:
         leaves = [*arrays_of(self.params), *arrays_of(self.x)]
         values = [leaf for leaf, has in parts if has]
         rtol, notes = self.setting.rtol, self.notes
-        return Problem(names, leaves, values, forward, back, self.rng, method, rtol, notes)
+        still = frozenset(f"dparams/{path}" for path in self.layer.frozen_paths(self.params))
+        return Problem(names, leaves, values, forward, back, self.rng, method, rtol, notes, still=still)
 
     def y_at(self, arrays: Arrays) -> Any:
         """Return y at other values of params and x, the state brought to their precision."""

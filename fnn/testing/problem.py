@@ -42,6 +42,7 @@ class Problem:
         notes: What a reader should know.
         unsharp: How often the derivative could not be told, or was hidden by rounding.
         null: How many of these times there was no derivative here but rounding.
+        still: Names of leaves that are frozen: their gradient is zero by declaration.
         known: What was worked out before, by label.
     """
 
@@ -56,6 +57,7 @@ class Problem:
     notes: list[str]
     unsharp: int = 0
     null: int = 0
+    still: frozenset[str] = frozenset()
     known: dict[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -65,7 +67,12 @@ class Problem:
 
     def floating(self) -> list[int]:
         """Return which leaves have derivatives."""
-        return [i for i, leaf in enumerate(self.point) if leaf.dtype.kind == "f" and leaf.size]
+        named = zip(self.names, self.point, strict=True)
+        return [
+            i
+            for i, (name, leaf) in enumerate(named)
+            if leaf.dtype.kind == "f" and leaf.size and name not in self.still
+        ]
 
     def directions(self, joint: int) -> list[tuple[int | None, str, str]]:
         """Return (leaf, label of its draw, what reports call it): along each leaf, then jointly."""
