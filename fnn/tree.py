@@ -32,13 +32,17 @@ def _seal(new: Any) -> Array:
     return _freeze_leaf(new)
 
 
-def _freeze_leaf(leaf: Any) -> Array:
-    """Return `leaf` if it is an immutable array, else a read-only copy."""
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "fciub":
-        raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
+def _read(leaf: Any) -> Array:
     if hasattr(type(leaf), "mask"):  # As an array it would lose its mask without a word.
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__}; fill it first")
+    return np.asarray(leaf)
+
+
+def _freeze_leaf(leaf: Any) -> Array:
+    """Return `leaf` if it is an immutable array, else a read-only copy."""
+    array = _read(leaf)
+    if array.dtype.kind not in "fciub":
+        raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
     if not _is_immutable(array):
         array = array.copy(order="K")
         array.setflags(write=False)
@@ -47,9 +51,7 @@ def _freeze_leaf(leaf: Any) -> Array:
 
 def _is_immutable(array: Array) -> bool:
     base: Any = array
-    while isinstance(base, np.ndarray):
-        if base.flags.writeable:
-            return False
+    while isinstance(base, np.ndarray) and not base.flags.writeable:
         base = base.base
     return base is None or isinstance(base, bytes)
 
@@ -216,7 +218,7 @@ def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[
                 _check_pair(tree, other)
         return seal(fn(tree, *rest))
     if type(tree) is not Tree and not isinstance(tree, Mapping):
-        return _map(fn, np.asarray(tree), rest, seal)
+        return _map(fn, _read(tree), rest, seal)
     for other in rest:
         if type(other) is not Tree and not isinstance(other, Mapping):
             raise TreeError(f"expected {_names(tree)}, got a leaf")
@@ -249,7 +251,7 @@ def _names(tree: Mapping[str, Any]) -> list[str]:
 def items(tree: TreeLike, path: str = "") -> Iterator[tuple[str, Array]]:
     """Yield (path, leaf) for every leaf, sorted by key at every level."""
     if not isinstance(tree, Mapping):
-        yield path, np.asarray(tree)
+        yield path, _read(tree)
         return
     for name in _names(tree):
         _check_name(name)
@@ -259,7 +261,7 @@ def items(tree: TreeLike, path: str = "") -> Iterator[tuple[str, Array]]:
 def leaves(tree: TreeLike) -> list[Array]:
     """Return the leaves in the order of `items`."""
     if not isinstance(tree, Mapping):
-        return [np.asarray(tree)]
+        return [_read(tree)]
     found: list[Array] = []
     for name in _names(tree):
         value = tree[name]

@@ -32,6 +32,9 @@ class Metres(np.ndarray):
         lambda: fnn.OneHot.fit(Y).encode(np.ma.masked_equal(Y, 0)),
         lambda: fnn.OneHot.fit(Y).decode(MASKED),
         lambda: fnn.class_weights(np.ma.masked_equal(Y, 0)),
+        lambda: fnn.OneHot.fit([0, np.ma.masked, 1]),
+        lambda: fnn.Dataset((X, MASKED), Y),
+        lambda: fnn.write_idx("nowhere.idx", np.ma.masked_equal(Y.astype(np.uint8), 0)),
     ],
 )
 def test_data_that_are_masked_are_to_be_filled_first(call):
@@ -112,6 +115,31 @@ STEP = fnn.train_step(NET, fnn.softmax_cross_entropy, fnn.sgd(0.1))
 def test_no_mask_is_lost_on_the_way_into_a_network_a_loss_or_a_metric(call):
     with pytest.raises(fnn.DataError, match="without a mask, got MaskedArray; fill it first"):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fnn.tree.map(np.square, {"w": MASKED}),
+        lambda: fnn.tree.leaves({"w": MASKED}),
+        lambda: fnn.tree.digest({"w": MASKED}),
+        lambda: fnn.global_norm({"w": MASKED}),
+        lambda: fnn.apply_updates({"w": X}, {"w": MASKED}),
+        lambda: fnn.apply_updates({"w": MASKED}, {"w": X}),
+        lambda: fnn.sgd(0.1).update({"w": MASKED}, {}, {"w": X}, 0),
+        lambda: fnn.adam(0.1).update({"w": MASKED}, fnn.adam(0.1).init({"w": X}), {"w": X}, 0),
+        lambda: fnn.Tree({"w": MASKED}),
+    ],
+)
+def test_no_mask_is_lost_in_a_tree(call):
+    with pytest.raises(fnn.DTypeError, match="got MaskedArray; fill it first"):
+        call()
+
+
+@pytest.mark.parametrize("labels", [5, None, 1.5])
+def test_labels_that_are_no_sequence_are_refused(labels):
+    with pytest.raises(fnn.ShapeError, match=r"OneHot\.fit: expected labels on one axis, got"):
+        fnn.OneHot.fit(labels)
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")

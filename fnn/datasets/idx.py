@@ -15,6 +15,7 @@ import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
 from fnn.files import PathLike, limit, opened, replacing
+from fnn.kernels.ordinary import check_unmasked
 from fnn.options import integer
 from fnn.tree import Array
 
@@ -137,9 +138,11 @@ def write_idx(path: PathLike, array: Any) -> None:
     The file appears whole or not at all.
 
     Raises:
+        DataError: If the array is masked.
         DTypeError: If IDX has no code for the dtype (int64, float16, bool, ...).
         ShapeError: If the array is a scalar, or has more axes or a longer one than IDX can say.
     """
+    check_unmasked("array", array, ("write_idx",))
     array = np.asarray(array)
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -18,6 +19,9 @@ def _labels(who: str, labels: Any) -> Array:
     if isinstance(labels, np.ndarray):
         labels = ordinary("labels", labels, path, kinds=NUMBERS + "USMmOV")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind == "O":
+        if not isinstance(labels, Iterable):
+            got = type(labels).__name__
+            raise ShapeError(f"expected labels on one axis, got {got}", path=path)
         values = list(labels)
         # NumPy would turn 1 beside "a" into "1" without a word.
         if len({isinstance(value, str) for value in values}) > 1:

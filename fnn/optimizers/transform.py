@@ -166,7 +166,7 @@ def paired(fn: Callable[..., Array], *trees: TreeLike) -> Any:
     """
 
     def checked(*leaves: Any) -> Array:
-        arrays = [leaf if type(leaf) is np.ndarray else np.asarray(leaf) for leaf in leaves]
+        arrays = [leaf if type(leaf) is np.ndarray else tree.leaves(leaf)[0] for leaf in leaves]
         if any(array.dtype != arrays[0].dtype for array in arrays):
             raise _MixedError
         return fn(*arrays)

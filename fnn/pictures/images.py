@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn.errors import ShapeError
 from fnn.files import PathLike
+from fnn.kernels.ordinary import ordinary
 from fnn.pictures.canvas import (
     FAINT,
     GREEN,
@@ -30,7 +31,7 @@ _MOST_FILTERS = 64
 
 def squares_of(images: Array) -> Array:
     """Return images as (n, height, width)."""
-    images = np.asarray(images)
+    images = ordinary("images", images)
     if images.ndim == 4 and images.shape[1] == 1:
         images = images[:, 0]
     side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0
@@ -130,7 +131,8 @@ def right_and_wrong(
     Raises:
         ShapeError: If there are no images, or not as many as classes.
     """
-    squares, predicted, labels = squares_of(images), np.asarray(predicted), np.asarray(labels)
+    predicted, labels = ordinary("predicted", predicted), ordinary("labels", labels)
+    squares = squares_of(images)
     if not (len(squares) > 0 and predicted.shape == labels.shape == (len(squares),)):
         raise ShapeError(
             f"right_and_wrong: expected a class per image, got {predicted.shape} and {labels.shape} "
