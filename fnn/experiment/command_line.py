@@ -18,6 +18,7 @@ from fnn.errors import FnnError
 from fnn.experiment.comparison import replay
 from fnn.experiment.execution import Train, begin, default_folder, recorded, resume, script_of
 from fnn.experiment.folders import read_run
+from fnn.experiment.guard import stop_if_imported
 from fnn.files import shown, write_line
 
 
@@ -34,6 +35,7 @@ def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = No
             library, a missing optional package or missing memory, which stands on stderr; 130 after
             Ctrl-C, 143 after SIGTERM.
     """
+    stop_if_imported()
     words = list(sys.argv[1:] if argv is None else argv)
     verb = _VERBS[words.pop(0)] if words and words[0] in _VERBS else _run
     with _terminable() as terminated:

@@ -15,6 +15,7 @@ from fnn.config import C, config_from, entries, is_default, placed, recordable, 
 from fnn.errors import DataError, OptionError
 from fnn.experiment.conditions import changes, conditions
 from fnn.experiment.folders import FORMAT, METRICS, RUN, holds, new_folder, read_run
+from fnn.experiment.guard import stop_if_imported
 from fnn.experiment.lock import locked
 from fnn.experiment.origin import script_of as script_of
 from fnn.experiment.program import Program, check_record, last_program, program_of
@@ -66,6 +67,7 @@ def begin(
         DataError, OptionError: As `execute`.
     """
     name, file, _ = script_of(train)
+    stop_if_imported()
     # Both before anything is written.
     config, program = settled(config)[0], program_of(train)
     if numbered:

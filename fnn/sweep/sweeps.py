@@ -21,11 +21,13 @@ from fnn.errors import DataError, OptionError
 from fnn.experiment import read_run
 from fnn.experiment.execution import Train, script_of
 from fnn.experiment.folders import holds
+from fnn.experiment.guard import stop_if_imported
 from fnn.experiment.lock import LOCK, Held, locked
 from fnn.files import PathLike, write_line
 from fnn.history import Mode
 from fnn.options import integer
 from fnn.sweep.grids import about, varied
+from fnn.sweep.processes import check_sendable
 from fnn.sweep.tables import Row, markdown, numbers, rows_of
 from fnn.sweep.workers import run_all
 
@@ -103,13 +105,17 @@ def sweep(
     Raises:
         DataError: If `out` holds another sweep or anything else, is being written to, or cannot be.
         OptionError: If there are no configs, they have no field `out`, or could not be recorded and
-            read again.
-        KeyboardInterrupt: After Ctrl-C, when members have been stopped and saved. Threads cannot be
-            stopped: those that run come to their end.
+            read again; or if other processes cannot import what trains, or would train by importing it.
+        KeyboardInterrupt: After Ctrl-C, when members have been stopped and saved, or killed where they
+            do not stop. Threads cannot be stopped: those that run come to their end.
     """
     if not configs or not all(hasattr(config, "out") for config in configs.values()):
         raise OptionError("configs: expected one or more with a field 'out'", path=("sweep",))
+    stop_if_imported()
     configs = {name: settled(config)[0] for name, config in configs.items()}
+    if executor is None:
+        for config in {type(config): config for config in configs.values()}.values():
+            check_sendable(train, config)
     if mode not in (None, "min", "max"):
         raise OptionError(f"mode: expected 'min' or 'max', got {mode!r}", path=("sweep",))
     # What has begun when a pool breaks is lost: no more than the pool takes at a time.
@@ -281,4 +287,5 @@ class _Going:
         with files.replacing(self.folder / FILE, within=self.folder) as file:
             file.write(json.dumps(plain(entries), indent=2, allow_nan=False).encode() + b"\n")
         with files.replacing(self.folder / TABLE, within=self.folder) as file:
-            file.write(f"# Sweep of {self._experiment}\n\n{done.table}\n".encode())
+            text = f"# Sweep of {self._experiment}\n\n{done.table}\n"
+            file.write(text.encode("utf-8", "backslashreplace"))

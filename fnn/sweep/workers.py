@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from concurrent.futures.process import ProcessPoolExecutor
-from multiprocessing.connection import wait as wait_for_any
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from fnn.errors import DataError
-from fnn.experiment import execute, read_run, resume
-from fnn.files import appending
+from fnn.experiment import read_run, resume
+from fnn.experiment.execution import begin
+from fnn.experiment.folders import RUN
+from fnn.files import appending, present, shown
+from fnn.sweep.processes import processes
 
 Job: TypeAlias = tuple[str, Any]
 """A member's name and its config."""
@@ -26,37 +27,48 @@ Job: TypeAlias = tuple[str, Any]
 Report: TypeAlias = Callable[[str, str, "dict[str, Any] | None", str], None]
 """Called with a member's name, its status, its result and the error that ended it."""
 
-_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-
 
 # --- in the worker
 
 
-def work(train: Any, config: Any, caller: int) -> tuple[dict[str, Any] | None, str]:
+def work(train: Any, config: Any, caller: int, command: list[str]) -> tuple[dict[str, Any] | None, str]:
     """Train a member, from where an earlier process left it; return its result, or the error.
 
     Args:
         train: The function that trains.
         config: The member's config, `out` its folder.
         caller: The process of the sweep; in any other one the member prints to no screen.
+        command: The command of the sweep, which run.json records as that of the member.
     """
     with contextlib.ExitStack() as stack:
         if os.getpid() != caller:
             stack.enter_context(_apart(Path(config.out).parent))
         try:
-            return _trained(train, config), ""
+            return _trained(train, config, command), ""
         except (Exception, SystemExit) as error:
             # As text: an error that does not unpickle would bring down the executor.
-            return None, f"{type(error).__name__}: {error}"
+            return None, _told(error)
 
 
-def _trained(train: Any, config: Any) -> dict[str, Any]:
+def _told(error: BaseException) -> str:
+    """Return an error in words that every file can hold; some errors fail to say what they are."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__
+    # Half a letter, as paths have where their bytes are no text, is in no encoding.
+    return shown(text, lines=True)
+
+
+def _trained(train: Any, config: Any, command: list[str]) -> dict[str, Any]:
     try:
         read_run(config.out)
         begun = True
     except DataError:
         begun = False
-    return resume(train, type(config), config.out) if begun else execute(train, config)
+    if begun:
+        return resume(train, type(config), config.out)
+    return begin(train, config, Path(config.out), numbered=False, command=command)[1]
 
 
 @contextlib.contextmanager
@@ -96,53 +108,7 @@ def _apart(folder: Path) -> Iterator[None]:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
-def _settle() -> None:
-    """Leave Ctrl-C to the sweep, and do not live on without it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> NoReturn:
-        wait_for_any([parent.sentinel])  # type: ignore[union-attr]
-        os._exit(1)
-
-    if parent is not None:
-        threading.Thread(target=follow, daemon=True).start()
-
-
 # --- in the sweep
-
-
-@contextlib.contextmanager
-def processes(workers: int) -> Iterator[Executor]:
-    """Give a pool of fresh processes with one BLAS thread each; an error ends their members."""
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    with (
-        # BLAS reads these when NumPy is loaded, before any function of ours could run there.
-        _environment(dict.fromkeys(_THREADS, "1")),
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_settle) as pool,
-    ):
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
-            raise
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def run_in(
@@ -158,6 +124,7 @@ def run_in(
         report: Told about each that came back.
     """
     running: dict[Future[Any], Job] = {}
+    command = list(sys.orig_argv)
     lost: list[Job] = []
     broken = False
     try:
@@ -165,7 +132,7 @@ def run_in(
             while jobs and not broken and len(running) < width:
                 job = jobs.popleft()
                 try:
-                    running[executor.submit(work, train, job[1], os.getpid())] = job
+                    running[executor.submit(work, train, job[1], os.getpid(), command)] = job
                 except BrokenExecutor:
                     lost.append(job)
                     broken = True
@@ -175,7 +142,7 @@ def run_in(
                 if isinstance(error, BrokenExecutor | KeyboardInterrupt):
                     lost.append(job)
                 elif error is not None:
-                    report(job[0], "failed", None, f"{type(error).__name__}: {error}")
+                    report(job[0], "failed", None, _told(error))
                 else:
                     result, text = future.result()
                     report(job[0], "failed" if text else "finished", result, text)
@@ -207,4 +174,13 @@ def run_all(
             with processes(1) if broken else pool(1) as place:
                 again, _ = run_in(place, deque([job]), train, 1, report)
             if again:
-                report(job[0], "killed", None, "its process ended, and again when it ran alone")
+                report(job[0], "killed", None, _end_of(job[1]))
+
+
+def _end_of(config: Any) -> str:
+    """Say how a member ended whose process did so twice."""
+    with contextlib.suppress(OSError):
+        if present(Path(config.out) / RUN, within=config.out):
+            return "its process ended, and again when it ran alone"
+    # Its stderr goes to that of the sweep until the member begins.
+    return "its process ended before the member began, and again when it ran alone; see stderr"
