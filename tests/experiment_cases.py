@@ -6,6 +6,8 @@ kills hundreds does not wait for as many imports.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import os
 import signal
@@ -16,6 +18,8 @@ from pathlib import Path
 import attrs
 
 import fnn
+import fnn.experiment
+import fnn.pictures
 from fnn.experiment import main, option
 
 
@@ -62,15 +66,22 @@ def train(config, run):
 
 
 def serve() -> None:
-    """Run what is asked for on stdin, one process each, killed after a time if one is given."""
+    """Run what is asked for on stdin, one process each, killed after a time if one is given.
+
+    A line is the path of a script, its arguments and the time, in JSON.
+    """
+    # Scripts save by the clock; here every moment is one to go on from.
+    fnn.experiment.Run.fit.__kwdefaults__["save_seconds"] = 0.0
     for line in sys.stdin:
-        argv, kill_after = json.loads(line)
+        script, argv, kill_after = json.loads(line)
+        # Before the fork, so that it is not imported hundreds of times.
+        asked = loaded(script)
         child = os.fork()
         if child == 0:
             with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
                 sys.stdout = sys.stderr = nowhere
                 try:
-                    main(train, Config, argv)
+                    main(asked.train, asked.Config, argv)
                 except SystemExit as stopped:
                     os._exit(int(stopped.code or 0))
                 os._exit(0)
@@ -80,6 +91,18 @@ def serve() -> None:
             os.kill(child, signal.SIGKILL)
         sys.stdout.write(f"{os.waitpid(child, 0)[1]}\n")
         sys.stdout.flush()
+
+
+@functools.cache
+def loaded(script: str):
+    """Return a script as a module; this one as it is."""
+    if Path(script) == Path(__file__):
+        return sys.modules[__name__]
+    fnn.pictures.require()
+    spec = importlib.util.spec_from_file_location(Path(script).stem, script)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

@@ -2,119 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import kill_cases
 import pytest
+from kill_cases import ENVIRONMENT, SCRIPT, ending, killed_until
 
 from fnn.checkpoint import Checkpoints
-from fnn.errors import DataError
-from fnn.experiment import read_metrics, read_run
-
-SCRIPT = Path(__file__).with_name("experiment_cases.py")
-ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+from fnn.experiment import read_run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills and forks as POSIX has them")
 
 
-def ending(folder):
-    """Return what has to be equal in the end, byte for byte."""
-    about = read_run(folder)
-    assert about["status"] == "finished"
-    metrics = (folder / "metrics.jsonl").read_bytes()
-    return about["digest"], about["result"], metrics, (folder / "model.npz").read_bytes()
-
-
-class Server:
-    """The process that forks runs."""
-
-    def __init__(self, cwd):
-        command = [sys.executable, str(SCRIPT), "serve"]
-        self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=ENVIRONMENT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def run(self, *argv, kill_after=None):
-        """Run a command line, killing it after a time; return how it ended, as os.wait says it."""
-        self.process.stdin.write(json.dumps([argv, kill_after]) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-
 @pytest.fixture
 def server(tmp_path):
-    server = Server(tmp_path)
-    yield server
-    server.process.stdin.close()
-    server.process.wait(20)
-    server.process.stdout.close()
-
-
-def check_what_is_left(folder):
-    """Everything that a killed run leaves can be read; return whether it can be resumed."""
-    for record in read_metrics(folder):
-        assert set(record) in ({"examples", "nothing"}, {"best"}) or {"epoch", "loss"} <= set(record)
-    Checkpoints(folder / "checkpoints").latest()
-    if not (folder / "run.json").exists():
-        with pytest.raises(DataError, match="no run can be read here"):
-            read_run(folder)
-        return False
-    return read_run(folder)["config"]["epochs"] == 8
-
-
-def killed_until(kills, server, tmp_path, seed):
-    """Kill runs and resumed runs at random moments, each of which has to end as an undisturbed one.
-
-    Return how many were killed.
-    """
-    draw = random.Random(seed)
-    assert server.run("--out", "whole") == 0
-    began = time.monotonic()
-    assert server.run("--out", "again") == 0
-    took = time.monotonic() - began
-    expected = ending(tmp_path / "whole")
-    assert ending(tmp_path / "again") == expected
-    done = steps = number = 0
-    while done < kills:
-        number += 1
-        folder, words = tmp_path / f"run-{number}", ["--out", f"run-{number}"]
-        while True:
-            status = server.run(*words, kill_after=draw.uniform(0, took) if done < kills else None)
-            if status == 0:
-                break
-            assert status == signal.SIGKILL
-            done += 1
-            if folder.exists() and check_what_is_left(folder):
-                words = ["resume", f"run-{number}"]
-            progress = Checkpoints(folder / "checkpoints").latest()
-            steps += progress is not None
-        assert ending(folder) == expected
-        assert not (folder / "lock").exists()
-        assert not list(folder.rglob(".*.tmp"))
-    # Otherwise nothing was tried but starting anew.
-    assert steps > kills / 3
-    return done
+    with kill_cases.serving(tmp_path) as server:
+        yield server
 
 
 def test_runs_killed_at_twenty_moments_end_with_the_bits_of_one_that_was_not(server, tmp_path):
     assert killed_until(20, server, tmp_path, seed=5) == 20
 
 
+# 500 kills in all: 200 of the small experiment, whose steps are short, and 50 of each script.
 @pytest.mark.slow
 def test_runs_killed_at_two_hundred_moments_end_with_the_bits_of_one_that_was_not(server, tmp_path):
     assert killed_until(200, server, tmp_path, seed=6) == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", kill_cases.EXPERIMENTS)
+def test_an_experiment_killed_at_fifty_moments_ends_with_the_bits_of_one_that_was_not(
+    server, tmp_path, name
+):
+    pytest.importorskip("matplotlib")
+    script = kill_cases.REPOSITORY / "experiments" / f"{name}.py"
+    flags = kill_cases.EXPERIMENTS[name]
+    assert killed_until(50, server, tmp_path, seed=7, script=script, flags=flags) == 50
 
 
 @pytest.fixture
