@@ -11,7 +11,8 @@ import pytest
 
 from fnn.errors import DataError
 from fnn.experiment import execute, main, read_run, replay, resume
-from fnn.experiment.program import last_program, program_of
+from fnn.experiment.program import history, last_program, program_of
+from fnn.report.reading import read
 
 SCRIPT = '''"""Train with a helper."""
 import os
@@ -177,6 +178,8 @@ def test_the_record_says_from_which_step_on_which_program_ran(project, tmp_path,
     assert last_program(about) == changed["program"]
     lines = replay(script.train, script.Config, out).lines
     assert "program: changed from step 2 on: helper.py" in lines
+    notes = read(out).notes
+    assert "The program changed from step 2 on: helper.py." in notes
 
 
 def test_a_replay_names_the_modules_that_changed(project, tmp_path):
@@ -310,3 +313,16 @@ def test_a_record_that_a_stranger_wrote_is_refused_by_its_entry(
     script = started(project)
     with pytest.raises(DataError, match=rf"run\.json: .*{message}"):
         resume(script.train, script.Config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"resumed": 3},
+        {"resumed": [3, {"program": 3}, {"steps": {}}]},
+        {"modules": 3, "resumed": [{"program": {"modules": []}, "steps": "x"}]},
+        {"resumed": [{"program": {"modules": {"a" * 9999: 1}}, "steps": ["9" * 9999] * 99}]},
+    ],
+)
+def test_a_report_takes_whatever_a_stranger_says_of_programs(entries):
+    assert max(map(len, history(entries)), default=0) < 1000

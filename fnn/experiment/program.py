@@ -104,20 +104,30 @@ def last_program(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def history(about: Mapping[str, Any]) -> list[str]:
-    """Return from which step on a run was another program's, and what had changed; a line for each."""
-    lines, before = [], {name: about[name] for name in ENTRIES if name in about}
-    for again in about.get("resumed") or []:
-        if not again.get("program"):
+    """Return from which step on a run was another program's, and what had changed; a line for each.
+
+    Whatever stands in run.json, what is no such entry is passed over.
+    """
+    lines: list[str] = []
+    before = _flat(about)
+    entries = about.get("resumed")
+    for again in entries if isinstance(entries, list) else []:
+        if not isinstance(again, dict) or not isinstance(again.get("program"), dict):
             continue
-        after = again["program"]
-        old, new = ({**each, **(each.get("modules") or {})} for each in (before, after))
-        names = sorted(name for name in {**old, **new} if name not in ("modules", "fnn"))
-        changed = [name for name in names if old.get(name) != new.get(name)]
+        after, steps = _flat(again["program"]), again.get("steps")
+        changed = [name for name in sorted({**before, **after}) if before.get(name) != after.get(name)]
         # One number per fit that was taken up.
-        steps = ", ".join(str(step) for step in again.get("steps") or ["?"])
-        lines.append(f"changed from step {steps} on: {', '.join(changed):.400}")
+        numbers = steps if isinstance(steps, list) and steps else ["?"]
+        where = ", ".join(f"{number!s:.20}" for number in numbers[:8])
+        lines.append(f"changed from step {where} on: {', '.join(changed):.400}")
         before = after
     return lines
+
+
+def _flat(entries: Mapping[str, Any]) -> dict[str, Any]:
+    modules = entries.get("modules")
+    own = {name: entries.get(name) for name in ("train", "script")}
+    return {**own, **(modules if isinstance(modules, dict) else {})}
 
 
 def check_record(about: Mapping[str, Any], path: Path) -> None:

@@ -17,6 +17,7 @@ from fnn.checkpoint.models import shape_of
 from fnn.errors import DataError, FnnError
 from fnn.experiment import read_run
 from fnn.experiment.folders import holds
+from fnn.experiment.program import history
 from fnn.files import PathLike, limit, opened
 from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.report.parts import as_number, clip, plain_text
@@ -151,6 +152,7 @@ def read(folder: PathLike) -> RunRecord:
     if status != "finished":
         why = f": {plain_text(about['error'])}" if about.get("error") else ""
         notes.append(f"This run's status is “{plain_text(status)}”{why}.")
+    notes += [f"The program {plain_text(line)}." for line in history(about)]
     columns = _columns(folder, notes)
     params, in_shape = _model(folder, notes)
     evaluation = _evaluation(folder, notes)
