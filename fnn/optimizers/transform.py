@@ -13,6 +13,7 @@ bare array is one too.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -192,7 +193,7 @@ RATE = 3.4e38
 
 def held(product: float) -> float:
     """Return a product of such numbers, no larger than they may be."""
-    return max(-RATE, min(RATE, product))
+    return product if -RATE < product < RATE else math.copysign(RATE, product)
 
 
 def numbers_of(who: str, **given: tuple[Any, float]) -> Numbers:
