@@ -189,7 +189,7 @@ def recorded(train: Train[C], config_class: type[C], folder: Path) -> tuple[C, d
         raise DataError(f"{path}: expected a run of {name}, got {about.get('experiment')!r:.80}")
     for entry, kind in (("data", dict), ("result", dict), ("resumed", list), ("seconds", float | int)):
         if not isinstance(about.get(entry), kind | None):
-            name = getattr(kind, "__name__", "number")
+            name = kind.__name__ if isinstance(kind, type) else "number"
             raise DataError(f"{path}: {entry}: expected a {name}, got {about[entry]!r:.80}")
     if not all(isinstance(digest, str) for digest in (about.get("data") or {}).values()):
         raise DataError(f"{path}: data: expected digests, got {about['data']!r:.80}")
