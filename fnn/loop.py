@@ -305,7 +305,11 @@ def fit(
     reached = done[:3]
     interrupted = False
     lines = EpochLines(epochs) if progress is True else None
-    try:
+
+    def train_on() -> None:
+        # Apart from what catches Ctrl-C: an interrupt at a backward jump passes by the handlers of its
+        # own function in Python 3.14, where the compiler has turned the jump around.
+        nonlocal now, skipped, done, place, reached
         _rehearse(net, loss, now, train, validation, batch_size, drop_last)
         for epoch in range(start.epoch, 0 if start.stopped else epochs):
             order = batches(train, batch_size, key=key.fold("epoch", epoch), drop_last=drop_last)
@@ -349,6 +353,9 @@ def fit(
                 lines.show(records[-1], is_last=stopped or epoch + 1 == epochs)
             if stopped:
                 break
+
+    try:
+        train_on()
     except KeyboardInterrupt:
         interrupted = True
         if save is not None:
