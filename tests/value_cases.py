@@ -50,7 +50,7 @@ def Join():
             assert none is None
             n = vector.shape[1]
             drows = np.repeat(d[:, None, n:], rows.shape[1], axis=1) / rows.shape[1]
-            return {}, (drows.astype(rows.dtype), d[:, :n].copy(), None)
+            return {}, (drows.astype(d.dtype), d[:, :n].copy(), None)
 
         return y, state, back
 
@@ -77,7 +77,7 @@ def Two(width):
         def back(dy):
             own, d = back_dense(dy)
             drows = np.repeat(d[:, None, :2], tokens.shape[1], axis=1) / tokens.shape[1]
-            below, _ = back_rows(drows.astype(rows.dtype))
+            below, _ = back_rows(drows.astype(d.dtype))
             return {"embedding": below, "dense": own}, (None, d[:, 2:].copy())
 
         return y, state, back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -10,7 +10,7 @@ import attrs
 from fnn.errors import FnnError
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
-from fnn.testing.drawing import in_dtype
+from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.probe import Probe, Setting
 
 
@@ -42,9 +42,7 @@ def children_of(
         yield name, child, own, attrs.evolve(setting, inputs=inputs)
 
 
-def _inputs_of(
-    place: int, layer: Layer, in_shape: Any, setting: Setting, train: bool
-) -> Callable[[Key, int], Any] | None:
+def _inputs_of(place: int, layer: Layer, in_shape: Any, setting: Setting, train: bool) -> Inputs:
     """Return what draws the inputs of a child: those that the whole hands it, if it has its own."""
     if setting.inputs is None:
         return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fnn.errors import OptionError
 from fnn.keys import Key
 from fnn.testing.values import arrays_of, described, rebuilt, shown
+
+Inputs: TypeAlias = Callable[[Key, int], Any] | None
+"""From a key and n to n examples, where the shape of one does not say enough."""
 
 
 def spread(shape: tuple[int, ...], rng: np.random.Generator) -> Any:

@@ -16,7 +16,7 @@ from fnn.layer import Layer
 from fnn.options import integer
 from fnn.testing import behaviour_laws, contract_laws, derivative_laws, kink_law
 from fnn.testing.children import children_of
-from fnn.testing.drawing import check_inputs
+from fnn.testing.drawing import Inputs, check_inputs
 from fnn.testing.function_laws import checked_rtol
 from fnn.testing.probe import Probe, Setting
 from fnn.testing.report import Report, Violation, concluded
@@ -62,7 +62,10 @@ def _broken(
         notes = probe.notes
         found = list(LAWS[law](probe))
     except BrokenError as broken:
-        found = [Violation(broken.law, broken.message, leaf=broken.leaf)]
+        message = broken.message
+        if layer.traits.takes_integers and setting.inputs is None:
+            message += "; it takes integers: draw them, inputs=lambda key, n: ..."
+        found = [Violation(broken.law, message, leaf=broken.leaf)]
     except Exception as error:  # What a layer returned led a law astray.
         found = [Violation(law, f"what came could not be checked: {described(error)}")]
     seed = probe.seed if probe is not None and law in SEEDED else None
@@ -228,7 +231,7 @@ def check_layer(
     laws: str | Iterable[str] = ALL,
     rtol: float | None = None,
     directions: int = 3,
-    inputs: Callable[[Key, int], Any] | None = None,
+    inputs: Inputs = None,
     shrink: bool = True,
 ) -> Report:
     """Check that a layer obeys the laws of the contract (see `fnn.layer`), in both modes.
@@ -275,7 +278,7 @@ def _single(law: str, says: str) -> Callable[..., Report]:
         batch: int = 3,
         rtol: float | None = None,
         directions: int = 3,
-        inputs: Callable[[Key, int], Any] | None = None,
+        inputs: Inputs = None,
         shrink: bool = True,
     ) -> Report:
         return _check(layer, in_shape, key, dtype, train, batch, law, rtol, directions, inputs, shrink)

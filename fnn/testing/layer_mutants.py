@@ -12,6 +12,7 @@ from fnn.errors import FnnError
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.recipe import bare
+from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.gradient_mutants import gradient_faults
 from fnn.testing.mode_mutants import (
     init_key_faults,
@@ -33,21 +34,26 @@ def drawn_x(in_shape: Any, batch: int, rng: np.random.Generator, dtype: str = "f
     return rng.normal(size=(batch, *in_shape)).astype(dtype)
 
 
-def _count_of_draws(layer: Layer, in_shape: Shape) -> tuple[int, int, Any, Any]:
+def _count_of_draws(layer: Layer, in_shape: Shape, inputs: Inputs) -> tuple[int, int, Any, Any]:
     """Return how often init and a call in training draw, and params and state."""
     key = SpyKey(Key.of(0).bits)
     _, params, state = layer.init(key, in_shape)
     in_init, key = len(key.drawn), SpyKey(Key.of(1).bits)
+    if inputs is not None:
+        layer.apply(params, state, in_dtype(inputs(Key.of(0), 3), "float32"), train=True, key=key)
+        return in_init, len(key.drawn), params, state
     x = drawn_x(in_shape, 3, np.random.Generator(np.random.Philox(0)), "float32")
     try:
         layer.apply(params, state, x, train=True, key=key)
-    except FnnError:  # It takes integers: indices of rows, or labels.
+    except (FnnError, IndexError):  # It takes integers: indices of rows, or labels.
         layer.apply(params, state, each(lambda v: (v > 0).astype("int64"), x), train=True, key=key)
     return in_init, len(key.drawn), params, state
 
 
-def _faults(layer: Layer, in_shape: Shape, *, by_leaf: bool) -> Iterator[tuple[str, Fault]]:
-    in_init, in_call, params, state = _count_of_draws(layer, in_shape)
+def _faults(
+    layer: Layer, in_shape: Shape, inputs: Inputs, *, by_leaf: bool
+) -> Iterator[tuple[str, Fault]]:
+    in_init, in_call, params, state = _count_of_draws(layer, in_shape, inputs)
     yield from gradient_faults(layer, params, by_leaf=by_leaf)
     yield from output_faults()
     yield from state_faults(state, by_leaf=by_leaf)
@@ -79,36 +85,54 @@ def _rebuilt(layer: Layer, changes: dict[str | int, Layer]) -> Layer:
     return attrs.evolve(recipe.call(*args, **kwargs), where=layer.where)
 
 
-def _inner_shapes(layer: Layer, in_shape: Shape) -> dict[str | int, Shape]:
-    """Return the in_shape that each of the layers it is made of is initialised with."""
+def _inner_calls(
+    layer: Layer, in_shape: Shape, inputs: Inputs
+) -> tuple[dict[str | int, Shape], dict[str | int, Inputs]]:
+    """Return the in_shape that each layer it is made of is initialised with, and what draws its x."""
     seen: dict[str | int, Shape] = {}
+    called: dict[str | int, Any] = {}
 
     def noting(place: str | int, child: Layer) -> Layer:
         def init(key: Key, in_shape: Shape) -> Any:
             seen[place] = in_shape
             return bare(child.init)(key, in_shape)
 
-        return attrs.evolve(child, init=init)
+        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+            called[place] = x
+            return child.apply(params, state, x, train=train, key=key)
 
-    _rebuilt(layer, {place: noting(place, child) for place, child in _inner(layer)}).init(
-        Key.of(0), in_shape
-    )
-    return seen
+        return attrs.evolve(child, init=init, apply=apply)
+
+    whole = _rebuilt(layer, {place: noting(place, child) for place, child in _inner(layer)})
+    _, params, state = whole.init(Key.of(0), in_shape)
+    if inputs is None:
+        return seen, dict.fromkeys(seen)
+
+    def drawing(place: str | int) -> Inputs:
+        def draw(key: Key, n: int) -> Any:
+            whole.apply(params, state, in_dtype(inputs(key, n), "float32"))
+            return called[place]
+
+        return draw
+
+    return seen, {place: drawing(place) for place in seen}
 
 
-def layer_mutants(layer: Layer, in_shape: Shape, *, deep: bool = True) -> Iterator[Mutant]:
+def layer_mutants(
+    layer: Layer, in_shape: Shape, *, deep: bool = True, inputs: Inputs = None
+) -> Iterator[Mutant]:
     """Yield wrong versions of the layer, and of the layers it is made of, one fault each."""
     children = _inner(layer)
-    for name, fault in _faults(layer, in_shape, by_leaf=not (children and deep)):
+    for name, fault in _faults(layer, in_shape, inputs, by_leaf=not (children and deep)):
         yield Mutant(name, wrong(layer, name, fault))
     if not (children and deep):
         return
-    shapes = _inner_shapes(layer, in_shape)
+    shapes, draws = _inner_calls(layer, in_shape, inputs)
     for place, child in children:
         if place not in shapes:
             continue
         at = f"{child.name} at {place}"
-        for mutant in layer_mutants(child, shapes[place]):
+        for mutant in layer_mutants(child, shapes[place], inputs=draws[place]):
             if "declared" in mutant.name:  # A network declares for itself.
                 continue
             yield Mutant(f"{at}: {mutant.name}", _rebuilt(layer, {place: mutant.value}))

@@ -15,7 +15,9 @@ from fnn.keys import Key
 from fnn.layer import Layer, Shape
 from fnn.losses import Loss
 from fnn.optimizers.transform import Transform
+from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.mutant_parts import each
+from fnn.testing.values import without_integers
 from fnn.tree import freeze
 
 Seen = Iterator[Any]
@@ -72,14 +74,17 @@ def _drawn(in_shape: Any, batch: int, rng: np.random.Generator, dtype: str) -> A
     return (x + 1j * rng.normal(size=x.shape) if dtype[0] == "c" else x).astype(dtype)
 
 
-def see_layer(layer: Layer, drawn_by: Layer, in_shape: Shape, seeds: int = 2) -> Seen:
-    """Yield what is seen of the layer, called with trees drawn by `drawn_by`."""
+def see_layer(
+    layer: Layer, drawn_by: Layer, in_shape: Shape, inputs: Inputs = None, seeds: int = 2
+) -> Seen:
+    """Yield what is seen of the layer, called with trees drawn by `drawn_by`, and x by `inputs`."""
     yield layer.traits, layer.name
     for seed in range(seeds):
         yield from _guarded(_see_init, layer, in_shape, Key.of(seed))
         for dtype in ("float64", "float32", "complex128", "int64"):
             for batch in (3, 1):
-                yield from _guarded(_see_calls, layer, drawn_by, in_shape, seed, dtype, batch)
+                call = (layer, drawn_by, in_shape, inputs, seed, dtype, batch)
+                yield from _guarded(_see_calls, *call)
 
 
 def _see_init(layer: Layer, in_shape: Shape, key: Key) -> Seen:
@@ -88,7 +93,7 @@ def _see_init(layer: Layer, in_shape: Shape, key: Key) -> Seen:
 
 
 def _see_calls(
-    layer: Layer, drawn_by: Layer, in_shape: Shape, seed: int, dtype: str, batch: int
+    layer: Layer, drawn_by: Layer, in_shape: Shape, inputs: Inputs, seed: int, dtype: str, batch: int
 ) -> Seen:
     rng = np.random.Generator(np.random.Philox(seed))
     _, params, state = drawn_by.init(Key.of(seed), in_shape)
@@ -97,7 +102,11 @@ def _see_calls(
     state = each(
         lambda s: (s + rng.random(s.shape)).astype(s.dtype if s.dtype.kind in "iu" else real), state
     )
-    xs = [_drawn(in_shape, batch, rng, dtype) for _ in range(2)]
+    if inputs is None:
+        xs = [_drawn(in_shape, batch, rng, dtype) for _ in range(2)]
+    else:
+        kind = real if dtype == "int64" else dtype
+        xs = [in_dtype(inputs(Key.of(seed).fold(i), batch), kind) for i in range(2)]
     for train in (False, True):
         for key in (None, Key.of(seed), Key.of(seed + 1)):
             call = (layer, _loose(params), _loose(state), *map(_loose, xs), train, key, seed)
@@ -115,7 +124,10 @@ def _see_call(
     yield _bits((first, params, state))
     y, new, back = layer.vjp(*given, train=train, key=key)
     yield _bits((y, new, given))
-    dy, dy2 = (each(lambda a: rng.normal(size=a.shape).astype(a.dtype), y) for _ in range(2))
+    dy, dy2 = (
+        without_integers(each(lambda a: rng.normal(size=a.shape).astype(a.dtype), y), y)
+        for _ in range(2)
+    )
     grads = back(dy)
     yield _bits((grads, dy))
     second = layer.apply(*frozen, other, train=train, key=key)

@@ -20,6 +20,7 @@ import numpy as np
 from fnn.errors import OptionError
 from fnn.layer import Layer
 from fnn.optimizers.transform import Transform
+from fnn.testing.drawing import Inputs
 from fnn.testing.layer_mutants import layer_mutants
 from fnn.testing.loss_mutants import loss_mutants
 from fnn.testing.mutant_parts import Mutant
@@ -40,7 +41,7 @@ PARAMS = Tree(
 """What transforms are tried on, unless other parameters are given."""
 
 
-def mutants(original: Any, in_shape: Any = None) -> Iterator[Mutant]:
+def mutants(original: Any, in_shape: Any = None, *, inputs: Inputs = None) -> Iterator[Mutant]:
     """Yield wrong versions of a layer, a loss or a transform, with one fault each.
 
     A layer's are faults of every leaf of dparams, of dx, y, state, mode, key, init and traits; those
@@ -53,12 +54,13 @@ def mutants(original: Any, in_shape: Any = None) -> Iterator[Mutant]:
             (value, dpred).
         in_shape: For layers the shape of one example; for transforms the parameters to try it on,
             `PARAMS` by default; nothing for losses.
+        inputs: As for `check_layer`: what draws x for a layer of tokens or lengths.
 
     Raises:
         OptionError: If `original` is none of these, or a layer comes without its in_shape.
     """
     if isinstance(original, Layer):
-        return layer_mutants(original, _shape(in_shape))
+        return layer_mutants(original, _shape(in_shape), inputs=inputs)
     if isinstance(original, Transform):
         return transform_mutants(original, _params(in_shape))
     if not callable(original):
@@ -79,7 +81,7 @@ def _params(params: Any) -> Any:
     return PARAMS if params is None else params
 
 
-def differs(original: Any, mutant: Any, in_shape: Any = None) -> bool:
+def differs(original: Any, mutant: Any, in_shape: Any = None, *, inputs: Inputs = None) -> bool:
     """Return whether a mutant can be told from the original at all.
 
     Both are called with the same seeds, dtypes, batches, modes and keys, more than once. They differ
@@ -89,14 +91,15 @@ def differs(original: Any, mutant: Any, in_shape: Any = None) -> bool:
     Args:
         original: What `mutants` was called with.
         mutant: The value of a Mutant.
-        in_shape: What `mutants` was called with.
+        in_shape, inputs: What `mutants` was called with.
     """
-    return not same(_seen(original, original, in_shape), _seen(mutant, original, in_shape))
+    right, other = (_seen(value, original, in_shape, inputs) for value in (original, mutant))
+    return not same(right, other)
 
 
-def _seen(value: Any, original: Any, in_shape: Any) -> Iterator[Any]:
+def _seen(value: Any, original: Any, in_shape: Any, inputs: Inputs) -> Iterator[Any]:
     if isinstance(original, Layer):
-        return see_layer(value, original, _shape(in_shape))
+        return see_layer(value, original, _shape(in_shape), inputs)
     if isinstance(original, Transform):
         return see_transform(value, _params(in_shape))
     return see_loss(value)
@@ -133,6 +136,7 @@ def mutation_score(
     check: Callable[[Any], Any],
     in_shape: Any = None,
     *,
+    inputs: Inputs = None,
     subject: str = "",
     only: Iterable[Mutant] | None = None,
 ) -> MutationScore:
@@ -145,18 +149,18 @@ def mutation_score(
     Args:
         original: A layer, a loss or a transform.
         check: Called with the original and every mutant.
-        in_shape: As for `mutants`.
+        in_shape, inputs: As for `mutants`.
         subject: What the line is to call it, `repr(original)` by default.
         only: The mutants to try; all of them by default.
     """
     check(original)
-    right = list(_seen(original, original, in_shape))
+    right = list(_seen(original, original, in_shape, inputs))
     killed: dict[str, tuple[str, ...]] = {}
     equivalent: list[str] = []
     survivors: list[str] = []
-    for mutant in mutants(original, in_shape) if only is None else only:
+    for mutant in mutants(original, in_shape, inputs=inputs) if only is None else only:
         # Asked first, for it is the faster question, and no check can kill what differs in nothing.
-        if same(iter(right), _seen(mutant.value, original, in_shape)):
+        if same(iter(right), _seen(mutant.value, original, in_shape, inputs)):
             equivalent.append(mutant.name)
             continue
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -10,7 +9,7 @@ import numpy as np
 
 from fnn.keys import Key
 from fnn.layer import Layer
-from fnn.testing.drawing import in_dtype, perturbed, spread
+from fnn.testing.drawing import Inputs, in_dtype, perturbed, spread
 from fnn.testing.oracles import difference, doubled
 from fnn.testing.problem import Problem
 from fnn.testing.values import (
@@ -42,7 +41,7 @@ class Setting:
     batch: int
     rtol: float
     directions: int
-    inputs: Callable[[Key, int], Any] | None = None
+    inputs: Inputs = None
 
 
 class Probe:
