@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,18 @@ def test_the_top_level_holds_what_it_may_and_nothing_else():
     allowed = {"pyproject.toml", "README.md", "LICENSE", "fnn", "experiments", "tests", "data"}
     top = {name.split("/")[0] for name in tracked()}
     assert {name for name in top if not name.startswith(".")} <= allowed
+
+
+def test_the_classifiers_claim_what_the_suite_runs_on():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    claimed = [each.removeprefix("Programming Language :: Python :: ") for each in about["classifiers"]]
+    versions = [each for each in claimed if re.fullmatch(r"3\.\d+", each)]
+    assert "{}.{}".format(*sys.version_info) in versions
+    assert about["requires-python"] == f">={min(versions, key=lambda each: int(each[2:]))}"
+    assert sys.implementation.name == "cpython"
+    assert "Implementation :: CPython" in claimed
+    systems = [each for each in claimed if each.startswith("Operating System")]
+    assert [each.rsplit(" ", 1)[-1].lower() for each in systems] == [sys.platform]
 
 
 def test_no_tracked_file_names_a_package_registry():
