@@ -2,6 +2,7 @@
 
     python -m fnn.report out/mnist_cnn
     python -m fnn.report out/a out/b out/c --out out/comparison
+    python -m fnn.report out/parity-sweep
 
 The page needs no other file, no script and no network, and reads well on a phone. What a run has not
 got is left out of it: without `evaluation.npz` there is no confusion matrix, without `model.npz` no

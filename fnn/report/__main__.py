@@ -12,18 +12,19 @@ from fnn.report.writing import DEFAULT, write
 
 _DESCRIPTION = """Write what a run was told and reached as one HTML page, which needs no other file, and
 as Markdown. Several runs are compared: what differs in config and in result, mean and standard error
-over the runs that differ in nothing but the seed, and their curves with the spread."""
+over the runs that differ in nothing but the seed, and their curves with the spread. A sweep is compared
+by its members, with its own table before."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 with the reason on standard error."""
     parser = argparse.ArgumentParser("python -m fnn.report", description=_DESCRIPTION)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or of a sweep")
     parser.add_argument(
         "--out",
         metavar="FILE_OR_FOLDER",
         help="the HTML file to write, or the folder to write report.html and report.md into "
-        f"(default: the run's own folder, {DEFAULT.as_posix()} for several)",
+        f"(default: the own folder of a run or a sweep, {DEFAULT.as_posix()} for several)",
     )
     options = parser.parse_args(arguments)
     try:

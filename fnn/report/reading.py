@@ -85,8 +85,8 @@ class RunRecord:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config, as JSON holds it."""
-        return dict(self.about["config"])
+        """The config, as JSON holds it; what is within a config has its full name, "optimizer.rate"."""
+        return _by_full_names(self.about["config"])
 
     @property
     def result(self) -> dict[str, Any]:
@@ -134,6 +134,17 @@ class RunRecord:
         """The network as the code that makes it, None if it was not kept."""
         recipe = self.about.get("network") or self.result.get("network")
         return recipe if isinstance(recipe, str) else None
+
+
+def _by_full_names(entries: dict[str, Any], before: str = "", depth: int = 8) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in entries.items():
+        # A stranger's may be nested so deeply that nobody could show it.
+        if isinstance(value, dict) and value and depth:
+            found |= _by_full_names(value, f"{before}{name}.", depth - 1)
+        else:
+            found[before + name] = value
+    return found
 
 
 def read(folder: PathLike) -> RunRecord:

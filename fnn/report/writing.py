@@ -11,7 +11,8 @@ from fnn.errors import DataError, OptionError
 from fnn.files import PathLike, names, opened, replacing
 from fnn.report import markdown, rendering
 from fnn.report.pages import page_of
-from fnn.report.reading import read
+from fnn.report.reading import RunRecord, read
+from fnn.report.sweeps import SweepRecord, is_sweep, read_sweep, with_table
 
 DEFAULT = Path("out/report")
 """Where a report of several runs goes."""
@@ -27,19 +28,28 @@ def write(folders: Sequence[PathLike], out: PathLike | None = None) -> tuple[Pat
     called report-2.
 
     Args:
-        folders: The runs' folders.
-        out: A folder, or the name of the HTML file; for one run its own folder by default, for
-            several `out/report`.
+        folders: The folders of runs; that of a sweep stands for those of its members.
+        out: A folder, or the name of the HTML file; for one run or sweep its own folder by default,
+            for several `out/report`.
 
     Raises:
         OptionError: If there is no folder.
-        DataError: If one is not a run's, is damaged, or the report cannot be written; names the file.
+        DataError: If one is neither a run's nor a sweep's, is damaged, or the report cannot be
+            written; names the file.
     """
     if not folders:
         raise OptionError("write: expected a run's folder or more, got none")
-    runs = [read(folder) for folder in dict.fromkeys(map(Path, folders))]
-    page = page_of(runs)
-    place = runs[0].folder if len(runs) == 1 else DEFAULT
+    runs: list[RunRecord] = []
+    sweeps: list[SweepRecord] = []
+    given = list(dict.fromkeys(map(Path, folders)))
+    for folder in given:
+        if is_sweep(folder):
+            sweeps.append(read_sweep(folder))
+            runs += sweeps[-1].runs
+        else:
+            runs.append(read(folder))
+    page = with_table(page_of(runs), sweeps)
+    place = given[0] if len(given) == 1 else DEFAULT
     if out is not None:
         place = Path(out)
     if place.suffix.lower() in (".html", ".htm"):
