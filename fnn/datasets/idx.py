@@ -66,6 +66,10 @@ def read_idx(path: PathLike, *, max_bytes: int | None = None) -> Array:
             start = file.read(2)
             file.seek(0)
             if start == b"\x1f\x8b":
+                # What cannot be compressed grows by less than that. Behind its end a file may go on in
+                # zeros, which are passed over, and as many as there are would be read.
+                if size > most + most // 100 + _MEBIBYTE:
+                    raise DataError(f"{name}: expected at most {most} bytes of data, packed in {size}")
                 return _gunzip(name, file, most)
             return _read(name, file, most, size)
     except OSError as error:

@@ -192,9 +192,12 @@ def content(path: PathLike, *, most: int, within: PathLike | None = None) -> byt
         OSError: If there is none, it cannot be read, or it is larger.
     """
     with opened(path, within=within) as file:
-        # Asked first: a file of zeros may be larger than the disk and take no room there.
+        # Asked first: a file of zeros may be larger than the disk and take no room there. And no more
+        # is asked for than that, since what is asked for is allocated.
         size = os.fstat(file.fileno()).st_size
-        data = file.read(most + 1) if size <= most else b""
+        data = file.read(size + 1) if size <= most else b""
+        if size < len(data) <= most:  # It grows.
+            data += file.read(most + 1 - len(data))
     if max(size, len(data)) > most:
         raise OSError(errno.EFBIG, f"Larger than {most:,} bytes", os.fspath(path))
     return data
