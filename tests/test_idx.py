@@ -207,6 +207,23 @@ def test_a_folder_a_pipe_and_a_missing_file_are_refused(tmp_path):
             read_idx(tmp_path / "pipe")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_zeros_as_large_as_a_disk_is_refused_unread(tmp_path, packed, monkeypatch):
+    path = tmp_path / "a"
+    data = header(8, 1 << 30, 1 << 10)
+    with path.open("wb") as file:
+        # A gzip file may go on in zeros, which would all be read to be passed over.
+        file.write(gzip.compress(data) if packed else data)
+        file.truncate(len(data) + (1 << 40))
+    with pytest.raises(DataError, match=r"a: expected at most \d+ bytes of data"):
+        read_idx(path)
+    monkeypatch.setenv("FNN_LIMITS", "idx=10")
+    write_idx(tmp_path / "b", SMALL)
+    with pytest.raises(DataError, match=f"at most 10 bytes of data, got {SMALL.nbytes}"):
+        read_idx(tmp_path / "b")
+    assert read_idx(tmp_path / "b", max_bytes=SMALL.nbytes).shape == SMALL.shape
+
+
 @pytest.mark.parametrize("dtype", ["i8", "u2", "f2", "c8", "?", "U1", "O"])
 def test_a_dtype_without_a_code_is_not_written(tmp_path, dtype):
     with pytest.raises(DTypeError, match=r"write_idx: expected one of uint8, .*, got "):

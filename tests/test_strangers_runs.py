@@ -143,6 +143,18 @@ def test_no_run_gives_a_path_through_a_link(tmp_path, canary):
     assert Run(tmp_path / "mine").path("a/b.png").parent.is_dir()
 
 
+def test_control_characters_in_what_a_run_says_are_shown_escaped_in_its_report(tmp_path):
+    wild = "cat\x1b[2J\u202egpj\udcff|x"
+    small_run(
+        tmp_path, config={"name": wild, wild: 1}, result={"accuracy": 0.5, wild: wild}, error=wild
+    )
+    for written in report.write([tmp_path]):
+        text = written.read_text("utf-8")
+        assert not [mark for mark in "\x1b\u202e\ufffd" if mark in text]
+        assert "cat" in text
+        assert "u202e" in text
+
+
 # --- beside a writer
 
 

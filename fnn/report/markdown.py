@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from html import escape
 
+from fnn.files import shown
 from fnn.report.parts import Block, Cards, Cell, Drawings, Gallery, Page, Section, Table, Text, number
 
 MARK = "<!-- fnn.report -->"
@@ -30,7 +31,7 @@ def to_markdown(page: Page, pictures: Set[str] = frozenset()) -> str:
 
 def _plain(text: str) -> str:
     """Return text from a file without what Markdown or HTML would take for their own."""
-    return escape(" ".join(text.split()), quote=False).translate(_SPECIAL)
+    return escape(shown(" ".join(text.split())), quote=False).translate(_SPECIAL)
 
 
 def _blocks(section: Section, pictures: Set[str]) -> list[str]:

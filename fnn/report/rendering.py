@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from html import escape
 from pathlib import Path
 
 from fnn.report.chart import COLORS
@@ -20,6 +19,7 @@ from fnn.report.parts import (
     Text,
     number,
 )
+from fnn.report.svg import escape
 
 MARK = '<meta name="generator" content="fnn.report">'
 """What tells a report that was written here from somebody's own file of that name."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import math
-from html import escape
 from typing import Any
 
+from fnn.files import shown
 from fnn.tree import Array
+
+
+def escape(words: str) -> str:
+    """Return words as HTML and SVG show them, control characters and marks of direction escaped."""
+    return html.escape(shown(words, lines=True))
 
 
 def tag(name: str, content: str = "", **attributes: Any) -> str:
@@ -17,9 +23,9 @@ def tag(name: str, content: str = "", **attributes: Any) -> str:
     words = [name]
     for key, value in attributes.items():
         if value is not None:
-            shown = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+            words_of = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
             key = "class" if key == "klass" else key.replace("_", "-")
-            words.append(f'{key}="{escape(shown)}"')
+            words.append(f'{key}="{escape(words_of)}"')
     head = " ".join(words)
     return f"<{head}>{content}</{name}>" if content else f"<{head}/>"
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from fnn.files import shown
 from fnn.history import Mode
 
 _SMALL_IS_GOOD = ("loss", "error", "wrong", "perplexity", "seconds", "minutes")
@@ -107,7 +108,7 @@ def markdown(rows: Sequence[Row], best_by: str) -> str:
     """Return the table as aligned Markdown, the best row marked with "*"."""
     fields = list(dict.fromkeys(name for row in rows for name in row.point))
     names = list(dict.fromkeys(name for row in rows for name in row.results))
-    table = [["", *fields, "runs", *names]]
+    table = [["", *map(shown, fields), "runs", *map(shown, names)]]
     for row in rows:
         cells = [_cell(row.point.get(field)) for field in fields]
         means = [_spread(*row.results[name]) if name in row.results else "–" for name in names]
@@ -123,7 +124,9 @@ def markdown(rows: Sequence[Row], best_by: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value).replace("|", "\\|")
+    if isinstance(value, list):
+        return shown(",".join(map(str, value)))
+    return shown(value).replace("|", "\\|")
 
 
 def _spread(mean: float, error: float) -> str:
