@@ -63,6 +63,7 @@ ALLOWED = {
     ("datasets/fetch.py", "iterdir"),
     ("datasets/image_files.py", "isdir"),
     ("experiment/program.py", "samefile"),  # The script, which is the caller's.
+    ("sweep/processes.py", "is_file"),
     ("experiment/program.py", "rglob"),  # This library, for its digest.
 }
 # Files that are the caller's own.
