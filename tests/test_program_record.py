@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import experiment_cases
 import pytest
@@ -13,6 +14,7 @@ from fnn.errors import DataError
 from fnn.experiment import execute, main, read_run, replay, resume
 from fnn.experiment.program import history, last_program, program_of
 from fnn.report.reading import read
+from fnn.sweep import sweep
 
 SCRIPT = '''"""Train with a helper."""
 import os
@@ -47,6 +49,8 @@ RATE = 0.1
 def listen(now, history):
     if os.environ.get("STOP") == str(len(history)):
         raise KeyboardInterrupt
+    if os.environ.get("STOP") == "error":
+        raise RuntimeError
 """
 
 
@@ -326,3 +330,23 @@ def test_a_record_that_a_stranger_wrote_is_refused_by_its_entry(
 )
 def test_a_report_takes_whatever_a_stranger_says_of_programs(entries):
     assert max(map(len, history(entries)), default=0) < 1000
+
+
+@pytest.mark.parametrize("changed_code", [False, True])
+def test_a_sweep_goes_on_with_members_of_an_edited_program_when_it_is_told_to(
+    project, tmp_path, monkeypatch, changed_code
+):
+    def swept(**options):
+        script = started(project)
+        with ThreadPoolExecutor(1) as pool:
+            configs = {"a": script.Config(out=tmp_path)}
+            return sweep(script.train, configs, out=tmp_path / "sweep", executor=pool, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("STOP", "error")
+        assert "RuntimeError" in swept().members["a"].error
+    (project / "helper.py").write_text(HELPER.replace("0.1", "0.2"))
+    done = swept(changed_code=changed_code)
+    assert done.finished == changed_code
+    if not changed_code:
+        assert "the program changed since it ran: helper.py: " in done.members["a"].error

@@ -51,6 +51,7 @@ def command(train: Train[C], config_class: type[C], argv: Sequence[str]) -> dict
     add("--seeds", type=int, metavar="N", help="seeds for each: the config's, the next and so on")
     add("--workers", type=int, metavar="N", help="processes at a time (default: one per processor)")
     add("--out", type=Path, metavar="DIR", help="folder (default: that of a run, and -sweep)")
+    add("--changed-code", action="store_true", help="go on with members of an edited program")
     marks = parser.add_mutually_exclusive_group()
     marks.add_argument("--max", metavar="RESULT", help="the best row has most of it")
     marks.add_argument("--min", metavar="RESULT", help="the best row has least of it")
@@ -72,6 +73,7 @@ def command(train: Train[C], config_class: type[C], argv: Sequence[str]) -> dict
         workers=given.workers,
         monitor=given.max or given.min,
         mode="min" if given.min else "max" if given.max else None,
+        changed_code=given.changed_code,
     )
     for line in ["", *done.table.splitlines(), "", f"folder  {folder}"]:
         write_line(line)

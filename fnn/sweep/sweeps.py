@@ -84,6 +84,7 @@ def sweep(
     workers: int | None = None,
     monitor: str | None = None,
     mode: Mode | None = None,
+    changed_code: bool = False,
     say: Callable[[str], None] = write_line,
 ) -> Sweep:
     """Train every config in a folder of its own below `out`; go on where an earlier sweep stopped.
@@ -100,6 +101,8 @@ def sweep(
         workers: How many run at a time; as many as there are processors, or as an executor takes.
         monitor: The result by which the best row is marked; the first number by default.
         mode: Whether a small ("min") or a large one ("max") is good; by default its name tells.
+        changed_code: Whether to go on with members that were begun by a program that has been edited
+            since; such a member fails without. Those that are finished stay as they are.
         say: Called with every line of progress.
 
     Raises:
@@ -135,7 +138,8 @@ def sweep(
             (name, config) for name, config in jobs if going.members[name].status != "finished"
         )
         try:
-            run_all(jobs, train, executor, min(width, max(len(jobs), 1)), going.report)
+            width = min(width, max(len(jobs), 1))
+            run_all(jobs, train, executor, width, going.report, changed_code=changed_code)
         except KeyboardInterrupt as error:
             error.add_note("the same command goes on with the sweep")
             raise

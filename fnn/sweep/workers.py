@@ -31,7 +31,9 @@ Report: TypeAlias = Callable[[str, str, "dict[str, Any] | None", str], None]
 # --- in the worker
 
 
-def work(train: Any, config: Any, caller: int, command: list[str]) -> tuple[dict[str, Any] | None, str]:
+def work(
+    train: Any, config: Any, caller: int, command: list[str], changed_code: bool
+) -> tuple[dict[str, Any] | None, str]:
     """Train a member, from where an earlier process left it; return its result, or the error.
 
     Args:
@@ -39,12 +41,13 @@ def work(train: Any, config: Any, caller: int, command: list[str]) -> tuple[dict
         config: The member's config, `out` its folder.
         caller: The process of the sweep; in any other one the member prints to no screen.
         command: The command of the sweep, which run.json records as that of the member.
+        changed_code: Whether to go on with a member whose program has been edited since.
     """
     with contextlib.ExitStack() as stack:
         if os.getpid() != caller:
             stack.enter_context(_apart(Path(config.out).parent))
         try:
-            return _trained(train, config, command), ""
+            return _trained(train, config, command, changed_code), ""
         except (Exception, SystemExit) as error:
             # As text: an error that does not unpickle would bring down the executor.
             return None, _told(error)
@@ -60,14 +63,14 @@ def _told(error: BaseException) -> str:
     return shown(text, lines=True)
 
 
-def _trained(train: Any, config: Any, command: list[str]) -> dict[str, Any]:
+def _trained(train: Any, config: Any, command: list[str], changed_code: bool) -> dict[str, Any]:
     try:
         read_run(config.out)
         begun = True
     except DataError:
         begun = False
     if begun:
-        return resume(train, type(config), config.out)
+        return resume(train, type(config), config.out, changed_code=changed_code)
     return begin(train, config, Path(config.out), numbered=False, command=command)[1]
 
 
@@ -112,7 +115,13 @@ def _apart(folder: Path) -> Iterator[None]:
 
 
 def run_in(
-    executor: Executor, jobs: deque[Job], train: Any, width: int, report: Report
+    executor: Executor,
+    jobs: deque[Job],
+    train: Any,
+    width: int,
+    report: Report,
+    *,
+    changed_code: bool = False,
 ) -> tuple[list[Job], bool]:
     """Run jobs, taken from the left; return those that were lost and whether the executor broke.
 
@@ -122,6 +131,7 @@ def run_in(
         train: The function that trains.
         width: How many may be under way, so that none is lost that had not begun.
         report: Told about each that came back.
+        changed_code: Whether to go on with members whose program has been edited since.
     """
     running: dict[Future[Any], Job] = {}
     command = list(sys.orig_argv)
@@ -132,7 +142,8 @@ def run_in(
             while jobs and not broken and len(running) < width:
                 job = jobs.popleft()
                 try:
-                    running[executor.submit(work, train, job[1], os.getpid(), command)] = job
+                    given = (train, job[1], os.getpid(), command, changed_code)
+                    running[executor.submit(work, *given)] = job
                 except BrokenExecutor:
                     lost.append(job)
                     broken = True
@@ -154,7 +165,13 @@ def run_in(
 
 
 def run_all(
-    jobs: deque[Job], train: Any, executor: Executor | None, width: int, report: Report
+    jobs: deque[Job],
+    train: Any,
+    executor: Executor | None,
+    width: int,
+    report: Report,
+    *,
+    changed_code: bool = False,
 ) -> None:
     """Run all jobs; those that are lost with their process once more, each alone.
 
@@ -169,10 +186,11 @@ def run_all(
     broken = False
     while jobs and not (broken and executor is not None):
         with pool(width) as place:
-            lost, broken = run_in(place, jobs, train, width, report)
+            lost, broken = run_in(place, jobs, train, width, report, changed_code=changed_code)
         for job in lost:
             with processes(1) if broken else pool(1) as place:
-                again, _ = run_in(place, deque([job]), train, 1, report)
+                alone = deque([job])
+                again, _ = run_in(place, alone, train, 1, report, changed_code=changed_code)
             if again:
                 report(job[0], "killed", None, _end_of(job[1]))
 
