@@ -74,7 +74,11 @@ class Plan:
             value = node.get(name)
             if cut is None:
                 self._collect(expected, value, parts)
-            elif type(value) is np.ndarray and value.shape == expected and value.dtype == self.dtype:
+            elif (
+                type(value) is np.ndarray
+                and value.shape == expected
+                and (value.dtype is self.dtype or value.dtype == self.dtype)
+            ):
                 parts.append(value if value.ndim == 1 else value.reshape(-1))
             else:
                 raise MisfitError

@@ -190,9 +190,39 @@ FORBIDDEN = [
     (re.compile(r"np\.random\.(?!Generator|Philox)"), "NumPy's global random state"),
     (re.compile(r"(?<![.\w])(print|eval|exec)\("), "print, eval"),
     (re.compile(r"allow_pickle=True"), "pickles in files"),
-    # Equal dtypes may be two objects: those of arrays that were pickled are.
-    (re.compile(r"\.dtype is (not )?(?!not |None\b)| is (not )?[\w.]+\.dtype\b"), "dtypes by identity"),
+    # Equal dtypes may be two objects: those of arrays that were pickled are. Identity may be asked
+    # before a comparison by value alone.
+    (
+        re.compile(r"\.dtype is (?!not |None\b)(\S+)(?! or \S+\.dtype == \1)(?=[\s:)]|$)"),
+        "dtypes by identity",
+    ),
+    (
+        re.compile(r"\.dtype is not (?!None\b)(\S+)(?! and \S+\.dtype != \1)(?=[\s:)]|$)"),
+        "dtypes by identity",
+    ),
 ]
+
+
+@pytest.mark.parametrize(
+    "code", ["x.dtype is y.dtype", "if x.dtype is not y.dtype:", "(a.dtype is dtype)"]
+)
+def test_the_rule_of_dtypes_sees_identity_alone(code):
+    assert [what for pattern, what in FORBIDDEN if pattern.search(code)] == ["dtypes by identity"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x.dtype is y.dtype or x.dtype == y.dtype",
+        "if x.dtype is not y.dtype and x.dtype != y.dtype:",
+        "x.dtype is None",
+        "x.dtype is not None",
+    ],
+)
+def test_the_rule_of_dtypes_lets_identity_be_asked_first(code):
+    assert [what for pattern, what in FORBIDDEN if pattern.search(code)] == []
+
+
 REFERENCES_ARE_COUNTED_IN = "kernels/memory.py"
 
 

@@ -30,7 +30,7 @@ def sigmoid_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = y (1 - y) dy."""
     dx = np.subtract(number(1, y.dtype), y, like(y))
     np.multiply(dx, y, dx)
-    return np.multiply(dx, dy, dx if dx.dtype == dy.dtype else None)
+    return np.multiply(dx, dy, dx if (dx.dtype is dy.dtype or dx.dtype == dy.dtype) else None)
 
 
 def tanh(x: Array) -> Array:
@@ -42,7 +42,7 @@ def tanh_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = (1 - y²) dy."""
     dx = np.multiply(y, y, like(y))
     np.subtract(number(1, y.dtype), dx, dx)
-    return np.multiply(dx, dy, dx if dx.dtype == dy.dtype else None)
+    return np.multiply(dx, dy, dx if (dx.dtype is dy.dtype or dx.dtype == dy.dtype) else None)
 
 
 def relu(x: Array) -> Array:

@@ -23,7 +23,7 @@ FEW_TERMS = 1 << 12
 def product(a: Array, b: Array) -> Array:
     """Return the product of two matrices; `dot` takes half the time of `@` where they are small."""
     shape = a.shape[0], b.shape[1]
-    if shape[0] * shape[1] < _FEW or a.dtype != b.dtype:
+    if shape[0] * shape[1] < _FEW or (a.dtype is not b.dtype and a.dtype != b.dtype):
         return np.dot(a, b)
     return np.dot(a, b, memory.room(shape, a.dtype))
 
@@ -75,7 +75,7 @@ def _kept_ones(n: int, dtype: np.dtype) -> Array:
 
 def onto(op: np.ufunc, y: Array, other: Array) -> Array:
     """Return op(y, other) in y's memory, unless `other` alone carries a complex perturbation."""
-    in_place = y.dtype == other.dtype or y.dtype.kind == "c"
+    in_place = y.dtype is other.dtype or y.dtype == other.dtype or y.dtype.kind == "c"
     return op(y, other, y if in_place else None)
 
 

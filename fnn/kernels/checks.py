@@ -2,6 +2,7 @@
 
 They run at every call, so whatever is right passes by a comparison or two. Dtypes are compared by
 value: an array that was pickled, or read from a file, brings an equal dtype that is another object.
+Where it counts, identity is asked first, in a third of the time.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def check_cotangent(what: str, got: Any, like: Any) -> None:
 
 def check_precisions(y: Any, x: Any, params: Any) -> None:
     """Refuse floating parts of y in another precision than those of x, or of params if it has none."""
-    if type(y) is np.ndarray and type(x) is np.ndarray and y.dtype == x.dtype:
+    if type(y) is type(x) is np.ndarray and (y.dtype is x.dtype or y.dtype == x.dtype):
         return
     given = [(name, part) for name, part in arrays(x, "x") if not is_integer(part)]
     if not given:
@@ -108,7 +109,7 @@ def check_precisions(y: Any, x: Any, params: Any) -> None:
 
 def check_precision(x: Array, like: Array, what: str = "the parameters") -> None:
     """Refuse an array whose precision is not that of `like`, the layer's weights."""
-    if x.dtype == like.dtype:
+    if x.dtype is like.dtype or x.dtype == like.dtype:
         return
     expected = _REAL.get(like.dtype, like.dtype)
     if _REAL[x.dtype] != expected:
@@ -119,7 +120,11 @@ def check_precision(x: Array, like: Array, what: str = "the parameters") -> None
 
 def check_like(what: str, got: Any, like: Array) -> None:
     """Refuse what is not an array of the shape and precision of `like`: it would broadcast or leak."""
-    if type(got) is np.ndarray and got.shape == like.shape and got.dtype == like.dtype:
+    if (
+        type(got) is np.ndarray
+        and got.shape == like.shape
+        and (got.dtype is like.dtype or got.dtype == like.dtype)
+    ):
         return
     if type(got) is not np.ndarray:
         _check_subclass(what, got, f"{what} to be an array")

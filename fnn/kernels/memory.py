@@ -166,6 +166,9 @@ class Arena:
 
         Somebody keeps those, states of training perhaps; when they go, their memory is to go too.
         """
+        if not self._grown:
+            self._lent.clear()
+            return
         # A step inside of this one, by a signal handler, ends in here as well: each has its own.
         grown, lent, self._grown, self._lent = self._grown, self._lent, set(), {}
         for size in grown:

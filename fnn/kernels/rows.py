@@ -42,7 +42,7 @@ def across(op: np.ufunc, x: Array, row: Array, out: Array | None = None) -> Arra
         row: What every row meets.
         out: Where to write to, x itself or laid out like x; room of the step by default.
     """
-    if x.dtype != row.dtype:
+    if x.dtype is not row.dtype and x.dtype != row.dtype:
         # One of them carries a complex perturbation.
         return op(x, row, out if out is not None and out.dtype.kind == "c" else None)
     if out is None:
@@ -63,7 +63,7 @@ def down(op: np.ufunc, x: Array, column: Array, out: Array | None = None) -> Arr
     """Return op(x, column) for x (rows, n) and column (rows,), as `across` does."""
     if x.T.flags.c_contiguous:
         return across(op, x.T, column, None if out is None else out.T).T
-    if out is None and x.dtype == column.dtype:
+    if out is None and (x.dtype is column.dtype or x.dtype == column.dtype):
         out = like(x)
     in_place = out is not None and (out.dtype == column.dtype or out.dtype.kind == "c")
     return op(x, column[:, None], out if in_place else None)

@@ -60,13 +60,17 @@ def Dense(
             if (
                 type(w) is np.ndarray
                 and w.shape == (x.shape[-1], width)
-                and x.dtype == w.dtype
+                and (x.dtype is w.dtype or x.dtype == w.dtype)
                 and w.dtype.kind == "f"
                 and w.dtype.itemsize in (4, 8)
             ):
                 if not bias:
                     return w, None
-                if type(b) is np.ndarray and b.shape == (width,) and b.dtype == w.dtype:
+                if (
+                    type(b) is np.ndarray
+                    and b.shape == (width,)
+                    and (b.dtype is w.dtype or b.dtype == w.dtype)
+                ):
                     return w, b
         check_array(x, 2)
         w, *rest = entries("params", params, names)
