@@ -24,6 +24,7 @@ _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _WARY = _PLAIN | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _TRIES = 100
+_NOWHERE = ("", os.curdir, os.pardir)
 _COPIED = 1 << 20
 _REPARSE = (
     getattr(stat, "IO_REPARSE_TAG_SYMLINK", None),
@@ -115,12 +116,15 @@ def reached(path: PathLike, within: PathLike | None, *, make: bool = False) -> I
 
 def _below(path: PathLike, within: PathLike) -> list[str]:
     """Return the names that lead from `within` to `path`, told by their spelling alone."""
+    head, last = os.path.split(path)
+    if head == os.fspath(within) and last not in _NOWHERE and os.name != "nt":
+        return [last]  # As most are; the rest of this takes longer than to write a line.
     whole, root = (os.path.normpath(os.fspath(each)) for each in (path, within))
     start = "" if root == os.curdir else os.path.join(root, "")
     parts = whole.removeprefix(start).split(os.sep)
     # A colon makes a drive or a stream of a name on Windows.
     odd = os.path.isabs(whole.removeprefix(start)) or (os.name == "nt" and ":" in whole[len(start) :])
-    if not whole.startswith(start) or odd or parts[0] in ("", os.curdir, os.pardir):
+    if not whole.startswith(start) or odd or parts[0] in _NOWHERE:
         raise DataError(f"{os.fspath(path)}: expected a path within {os.fspath(within)}")
     return parts
 
@@ -211,6 +215,10 @@ def appending(path: PathLike, *, within: PathLike | None = None) -> FileIO:
     Raises:
         OSError: If it is a link or no regular file, or cannot be written.
     """
+    return FileIO(_appending(path, within), "ab")
+
+
+def _appending(path: PathLike, within: PathLike | None) -> int:
     flags = os.O_WRONLY | os.O_APPEND
     with reached(path, within) as spot:
         for _ in range(_TRIES):
@@ -222,7 +230,7 @@ def appending(path: PathLike, *, within: PathLike | None = None) -> FileIO:
                 except FileExistsError:
                     continue
             if os.fstat(handle).st_nlink <= 1:
-                return FileIO(handle, "ab")
+                return handle
             os.close(handle)
             _part(spot, os.fspath(path))
     raise _restless(os.fspath(path))
@@ -262,9 +270,12 @@ def append(path: PathLike, data: bytes, *, within: PathLike | None = None) -> No
         OSError: If it is a link or no regular file, or cannot be written.
     """
     rest = memoryview(data)
-    with appending(path, within=within) as file:
+    handle = _appending(path, within)
+    try:
         while rest:
-            rest = rest[os.write(file.fileno(), rest) :]
+            rest = rest[os.write(handle, rest) :]
+    finally:
+        os.close(handle)
 
 
 def create(path: PathLike, data: bytes, *, within: PathLike | None = None) -> None:
