@@ -30,6 +30,7 @@ from bench.workloads import LONG, WORKLOADS
 from fnn import pictures
 from fnn.config import plain
 from fnn.experiment import Run, main, option
+from fnn.files import write_line
 
 
 @attrs.frozen
@@ -52,7 +53,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     if config.check:
         failures = check.failures(config.only, run.say)
         if failures:
-            sys.stderr.write("\n".join(failures) + "\n")
+            write_line("\n".join(failures), sys.stderr)
             raise SystemExit(1)
         return {"check": "passed"}
     if config.picture:

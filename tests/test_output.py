@@ -144,6 +144,35 @@ def test_a_sweep_ends_well_there_too(tmp_path, encoding):
 
 
 @FEW
+def test_help_and_what_a_script_prints_itself_end_well_there_too(tmp_path, encoding):
+
+    doc = sys.modules[experiment_cases.train.__module__].__doc__
+    module = sys.modules[experiment_cases.train.__module__]
+
+    def train(config, run):
+        sys.stdout.write("данные ½\n")
+        return {}
+
+    train.__module__ = module.__name__
+    with screen(encoding) as raw:
+        try:
+            module.__doc__ = "28×28 pixels, a share of ½, данные."
+            for words in (["--help"], ["sweep", "--help"], ["--epochs", "данные"]):
+                with pytest.raises(SystemExit):
+                    main(train, experiment_cases.Config, words)
+        finally:
+            module.__doc__ = doc
+        with pytest.raises(SystemExit):
+            report_command.main(["--help"])
+        main(train, experiment_cases.Config, ["--out", str(tmp_path / "run")])
+        sys.stdout.flush()
+        assert "данные".encode(encoding, "backslashreplace") in raw.getvalue()
+        with pytest.raises(UnicodeEncodeError):
+            sys.stdout.write("данные")
+    assert (tmp_path / "run" / "run.json").is_file()
+
+
+@FEW
 def test_fetching_ends_well_there_too(tmp_path, encoding):
     fetch = pytest.importorskip("fnn.datasets.__main__")
     pytest.importorskip("pooch", reason="fetching needs pooch (extra `data`)")

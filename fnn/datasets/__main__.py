@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from fnn.datasets.fetch import MIRRORS, SHA256, fetch_mnist
 from fnn.errors import DataError
-from fnn.files import write_line
+from fnn.files import lenient_output, write_line
 
 
+@lenient_output()
 def main(
     arguments: Sequence[str] | None = None,
     *,

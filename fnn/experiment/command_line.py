@@ -19,9 +19,10 @@ from fnn.experiment.comparison import replay
 from fnn.experiment.execution import Train, begin, default_folder, recorded, resume, script_of
 from fnn.experiment.folders import read_run
 from fnn.experiment.guard import stop_if_imported
-from fnn.files import shown, write_line
+from fnn.files import lenient_output, shown, write_line
 
 
+@lenient_output()
 def main(train: Train[C], config_class: type[C], argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run an experiment from the command line; one flag per field of the config.
 

@@ -34,7 +34,7 @@ from fnn.files.opening import (
     present,
     remove,
 )
-from fnn.files.text import parse_json, shown, write_line
+from fnn.files.text import lenient_output, parse_json, shown, write_line
 from fnn.files.writing import is_temporary, make_folder, replacing, sweep
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "create",
     "holding",
     "is_temporary",
+    "lenient_output",
     "limit",
     "make_folder",
     "names",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 
@@ -81,3 +83,24 @@ def write_line(text: object, to: TextIO | None = None) -> None:
             os.close(nowhere)
     except (OSError, ValueError):  # ValueError: closed.
         pass
+
+
+@contextlib.contextmanager
+def lenient_output() -> Iterator[None]:
+    """While a command runs, have whatever is printed escaped where a stream's encoding lacks it.
+
+    So that neither help nor what a script prints itself ends it; it decorates a command's `main`.
+    """
+    changed = []
+    for stream in (sys.stdout, sys.stderr):
+        # What is lenient already is so on purpose, and in its own way.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
+                changed.append(stream)
+    try:
+        yield
+    finally:
+        for stream in changed:
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors="strict")

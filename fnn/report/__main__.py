@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fnn.errors import FnnError
-from fnn.files import write_line
+from fnn.files import lenient_output, write_line
 from fnn.report.writing import DEFAULT, write
 
 _DESCRIPTION = """Write what a run was told and reached as one HTML page, which needs no other file, and
@@ -16,6 +16,7 @@ over the runs that differ in nothing but the seed, and their curves with the spr
 by its members, with its own table before."""
 
 
+@lenient_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 with the reason on standard error."""
     parser = argparse.ArgumentParser("python -m fnn.report", description=_DESCRIPTION)
