@@ -103,6 +103,21 @@ def test_a_function_that_is_noise_itself_excuses_no_gradient():
         check_layer(fnn.make_layer("noise", init, fwd), (4,), laws="adjoint", shrink=False)
 
 
+@pytest.mark.parametrize("slope", [1e-4, 1e-8, 1e-10, 1e-12])
+@pytest.mark.parametrize("factor", [2.0, -1.0, 0.0])
+def test_a_large_value_excuses_no_small_derivative(slope, factor):
+    """Of y = 10⁶ + slope · x the derivative is far below the rounding of y, and steady."""
+
+    def offset(times):
+        return fnn.elementwise("offset", lambda x: 1e6 + slope * x, lambda x, y, dy: times * slope * dy)
+
+    laws = ("adjoint", "entries")
+    check_layer(offset(1.0), (4,), laws=laws)
+    for law in laws:
+        with pytest.raises(LawError, match=law):
+            check_layer(offset(factor), (4,), laws=law, train=False)
+
+
 def test_noise_in_a_function_with_a_pullback_is_seen_too():
     def f(x):
         def pullback(dy):

@@ -143,26 +143,32 @@ class Problem:
         self.null += 1
         return True
 
-    def shaken(self, k: int) -> Arrays:
-        """Return the point, each number rounded otherwise in the last bit."""
-        rng = self.rng(f"shake {k}")
+    def shaken(self, k: int, by: float | None = None) -> Arrays:
+        """Return the point, each number moved by a part of its size, by default of its last bit."""
+        rng, by = self.rng(f"shake {k}"), self.eps if by is None else by
         return [
-            (leaf * (1 + self.eps * rng.choice([-1.0, 1.0], size=leaf.shape))).astype(leaf.dtype)
+            (leaf * (1 + by * rng.choice([-1.0, 1.0], size=leaf.shape))).astype(leaf.dtype)
             if leaf.dtype.kind == "f"
             else leaf.copy()
             for leaf in self.point
         ]
 
+    def _shaken_off(self, v: Arrays, by: float | None = None) -> list[Arrays]:
+        """Return how far J v is off, by the oracle, at points that are a little away."""
+        here = self._seen_at(self.point, v)
+        there = [self._seen_at(self.shaken(k, by), v) for k in range(SHAKES)] if here else []
+        return [[a - b for a, b in zip(jv, here or [], strict=True)] for jv in there if jv is not None]
+
     def moves(self, v: Arrays, dy: Arrays) -> float:
         """Return how far ⟨dy, J v⟩ moves, by the oracle, if the point is rounded otherwise."""
-        here = self._seen_at(self.point, v)
-        most = 0.0
-        for k in range(SHAKES if here is not None else 0):
-            there = self._seen_at(self.shaken(k), v)
-            if there is not None:
-                off = abs(inner(dy, [a - b for a, b in zip(there, here or [], strict=True)]))
-                most = max(most, off if off < math.inf else 0.0)
-        return most
+        off = [abs(inner(dy, gap)) for gap in self._shaken_off(v)]
+        return max((each for each in off if each < math.inf), default=0.0)
+
+    def is_rounding(self, v: Arrays, jv: Arrays) -> bool:
+        """Say whether the oracle's J v is but rounding: another one at any point nearby."""
+        # The last bit alone may leave all roundings as they are; half of the digits change them.
+        off = map(norm, self._shaken_off(v, math.sqrt(self.eps)))
+        return norm(jv) <= ROUNDINGS * max(off, default=0.0)
 
     def steepest(self, v: Arrays, label: str) -> tuple[float, float]:
         """Return the largest ‖J v‖ nearer to 0, and the largest if v shrinks as the point does."""
@@ -230,8 +236,8 @@ class Problem:
         if excess > half * size * norm(jv):
             self.unsharp += 1
             flat_everywhere = self.steepest(far, label)[1] <= half * self.height(far)
-            whole = norm(jv) * size
-            is_null = flat_everywhere and whole <= self.explained(v, dy, jv, label, whole, far)
+            # A derivative that is small but steady is no rounding, however large y is.
+            is_null = flat_everywhere and self.is_rounding(far, jv)
             self.null += is_null
         return True
 
