@@ -25,8 +25,10 @@ SIDE = 28
 BOX = 20
 """Pixels along a side of the box that the ink fills; the rest is margin."""
 MOST_AXES = 8
-MOST_VALUES = 1 << 24
-"""How many numbers an image may become between two layers of a network, whoever trained it."""
+MOST_VALUES = 1 << 20
+"""How many numbers an image may become in a network, whoever trained it."""
+MOST_OPERATIONS = 1 << 30
+"""How many operations a network may take for an image."""
 
 
 @attrs.frozen
@@ -76,7 +78,9 @@ def probabilities(folder: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
     several = any(isinstance(n, tuple) for n in in_shape)
     if several or math.prod(in_shape) != image.size or len(in_shape) > MOST_AXES:
         raise fnn.DataError(f"{folder}: expected a network of 28×28 images, got {in_shape}")
-    fnn.summary(net, in_shape, most=MOST_VALUES)  # Refuses what would grow beyond it on the way.
+    cost = fnn.summary(net, in_shape, most=MOST_VALUES).flops  # Raises if it grows beyond.
+    if cost > MOST_OPERATIONS:
+        raise fnn.DataError(f"{folder}: expected at most {MOST_OPERATIONS} operations, got {cost}")
     config = read_run(folder).get("config")
     is_raw = isinstance(config, dict) and config.get("raw") is True  # Trained on pixels from 0 to 255.
     x = (255 if is_raw else 1) * image.astype(np.float32).reshape(1, *in_shape)

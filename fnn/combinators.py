@@ -82,7 +82,12 @@ def _complex_zeros(leaf: Array) -> Array:
 
 
 def _frozen_at(layer: Layer) -> Layer:
-    return attrs.evolve(frozen(layer), where=layer.where)
+    # What stands still already is taken as it is, so that nested ones take no more than they hold.
+    return layer if _is_still(layer) else attrs.evolve(frozen(layer), where=layer.where)
+
+
+def _is_still(layer: Layer) -> bool:
+    return layer.stands_still and all(_is_still(child) for _, child in layer.children)
 
 
 def _dx_alone(back: Any, dy: Any) -> Any:
@@ -135,7 +140,7 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
     Children without params or state have no entry in those trees.
     """
     names = frozenset(name for name, _ in children)
-    stills = frozenset(name for name, layer in children if "" in layer.frozen)
+    stills = frozenset(name for name, layer in children if layer.stands_still)
     # Looked up once: attributes and keys would be asked for again at every step.
     parts = [
         (name, layer.where, bare(layer.apply), bare(layer.vjp), layer.traits.stochastic)

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias, overload
 
 import attrs
+import numpy as np
 
 from fnn.errors import OptionError
+from fnn.files import shown as shown_as_line
 from fnn.options import integer, real
 from fnn.state import TrainState
 from fnn.tree import TreeLike
@@ -98,7 +100,7 @@ class History(Sequence[Any]):
         names, shown = list(self.records[0]), list(self.records)
         if len(shown) > most:
             shown = [*shown[: most // 2], {}, *shown[-(most - most // 2) :]]  # type: ignore[list-item]
-        lines = [[name.replace("_", " ") for name in names]]
+        lines = [[shown_as_line(name.replace("_", " ")) for name in names]]
         lines += [[_cell(record.get(name)) for name in names] for record in shown]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
@@ -110,7 +112,7 @@ class History(Sequence[Any]):
 def _cell(value: Any) -> str:
     if value is None:
         return "…"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else shown_as_line(value)
 
 
 Callback: TypeAlias = Callable[[TrainState, History], Any]

@@ -238,8 +238,6 @@ class Layer(Made):
         recipe: The call that made it, None for one made by hand.
         where: File and line of that call.
         is_named: Whether the name is the user's own and not that of the kind.
-        frozen: Paths in params of what stands still, ("",) if all of it does; those of the children
-            are added.
     """
 
     name: str
@@ -251,14 +249,27 @@ class Layer(Made):
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
     is_named: bool = attrs.field(default=False, kw_only=True)
-    frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    _frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    # The paths once they were asked for: at every level of a deep network they would take much memory.
+    _paths: tuple[str, ...] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         check_name("Layer", self.name)
-        object.__setattr__(self, "frozen", _joined_paths(self.frozen, self.children))
         check_functions("Layer", init=self.init, apply=self.apply, vjp=self.vjp)
         for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
             object.__setattr__(self, part, placed(getattr(self, part), self.name, self.where))
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Paths in params of what stands still, those of the children too; ("",) if all of it does."""
+        if self._paths is None:
+            object.__setattr__(self, "_paths", _joined_paths(self._frozen, self.children))
+        return self._paths or ()
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether all of its params stand still."""
+        return "" in self._frozen
 
     def by_hand(self) -> Recipe:
         """Return the call of `Layer` itself."""
@@ -275,7 +286,7 @@ class Layer(Made):
         """
         heads = tuple(f"{path}/" for path in self.frozen)
         there = [path for path, _ in items(params)]
-        return [path for path in there if "" in self.frozen or f"{path}/".startswith(heads)]
+        return [path for path in there if self.stands_still or f"{path}/".startswith(heads)]
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.apply, self.vjp))

@@ -147,6 +147,8 @@ def _beginning(
         for line in differences(value, getattr(first, name), name)
     ]
     if misfits:
+        if dtype is None and {leaf.dtype.name for leaf in tree.leaves(changes)} == {"float64"}:
+            misfits.append("fit(..., dtype='float64') trains in the precision that they have")
         raise DataError("weights do not fit the network:\n  " + "\n  ".join(misfits), path=("fit",))
     if "params" in changes:
         changes["opt_state"] = optimizer.init(trained(net, changes["params"]))
@@ -271,7 +273,7 @@ def fit(
     if monitor not in names:
         raise OptionError(f"monitor: expected one of {names}, got {monitor!r}", path=("fit",))
     mode = checked_mode("fit", mode, monitor)
-    if progress not in (True, False, "bar"):
+    if not isinstance(progress, bool | np.bool_) and (type(progress) is not str or progress != "bar"):
         raise OptionError(f"progress: expected True, False or 'bar', got {progress!r}", path=("fit",))
     listeners = _check_callbacks(callbacks, names)
     if save is not None and not callable(save):
@@ -304,7 +306,7 @@ def fit(
     place: _Place = now, skipped, start.count, dict(start.sums), done
     reached = done[:3]
     interrupted = False
-    lines = EpochLines(epochs) if progress is True else None
+    lines = EpochLines(epochs) if progress and progress != "bar" else None
 
     def train_on() -> None:
         # Apart from what catches Ctrl-C: an interrupt at a backward jump passes by the handlers of its
@@ -363,6 +365,9 @@ def fit(
     except DivergedError as error:
         error.add_note(f"in epoch {len(records) + 1} of {epochs}")
         raise
+    finally:
+        if lines is not None and reached[0] > start.epoch:
+            lines.end(records[reached[0] - 1])
     count, best, _ = reached
     return Fit(
         place[0] if best is None else best, place[0], History.of(tuple(records[:count])), interrupted

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from fnn.files import write_line
+from fnn.files import shown, write_line
 
 T = TypeVar("T")
 
@@ -21,16 +21,14 @@ class Bar(Generic[T]):
         self._meter: Any = None
 
     def __iter__(self) -> Iterator[T]:
-        self._meter = meter = _meter(self._total, self._label)
+        self._meter = _meter(self._total, self._label)
         try:
             for batch in self._batches:
                 yield batch
-                if meter is not None:
-                    meter.update(1)
+                self._draw("update", 1)
         finally:
+            self._draw("close")
             self._meter = None
-            if meter is not None:
-                meter.close()
 
     @property
     def is_drawn(self) -> bool:
@@ -39,24 +37,35 @@ class Bar(Generic[T]):
 
     def show(self, **numbers: float) -> None:
         """Set the running numbers beside the bar; without a bar nothing happens."""
+        texts = {name: f"{float(value):.4g}" for name, value in numbers.items()}
+        self._draw("set_postfix", texts, refresh=False)
+
+    def _draw(self, what: str, *args: Any, **options: Any) -> None:
         if self._meter is not None:
-            self._meter.set_postfix(
-                {name: f"{float(value):.4g}" for name, value in numbers.items()}, refresh=False
-            )
+            try:
+                getattr(self._meter, what)(*args, **options)
+            except (OSError, ValueError):  # A terminal that is gone or closed ends no training.
+                self._meter = None
 
 
 def _meter(total: int | None, label: str) -> Any:
     """Return a tqdm bar, or None where stderr is no terminal or tqdm is not installed."""
-    # A windowed Python has no stderr at all.
-    if sys.stderr is None or not sys.stderr.isatty():
+    try:
+        # A windowed Python has no stderr at all; a closed one, or one of somebody's own, may not say.
+        if not sys.stderr.isatty():
+            return None
+    except (AttributeError, OSError, ValueError):
         return None
     try:
         # Imported on use: an optional package must not slow down `import fnn`.
         from tqdm import tqdm
     except ImportError:
         return None
-    # The bar goes when the epoch is over; what is worth keeping is said in a line of its own.
-    return tqdm(total=total, desc=label, leave=False, dynamic_ncols=True, file=sys.stderr)
+    try:
+        # The bar goes when the epoch is over; what is worth keeping is said in a line of its own.
+        return tqdm(total=total, desc=label, leave=False, dynamic_ncols=True, file=sys.stderr)
+    except (OSError, ValueError):
+        return None
 
 
 def bar(batches: Iterable[T], total: int | None, label: str) -> Bar[T]:
@@ -71,7 +80,12 @@ def bar(batches: Iterable[T], total: int | None, label: str) -> Bar[T]:
 def in_words(record: Mapping[str, Any]) -> str:
     """Return the numbers of an epoch as one line: "loss 0.2210  validation accuracy 0.9400"."""
     numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
-    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in numbers.items())
+    return "  ".join(f"{shown(name.replace('_', ' '))} {_number(n)}" for name, n in numbers.items())
+
+
+def _number(value: float) -> str:
+    is_usual = value == 0 or 1e-4 <= abs(value) < 1e6
+    return f"{value:.4f}" if is_usual else f"{value:.4g}"
 
 
 class EpochLines:
@@ -85,15 +99,21 @@ class EpochLines:
         """Keep how many epochs there will be, and the time between two lines."""
         self._epochs, self._seconds = epochs, seconds
         self._said: float | None = None
+        self._last: Any = None
 
     def show(self, record: Mapping[str, Any], *, is_last: bool) -> None:
         """Say an epoch, unless it is too soon; what stderr refuses is no reason to end a training."""
         now = time.monotonic()
         if not is_last and self._said is not None and now - self._said < self._seconds:
             return
-        self._said = now
+        self._said, self._last = now, record["epoch"]
         width = len(str(self._epochs))
         line = f"epoch {record['epoch']:{width}d}/{self._epochs}  {in_words(record)}"
         # A windowed Python has no stderr at all.
         if sys.stderr is not None:
             write_line(line, sys.stderr)
+
+    def end(self, record: Mapping[str, Any]) -> None:
+        """Say the last finished epoch if that was left out, whatever ended the training."""
+        if record["epoch"] != self._last:
+            self.show(record, is_last=True)

@@ -24,6 +24,8 @@ def _same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_same, a, b))
     if type(a) is type(b) is dict:
         return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if type(a) is type(b) is float and (a != b or a == 0):  # nan is nan, and -0.0 another than 0.0.
+        return repr(a) == repr(b)
     return bool(type(a) is type(b) and a == b)
 
 

@@ -35,6 +35,7 @@ from fnn.layers import (
     elementwise,
     make_layer,
 )
+from fnn.layers.convolution import lay
 from fnn.recipe import Recipe
 
 _HEAD = ("layer", "kind", "output", "parameters", "FLOPs", "state")
@@ -137,7 +138,8 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     Args:
         net: The network. Its layers are asked for their shapes; no weights are drawn.
         in_shape: Shape of one example, or the tuple of the shapes of its arrays.
-        most: The most numbers that an example may become; a guard for recipes of strangers.
+        most: The most numbers that an example may become, or be padded to; a guard for recipes of
+            strangers.
 
     Raises:
         OptionError: If `net` is no layer.
@@ -210,8 +212,8 @@ def _add(
     kind = _kind(layer)
     if recipe.call not in (serial, residual):
         out, params, state = layer.init(Key.of(0), shape)
-        if most is not None and _size(out) > most:
-            raise ShapeError(f"{path}: expected at most {most} numbers per example, got {out}")
+        if most is not None and (largest := max(_size(out), _inside(recipe, shape))) > most:
+            raise ShapeError(f"{path}: expected at most {most} numbers per example, got {largest}")
         count = _FLOPS.get(recipe.call)
         flops = None if count is None else count(recipe, shape, out, params)
         rows.append(SummaryRow(path, depth, kind, out, tree.size(params), flops, tree.size(state)))
@@ -264,6 +266,21 @@ def _affine(recipe: Recipe, shape: Shape, out: Shape, params: Any) -> int:
 def _convolution(recipe: Recipe, shape: Shape, out: Shape, params: Any) -> int:
     # Every place of the output uses each kernel once, and a kernel sees the channels of its group only.
     return 2 * params["w"].size * math.prod(out[1:])
+
+
+def _inside(recipe: Recipe, shape: Shape) -> int:
+    """Return how many numbers a layer makes of an example on the way to what comes out."""
+    if recipe.call not in (Conv, MaxPool, AvgPool):
+        return 0
+    window, given = recipe.args[-1], recipe.kwargs
+    stride = given.get("stride", 1 if recipe.call is Conv else window)
+    options = (given.get("padding", "valid"), given.get("dilation", 1), given.get("ceil", False))
+    at = lay(shape[1:], window, stride, *options)
+    return max(shape[0] * math.prod(at.padded), _PLACE * math.prod(at.size))
+
+
+_PLACE = 64
+"""Numbers that would take the memory of where the values of one place of all windows lie."""
 
 
 def _pooling(recipe: Recipe, shape: Shape, out: Shape, params: Any) -> int:

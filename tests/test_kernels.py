@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from window_cases import geometries
 
+import fnn
 from fnn.kernels import activation, affine, normalization, pooling, softmax
 from fnn.kernels.windows import windows
 
@@ -260,3 +261,12 @@ def test_a_batch_innermost_input_gets_its_derivative_in_that_format():
     w, dy = np.ones((4, 3)), np.ones((5, 3))
     assert affine.affine_vjp(x, w, dy, bias=True, need_dx=True)[2].flags.f_contiguous
     assert affine.affine_vjp(x.copy("C"), w, dy, bias=True, need_dx=True)[2].flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "layer", [fnn.MaxPool(3, padding=1, stride=4), fnn.MaxPool(3, padding=1, stride=1)]
+)
+def test_no_derivative_of_a_maximum_goes_to_the_padding(layer):
+    x = np.full((1, 1, 5, 5), -np.inf)
+    y, _, back = layer.vjp({}, {}, x)
+    assert back(np.ones_like(y))[1].sum() == y.size

@@ -113,7 +113,7 @@ def test_a_layer_of_one_s_own_may_be_made_by_a_function_without_arguments(tmp_pa
         (
             fnn.serial(Power(2)),
             {},
-            "expected a layer of this library, got 'Power'; give it in `layers`",
+            "expected a layer that is known, got 'Power'; give it in `layers`",
         ),
         (fnn.serial(Square), {"square": fnn.Relu()}, "expected a layer called 'square', got Relu()"),
         (fnn.serial(Square), {"square": lambda: 3}, "expected a layer called 'square', got 3"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from fnn import tree
 from fnn.checkpoint.networks import layers_allowed, network_from, network_text
 from fnn.checkpoint.trees import load_tree, save_tree
 from fnn.errors import DataError, FnnError, OptionError, ShapeError
@@ -16,6 +16,7 @@ from fnn.files import PathLike
 from fnn.initializers import shapes_only
 from fnn.keys import Key
 from fnn.layer import Layer, Shape
+from fnn.options import integer
 from fnn.tree import Tree, TreeLike
 
 
@@ -42,17 +43,26 @@ def save_model(
         within: The folder that the caller chose, below which no link is followed.
 
     Raises:
-        OptionError: If a layer has an option that text cannot say, such as a lambda or an array.
-        TreeError, ShapeError: If params and state are not the network's.
+        OptionError: If a layer has an option that text cannot say, such as a lambda or an array, or if
+            two layers or functions of one's own have one name.
+        TreeError, ShapeError, DTypeError: If params and state are not the network's.
         DataError: If the file system refuses; an older file at `path` is then untouched.
     """
     if not isinstance(net, Layer):
         raise OptionError(f"net: expected a Layer, got {net!r:.80}", path=("save_model",))
     recipe = network_text(net)
-    misfits = _misfits(net, Tree({"params": params, "state": state}), in_shape)
+    try:
+        misfits = list(_misfits(net, Tree({"params": params, "state": state}), in_shape))
+        model = model_tree(params, state, in_shape)
+    except FnnError:
+        raise
+    # What arithmetic on huge sizes comes to.
+    except (ValueError, OverflowError) as error:
+        message = f"in_shape: expected sizes that arrays can have, got {in_shape}"
+        raise ShapeError(message, path=("save_model",)) from error
     if misfits:
         raise ShapeError("\n  ".join([f"{path}: does not fit its network:", *misfits]))
-    save_tree(path, model_tree(params, state, in_shape) | {"recipe": _as_leaf(recipe)}, within=within)
+    save_tree(path, model | {"recipe": _as_leaf(recipe)}, within=within)
 
 
 def model_tree(params: TreeLike, state: TreeLike, in_shape: Shape) -> Tree:
@@ -76,17 +86,24 @@ def load_model(
         path: The file.
         layers: Layers of one's own, by name: a constructor (`{"Swish": Swish}`), or, for a layer that
             `make_layer`, `elementwise` or `Layer` made directly, the layer or a function without
-            arguments that makes it (`{"swish": layer}`). Initializers of one's own go here too. What
-            they do with options out of the file is their business.
-        most_layers: How many layers the file may have; by default 128 and one more for every 2 KiB of
-            the file, which take 4 times its size and 1 MiB.
+            arguments that makes it (`{"swish": layer}`). Initializers of one's own go here too, and
+            for an ensemble `{"stacked": fnn.stacked}`. What they do with options out of the file is
+            their business.
+        most_layers: How many layers the file may have, each counted twice where some are `frozen`; by
+            default 128 and one more for every 2 KiB of the file, which take 4 times its size and 1 MiB.
         within: The folder that the caller chose, below which no link is followed; without, `path` is
             the caller's own and may be a link.
 
     Raises:
         DataError: If the file is missing, damaged, no model, larger than allowed, or needs a layer
             that is not in `layers`; or if network and weights do not fit. Names the file.
+        OptionError: If `layers` is no dict, or `most_layers` no integer of 1 or more.
     """
+    if not isinstance(layers, Mapping):
+        expected = "expected a dict of layers by name"
+        raise OptionError(f"layers: {expected}, got {layers!r:.80}", path=("load_model",))
+    if most_layers is not None:
+        most_layers = integer("load_model", "most_layers", most_layers)
     model = load_tree(path, within=within)
     try:
         if most_layers is None:
@@ -97,36 +114,47 @@ def load_model(
         in_shape = shape_of(model["in_shape"])
         recipe = _text_of(model["recipe"])
         net = network_from(recipe, own=layers, most_layers=most_layers)
-        misfits = _misfits(net, model, in_shape)
+        # Some alone: there may be very many, with very long paths.
+        misfits = [f"{line:.200}" for line in itertools.islice(_misfits(net, model, in_shape), 20)]
         if misfits:
-            lines = [f"{line:.200}" for line in misfits[:20]]
-            raise DataError("weights do not fit the network:\n  " + "\n  ".join(lines))
+            raise DataError("weights do not fit the network:\n  " + "\n  ".join(misfits))
     except FnnError as error:
         raise DataError(f"{path}: {error}") from None
-    # What arithmetic on a stranger's sizes comes to.
-    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+    # What arithmetic on a stranger's sizes comes to; the file may also have gone meanwhile.
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, OSError) as error:
         raise DataError(f"{path}: {error or type(error).__name__}") from None
     return net, model["params"], model["state"], in_shape
 
 
-def _misfits(net: Layer, model: Tree, in_shape: Shape) -> list[str]:
-    """Return a line per path at which weights and network differ in structure or shape."""
+def _misfits(net: Layer, model: Tree, in_shape: Shape) -> Iterator[str]:
+    """Yield a line per path at which weights and network differ in structure, shape or dtype."""
     with shapes_only():
         _, params, state = net.init(Key.of(0), in_shape)
-    lines = []
     for name, wanted in (("params", params), ("state", state)):
-        if not isinstance(model[name], Mapping):
-            lines.append(f"{name}: expected a tree, got an array")
-            continue
-        want, got = (
-            {at: leaf.shape for at, leaf in tree.items(t, name)} for t in (wanted, model[name])
-        )
-        lines += [
-            f"{at}: expected {want.get(at, 'no such path')}, got {got.get(at, 'no such path')}"
-            for at in sorted(want.keys() | got.keys())
-            if want.get(at) != got.get(at)
-        ]
-    return lines
+        yield from _differences(wanted, model[name], (name,))
+
+
+def _differences(want: Any, got: Any, path: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(want, Mapping | None) and isinstance(got, Mapping | None):
+        want, got = want or {}, got or {}
+        for name in sorted(want.keys() | got.keys()):
+            yield from _differences(want.get(name), got.get(name), (*path, name))
+    elif isinstance(want, Mapping) or isinstance(got, Mapping) or want is None or got is None:
+        yield f"{'/'.join(path)}: expected {_kind(want)}, got {_kind(got)}"
+    elif want.shape != got.shape:
+        yield f"{'/'.join(path)}: expected {want.shape}, got {got.shape}"
+    elif got.dtype not in (_TRAINABLE if want.dtype in _TRAINABLE else (want.dtype,)):
+        yield f"{'/'.join(path)}: expected {want.dtype}, got {got.dtype}"
+
+
+_TRAINABLE = tuple(map(np.dtype, ("float32", "float64", "complex64", "complex128")))
+"""What stands for each other: a network trains in float32 or float64, and takes complex weights."""
+
+
+def _kind(node: Any) -> str:
+    if node is None:
+        return "no such path"
+    return "a tree" if isinstance(node, Mapping) else str(node.shape)
 
 
 def _as_leaf(text: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import keyword
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from typing import Any
 import attrs
 
 from fnn import combinators, initializers, layers
+from fnn.checkpoint.alike import alike
+from fnn.combinators import frozen
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.initializers import INITIALIZERS, Drawn
 from fnn.layer import Layer
@@ -25,13 +28,15 @@ from fnn.recipe import Recipe
 
 _OWN = "own"
 _NUMBERS = {"inf": math.inf, "nan": math.nan}
-_LARGEST_OPTION = 1 << 24
+_MOST_BITS = 128
 _TOKENS_PER_CALL = 24
-# One token of what `network_text` writes; anything else, an operator for one, is refused unparsed.
-# Possessive (`*+`), so that a long text leaves nothing to come back to.
+# One token of what `network_text` writes; anything else is refused unparsed: operators, texts with code
+# in them (f""), escapes and numbers of which the parser would warn. Possessive (`*+`), so that a long
+# text leaves nothing to come back to.
+_ESCAPE = r"\\(?:[\\'\"nrt]|x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8})"
 _TOKEN = re.compile(
-    r"""\s*+(?:[^\W\d]\w*+|(?:\d++\.?\d*+|\.\d++)(?:e[+-]?\d++)?|[(){},:=-]"""
-    r"""|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+")"""
+    r"""\s*+(?:[^\W\d]\w*+(?!['"])|(?:\d++\.?\d*+|\.\d++)(?:e[+-]?\d++)?+(?![\w'"])|[(){},:=-]"""
+    rf"""|'[^'\\\n]*+(?:{_ESCAPE}[^'\\\n]*+)*+'|"[^"\\\n]*+(?:{_ESCAPE}[^"\\\n]*+)*+")"""
 )
 
 
@@ -60,46 +65,75 @@ def network_text(net: Layer) -> str:
 
     Raises:
         OptionError: If a layer has an option that no text can say, such as an array or a function
-            without a name.
+            without a name; if two layers or functions of one's own have one name; or if the text
+            could not be read again for another reason.
     """
-    return _text(net, _library())
+    writer = _Writer(_library())
+    try:
+        text = writer.text(net)
+        again = network_from(text, own=writer.own, most_layers=2 * len(text))
+        if _Writer(writer.library).text(again) != text:
+            raise DataError(f"it would come back as {again!r:.80}")
+    except DataError as error:
+        message = f"expected a network that can be read again: {error.message}"
+        raise OptionError(message, path=("save_model",)) from None
+    except RecursionError:
+        message = "expected a network that can be read again, got one nested too deeply"
+        raise OptionError(message, path=("save_model",)) from None
+    return text
 
 
-def _text(value: Any, library: Mapping[str, Any]) -> str:
-    if isinstance(value, Layer):
-        recipe = value.made_by()
-        if recipe.call in (Layer, make_layer, elementwise):
-            return f"{_OWN}({value.name!r})"
-        return _call_text(recipe, library)
-    if isinstance(value, Drawn):
-        return _call_text(value.made_by(), library)
-    if type(value) is tuple:
-        inner = ", ".join(_text(each, library) for each in value)
-        return f"({inner}{',' if len(value) == 1 else ''})"
-    if type(value) is dict:
-        entries = (f"{_text(name, library)}: {_text(each, library)}" for name, each in value.items())
-        return f"{{{', '.join(entries)}}}"
-    if value is None or type(value) in (bool, int, float, str):
-        return repr(value)
-    if callable(value):
-        return _function_text(value, library)
-    raise OptionError(f"expected options that text can say, got {value!r:.80}", path=("save_model",))
+@attrs.frozen
+class _Writer:
+    """The text of a network's parts, and what of one's own it names."""
 
+    library: Mapping[str, Any]
+    own: dict[str, Any] = attrs.field(factory=dict)
 
-def _call_text(recipe: Recipe, library: Mapping[str, Any]) -> str:
-    arguments = [_text(value, library) for value in recipe.args]
-    arguments += [f"{name}={_text(value, library)}" for name, value in recipe.kwargs.items()]
-    return f"{_function_text(recipe.call, library)}({', '.join(arguments)})"
+    def text(self, value: Any) -> str:
+        if isinstance(value, Layer):
+            recipe = value.made_by()
+            if recipe.call in (Layer, make_layer, elementwise):
+                self._keep(value.name, value)
+                return f"{_OWN}({value.name!r})"
+            return self._call(recipe)
+        if isinstance(value, Drawn):
+            return self._call(value.made_by())
+        if type(value) is tuple:
+            inner = ", ".join(map(self.text, value))
+            return f"({inner}{',' if len(value) == 1 else ''})"
+        if type(value) is dict:
+            entries = (f"{self.text(name)}: {self.text(each)}" for name, each in value.items())
+            return f"{{{', '.join(entries)}}}"
+        if value is None or type(value) in (bool, int, float, str):
+            return repr(value)
+        if callable(value):
+            return self._function(value)
+        raise OptionError(
+            f"expected options that text can say, got {value!r:.80}", path=("save_model",)
+        )
 
+    def _call(self, recipe: Recipe) -> str:
+        arguments = list(map(self.text, recipe.args))
+        arguments += [f"{name}={self.text(value)}" for name, value in recipe.kwargs.items()]
+        return f"{self._function(recipe.call)}({', '.join(arguments)})"
 
-def _function_text(fn: Callable[..., Any], library: Mapping[str, Any]) -> str:
-    name = getattr(fn, "__name__", "")
-    if not name.isidentifier():
-        raise OptionError(f"expected functions with a name, got {fn!r:.80}", path=("save_model",))
-    if name == _OWN or (name in library and library[name] is not fn):
-        message = f"expected another name than {name!r}, which is the library's own"
-        raise OptionError(message, path=("save_model",))
-    return name
+    def _function(self, fn: Callable[..., Any]) -> str:
+        name = getattr(fn, "__name__", "")
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise OptionError(f"expected functions with a name, got {fn!r:.80}", path=("save_model",))
+        if name == _OWN or name in _NUMBERS or self.library.get(name, fn) is not fn:
+            message = f"expected another name than {name!r}, which is the library's own"
+            raise OptionError(message, path=("save_model",))
+        if name not in self.library:
+            self._keep(name, fn)
+        return name
+
+    def _keep(self, name: str, value: Any) -> None:
+        # Whoever loads the network gives one of them by that name, which would stand for both.
+        if not alike(self.own.setdefault(name, value), value):
+            message = f"expected one name for each of your own, got {name!r} for two"
+            raise OptionError(message, path=("save_model",))
 
 
 # --- reading
@@ -143,9 +177,12 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown
 
 def _check_size(text: str, most_layers: int) -> None:
     """Refuse what would take more memory to parse and to build than its reader allows."""
-    if text.count("(") > most_layers:
-        got = f"{text.count('('):,}"
-        raise DataError(f"expected a recipe of at most {most_layers:,} calls, got {got}")
+    # What is frozen makes every layer below it anew.
+    calls = text.count("(") * (2 if frozen.__name__ in text else 1)
+    if calls > most_layers:
+        got = f"{calls:,}"
+        expected = f"expected a recipe of at most {most_layers:,} calls"
+        raise DataError(f"{expected}, got {got}; `most_layers` allows more")
     at = n = 0
     while match := _TOKEN.match(text, at):
         at, n = match.end(), n + 1
@@ -184,9 +221,9 @@ class _Reader:
         if isinstance(node, ast.Constant) and (
             node.value is None or type(node.value) in (bool, int, float, str)
         ):
-            if type(node.value) is int and node.value > _LARGEST_OPTION:
-                got = f"a number of {len(str(node.value))} digits"
-                raise DataError(f"expected options up to {_LARGEST_OPTION:,}, got {got}")
+            if type(node.value) is int and node.value.bit_length() > _MOST_BITS:
+                got = f"one of {node.value.bit_length():,}"
+                raise DataError(f"expected integers of at most {_MOST_BITS} bits, got {got}")
             return node.value
         raise DataError("expected calls of layers with plain options")
 
@@ -195,8 +232,8 @@ class _Reader:
             return self.library[name]
         if name in self.own:
             return self.own[name]
-        message = f"expected a layer of this library, got {name!r}; give it in `layers`, by that name"
-        raise DataError(message)
+        hint = "give it in `layers`, by that name"
+        raise DataError(f"expected a layer that is known, got {name!r}; {hint}")
 
     def _called(self, name: str, node: ast.Call) -> Any:
         args = [self.value(arg) for arg in node.args]
@@ -221,7 +258,8 @@ class _Reader:
 
     def _own_layer(self, name: str) -> Layer:
         if name not in self.own:
-            raise DataError(f"expected the layer {name!r} in `layers`, got {sorted(self.own)}")
+            got = sorted(map(str, self.own))
+            raise DataError(f"expected the layer {name!r} in `layers`, got {got}")
         made = self.own[name] if isinstance(self.own[name], Layer) else self.own[name]()
         if not isinstance(made, Layer) or made.name != name:
             raise DataError(f"layers: expected a layer called {name!r}, got {made!r:.80}")

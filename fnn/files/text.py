@@ -81,7 +81,11 @@ def write_line(text: object, to: TextIO | None = None) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-    except (OSError, ValueError):  # ValueError: closed.
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # Closed, or one of somebody's own that lacks a method.
         pass
 
 

@@ -42,7 +42,8 @@ def max_pool(x: Array, at: Windows) -> Array:
 
 def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
     """Return dx: dy of every window at its first maximum in row-major order, 0 elsewhere."""
-    z, best, g = pad(batch_last(x), at, -np.inf), batch_last(y), batch_last(dy)
+    # Padding equals no maximum, not even one of -inf: none of dy may go to it.
+    z, best, g = pad(batch_last(x), at, np.nan), batch_last(y), batch_last(dy)
     dz = empty(z.shape, g.dtype) if at.tile() else zeros(z.shape, g.dtype)
     apart = all(s >= extent for s, extent in zip(at.stride, at.extents(), strict=True))
     (_give_apart if apart else _give_overlapping)(z, best, g, dz, at)

@@ -54,12 +54,12 @@ class Windows:
         return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
 
     def misses(self) -> bool:
-        """Return whether some window holds nothing of the image, only padding."""
+        """Return whether some window holds nothing of the image, only padding.
+
+        It takes no longer for large images or windows than for small ones.
+        """
         axes = zip(self.size, self.stride, self.dilation, self.pads, self.space, self.out, strict=True)
-        return any(
-            not all(any(before <= i * s + j * d < before + n for j in range(k)) for i in range(n_out))
-            for k, s, d, (before, _), n, n_out in axes
-        )
+        return any(_misses(*axis) for axis in axes)
 
     def cuts(self) -> tuple[tuple[slice, ...], ...]:
         """Index the first value of all windows, the second and so on, in row-major order."""
@@ -69,6 +69,32 @@ class Windows:
         """Index the image itself in its padded array."""
         cuts = (slice(a, a + n) for (a, _), n in zip(self.pads, self.space, strict=True))
         return (slice(None), *cuts)
+
+
+def _misses(k: int, s: int, d: int, pad: tuple[int, int], n: int, n_out: int) -> bool:
+    """Return whether one of n_out windows of k values misses the n rows behind pad[0] of padding."""
+    before = pad[0]
+    if n_out and (not n or before > (k - 1) * d or (n_out - 1) * s >= before + n):
+        return True
+    # What is left are windows that begin in the padding and step over an image of fewer than d rows.
+    early = min(n_out, -(-before // s))
+    if n >= d or not early:
+        return False
+    # The first value of window i behind the padding lies (i s - before) mod d rows into the image.
+    first = -before % d
+    return _floor_sum(early, d, s, first + d - n) > _floor_sum(early, d, s, first)
+
+
+def _floor_sum(n: int, m: int, a: int, b: int) -> int:
+    """Return Σ floor((a i + b) / m) over i in [0, n), by the steps of Euclid's algorithm."""
+    total = 0
+    while True:
+        total += n * (n - 1) // 2 * (a // m) + n * (b // m)
+        a, b = a % m, b % m
+        end = a * n + b
+        if end < m:
+            return total
+        (n, b), a, m = divmod(end, m), m, a
 
 
 @functools.lru_cache(maxsize=1024)
