@@ -333,17 +333,20 @@ class _Fold:
         self._step, self._rule, self._arena = step, rule, arena
         self._number, self._key, self._state = flat.of.step, flat.of.key, flat.of.state
         self._vectors = Owned(flat)
-        self._first = flat.of.params if step.net.frozen else tree.EMPTY
+        self._frozen = bool(step.net.frozen)
+        self._first = flat.of.params if self._frozen else tree.EMPTY
 
     def take(self, batch: Batch) -> dict[str, Any]:
         """Make a step and return its logs; after an error the fold is over."""
         step, vectors = self._step, self._vectors
         with recycled(self._arena), np.errstate(all="ignore"):
-            params = merged(step.net, self._first, vectors.params)
+            params = vectors.params
+            if self._frozen:
+                params = merged(step.net, self._first, params)
             now = TrainState(self._number, self._key, params, self._state, tree.EMPTY)
             value, grads, state, logs = step.grads(now, batch)
-            leaves = vectors.plan.leaves(trained(step.net, grads))
-            after = vectors.updated(self._rule, leaves, self._number)
+            moving = trained(step.net, grads) if self._frozen else grads
+            after = vectors.updated(self._rule, vectors.plan.leaves(moving), self._number)
             if not is_finite(after):
                 moved = vectors.plan.view(after)
                 raise step.diverged(now, batch, value, grads, after={"params": moved})
