@@ -1,5 +1,6 @@
 """The processes of a sweep end when they are told to, and say why where they cannot begin."""
 
+import contextlib
 import json
 import os
 import signal
@@ -184,11 +185,12 @@ def train(config, run):
     if (run.folder.parent.parent / "mended").exists():
         return {"loss": 1.0}
     if config.seed == 1:
-        while not (run.folder.parent / "seed=0/began").exists():
+        while not (run.folder.parent / "seed=0/loops").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     while True:
         try:
+            (run.folder / "loops").touch()
             time.sleep(0.05)
         except BaseException:
             (run.folder / "swallowed").touch()
@@ -207,16 +209,30 @@ def is_running(pid):
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+@contextlib.contextmanager
+def stubborn(folder, seeds):
+    """Start a sweep of members that swallow everything; give it, and where one wrote its process."""
+    (folder / "s.py").write_text(STUBBORN)
+    words = [sys.executable, "s.py", "sweep", "--seeds", str(seeds), "--workers", str(seeds)]
+    running = subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running, folder / "out/s-sweep/seed=0/began"
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def wait_until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="asks for signals")
 def test_ctrl_c_ends_a_member_that_swallows_it(tmp_path):
-    (tmp_path / "s.py").write_text(STUBBORN)
-    words = [sys.executable, "s.py", "sweep", "--seeds", "1", "--workers", "1"]
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
-        began = tmp_path / "out/s-sweep/seed=0/began"
-        deadline = time.monotonic() + 60
-        while not (began.exists() and began.read_text()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with stubborn(tmp_path, 1) as (running, began):
+        wait_until(lambda: began.exists() and began.read_text())
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
@@ -224,7 +240,7 @@ def test_ctrl_c_ends_a_member_that_swallows_it(tmp_path):
     assert (began.parent / "swallowed").exists()
     assert not is_running(int(began.read_text()))
     (tmp_path / "out/mended").touch()
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    again = subprocess.run(running.args, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (again.returncode, again.stderr) == (0, "")
     assert read_run(began.parent)["status"] == "finished"
 
@@ -232,19 +248,10 @@ def test_ctrl_c_ends_a_member_that_swallows_it(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="asks for signals")
 def test_a_member_that_swallows_everything_does_not_keep_a_broken_pool(tmp_path):
     """Where one process is killed the others are told to end, so that all run again."""
-    (tmp_path / "s.py").write_text(STUBBORN)
-    words = [sys.executable, "s.py", "sweep", "--seeds", "2", "--workers", "2"]
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
-        began = tmp_path / "out/s-sweep/seed=0/began"
-        deadline = time.monotonic() + 60
-        while not (began.exists() and began.read_text()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with stubborn(tmp_path, 2) as (running, began):
+        wait_until(lambda: began.exists() and began.read_text())
         first = began.read_text()
-        while began.read_text() in ("", first):  # It runs again, alone.
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        (tmp_path / "out/mended").touch()
+        wait_until(lambda: began.read_text() not in ("", first))  # It runs again, alone.
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=30)
     assert running.returncode == 130

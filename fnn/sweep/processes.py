@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from concurrent.futures.process import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -67,11 +67,27 @@ def processes(workers: int) -> Iterator[Executor]:
                 child.terminate()
             raise
         finally:
-            # Not to wait here: for a member that does not end the pool would wait for ever.
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Beside: Python 3.14 waits here for members although told not to, where one was killed.
+            more = {"wait": False, "cancel_futures": True}
+            threading.Thread(target=pool.shutdown, kwargs=more, daemon=True).start()
             _outlive(context.started())
     if any(_status(child) == UNGUARDED for child in context.started()):
         raise OptionError(WHY, path=("sweep",))
+
+
+def _nothing() -> None:
+    """Do nothing, in a worker."""
+
+
+def watch_all(executor: Executor) -> None:
+    """Let a pool of processes see to all that it has started.
+
+    A pool looks at its processes when it is given work, and only then starts another one for it: the
+    end of that one would not be noticed before another member comes back.
+    """
+    if isinstance(executor, ProcessPoolExecutor):
+        with contextlib.suppress(BrokenExecutor):
+            executor.submit(_nothing)
 
 
 def _outlive(children: Iterable[SpawnProcess]) -> None:
@@ -121,6 +137,13 @@ def _settle() -> None:
 
     if parent is not None:
         threading.Thread(target=follow, daemon=True).start()
+
+
+def end_soon() -> None:
+    """Kill this process after `GRACE` seconds, unless it has ended by then."""
+    timer = threading.Timer(GRACE, os.kill, (os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)))
+    timer.daemon = True
+    timer.start()
 
 
 def check_sendable(train: Any, config: Any) -> None:

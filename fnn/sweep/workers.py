@@ -19,7 +19,7 @@ from fnn.experiment import read_run, resume
 from fnn.experiment.execution import begin
 from fnn.experiment.folders import RUN
 from fnn.files import appending, present, shown
-from fnn.sweep.processes import processes
+from fnn.sweep.processes import end_soon, processes, watch_all
 
 Job: TypeAlias = tuple[str, Any]
 """A member's name and its config."""
@@ -84,6 +84,8 @@ def _apart(folder: Path) -> Iterator[None]:
         terminated = True
         # Once: a second one must not disturb what is saved now.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A member may take what is raised now for an error of its own, and go on.
+        end_soon()
         raise KeyboardInterrupt("SIGTERM")
 
     is_main = threading.current_thread() is threading.main_thread()
@@ -147,6 +149,7 @@ def run_in(
                 except BrokenExecutor:
                     lost.append(job)
                     broken = True
+            watch_all(executor)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job, error = running.pop(future), future.exception()
                 broken = broken or isinstance(error, BrokenExecutor)
