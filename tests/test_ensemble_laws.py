@@ -126,25 +126,48 @@ def refusal(kind, call):
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("net", "path"),
-    [
-        (fnn.Conv(2, 3), "stacked/conv"),
-        (fnn.serial(fnn.Dense(2), fnn.BatchNorm()), "stacked/serial/batch_norm_0"),
-        (
-            fnn.serial(fnn.residual(fnn.named("mine", fnn.serial(fnn.Conv(2, 3))))),
-            "stacked/serial/residual_0/mine/conv_0",
-        ),
-        (fnn.make_layer("own", lambda key, shape: (shape, {}, {}), len), "stacked/own"),
-        (stacked(DENSE, 2), "stacked/stacked"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_layer_that_cannot_have_members_is_named(net, path):
-    message = refusal(OptionError, lambda: stacked(net, 3))
-    assert message.startswith(f"{path} (test_ensemble_laws.py:")
-    assert "expected Dense, activations, " in message
-    assert "which cannot be stacked" in message
+# Layers that know of no members run for one after the other.
+SCALED = fnn.make_layer(
+    "scaled",
+    lambda key, shape: (shape, {"w": key.generator().normal(size=shape).astype("float32")}, {}),
+    lambda params, state, x, train, key: (
+        x * params["w"], state, lambda dy: ({"w": (dy * x).sum(axis=0)}, dy * params["w"])
+    ),
+)  # fmt: skip
+ALONE = [
+    (fnn.serial(fnn.Conv(2, 2), fnn.BatchNorm(), fnn.Relu(), fnn.Flatten(), fnn.Dense(2)), (1, 4, 4)),
+    (fnn.serial(fnn.Dense(3), SCALED, fnn.Tanh(), fnn.residual(SCALED, fnn.Dense(3))), (2,)),
+    (fnn.serial(fnn.Dense(2), stacked(fnn.Dense(2), 2)), (3,)),
+    (fnn.frozen(fnn.serial(SCALED, fnn.Dense(2))), (3,)),
+]
+
+
+@pytest.mark.parametrize(("net", "in_shape"), ALONE, ids=str)
+@pytest.mark.parametrize("shared", [True, False])
+def test_members_of_layers_that_know_of_none_obey_the_laws(net, in_shape, shared):
+    many = with_split_keys(stacked(net, 3, shared=shared), 3)
+    assert check_layer(many, in_shape if shared else (3, *in_shape)) is not None
+
+
+@pytest.mark.parametrize(("net", "in_shape"), ALONE, ids=str)
+def test_each_member_of_layers_that_know_of_none_has_the_bits_of_its_own_run(net, in_shape):
+    keys = Keys.of(range(3))
+    data = fnn.Dataset(
+        np.random.default_rng(0).normal(size=(8, *in_shape)).astype("float32"), np.arange(8) % 2
+    )
+    loss, optimizer = fnn.softmax_cross_entropy, fnn.adam(0.01)
+    if net.apply(*net.init(Key.of(0), in_shape)[1:], data.x)[0].ndim > 2:
+        data, loss = fnn.Dataset(data.x, np.zeros((8, 2, 2), "float32")), fnn.squared_error
+    many = stacked(net, 3)
+    step = fnn.train_step(many, over_members(loss), optimizer)
+    alone = fnn.train_step(net, loss, optimizer)
+    now = fnn.init_train_state(many, optimizer, in_shape, keys)
+    batches = [(data.x[i : i + 4], data.y[i : i + 4]) for i in (0, 4)]
+    last, _ = fnn.scan(step, now, batches)
+    for i, key in enumerate(keys.members):
+        own, _ = fnn.scan(alone, fnn.init_train_state(net, optimizer, in_shape, key), batches)
+        assert tree.digest(unstack(last.params, i)) == tree.digest(own.params)
+        assert tree.digest(unstack(last.state, i)) == tree.digest(own.state)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from value_cases import IMAGES, KEY, RNG, TOKENS, Embedding, Join, Two, words
 
 import fnn
-from fnn import DTypeError, OptionError, ShapeError, Traits, tree
+from fnn import DTypeError, ShapeError, Traits, tree
 from fnn.layer import Layer
 
 
@@ -88,7 +88,7 @@ def test_a_layer_that_does_not_say_so_refuses_integers():
         fnn.GlobalAvgPool(),
         fnn.Softmax(),
         fnn.LogSoftmax(),
-        fnn.stacked(fnn.Relu(), 2),
+        fnn.stacked(fnn.Dense(2), 2),
     ],
     ids=repr,
 )
@@ -198,9 +198,22 @@ def test_a_pullback_that_asks_is_told_whether_dx_is_wanted():
     assert asked == [False, True]
 
 
-def test_members_of_networks_with_layers_of_ones_own_are_refused_by_path():
-    with pytest.raises(OptionError, match=r"^stacked/serial/embedding_0 \(.*cannot be stacked"):
-        fnn.stacked(words(), 2)
+@pytest.mark.parametrize("shared", [True, False])
+def test_members_take_tokens_and_tuples_and_have_each_the_bits_of_its_own(shared):
+    net, n = words(), 3
+    many = fnn.stacked(net, n, shared=shared)
+    shape = (3,) if shared else (n, 3)
+    out_shape, params, state = many.init(KEY, shape)
+    x = TOKENS if shared else np.stack([TOKENS, TOKENS[::-1], TOKENS], axis=1)
+    y, _, back = many.vjp(params, state, x)
+    assert y.shape == (len(TOKENS), *out_shape)
+    dparams, dx = back(np.ones_like(y))
+    assert dx is None
+    for i, key in enumerate(KEY.split(n)):
+        _, own, own_state = net.init(key, (3,))
+        alone, _, own_back = net.vjp(own, own_state, x if shared else np.ascontiguousarray(x[:, i]))
+        assert y[:, i].tobytes() == alone.tobytes()
+        assert fnn.tree.map(lambda leaf, i=i: leaf[i], dparams) == own_back(np.ones_like(alone))[0]
 
 
 def test_layers_made_by_hand_hand_integers_and_tuples_on():

@@ -14,10 +14,12 @@ import numpy as np
 
 from fnn import layers
 from fnn.combinators import frozen, named, residual, serial
+from fnn.ensemble.looping import inward, looped, outward, shares, spread
 from fnn.ensemble.members import Keys, keys_of, stack
-from fnn.errors import FnnError, OptionError, ShapeError
+from fnn.errors import OptionError, ShapeError
 from fnn.kernels import members as kernel
-from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
+from fnn.kernels.checks import check_array, check_entry, check_precision, check_value, entries
+from fnn.kernels.parts import is_tuple_of_shapes, mapped
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape
 from fnn.layers.making import need_key
@@ -52,8 +54,8 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     `net.init` does with member i of the key if that is `Keys`, else with `key.split(n)[i]`; training
     with Dropout takes `Keys` only.
 
-    Supported are Dense, the activations and those made by `elementwise`, Softmax, LogSoftmax, Flatten,
-    Reshape, the pooling layers, Dropout, and serial, residual, named and frozen of them.
+    Dense, Dropout, the activations, pooling layers and others without parameters, and compositions of
+    them, run for all members at once; any other layer, of one's own too, for one after the other.
 
     Args:
         net: The network; it stays what it is.
@@ -62,46 +64,49 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
             the sum of theirs; otherwise it is (batch, n, *in_shape), and so is `in_shape` for init.
 
     Raises:
-        OptionError: If `net` has a layer of another kind; names it. In training, if `net` draws and
-            the key is not `Keys` of n members.
+        OptionError: In training, if `net` draws and the key is not `Keys` of n members.
         ShapeError: If x has another number of members than n.
     """
     if not isinstance(net, Layer):
         raise OptionError(f"net: expected a Layer, got {net!r}", path=("stacked",))
     n = integer("stacked", "n", n)
-    try:
-        inner = _converted(net, n)
-    except OptionError as error:
-        raise error.inside(net.name, net.where).inside("stacked", "") from None
+    inner = _converted(net, n)
     inner_init, inner_vjp = bare(inner.init), bare(inner.vjp)
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
-        if not shared and in_shape[:1] != (n,):
+        own_shape = in_shape if shared else by_shape(without_members, in_shape)
+        shape, params, state = inner_init(Keys(keys_of(key, n)), own_shape)
+        return by_shape(lambda own: (n, *own), shape), params, state
+
+    def without_members(in_shape: Shape) -> Shape:
+        if in_shape[:1] != (n,):
             raise ShapeError(f"expected examples ({n}, ...), one for each member, got {in_shape}")
-        shape, params, state = inner_init(Keys(keys_of(key, n)), in_shape if shared else in_shape[1:])
-        return (n, *shape), params, state
+        return in_shape[1:]
+
+    def check_members(x: Array) -> None:
+        if x.ndim < 2 or x.shape[1] != n:
+            raise ShapeError(f"expected one example for each of {n} members on axis 1, got {x.shape}")
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        check_array(x, 1 if shared else 2)
-        if not shared and x.shape[1] != n:
-            raise ShapeError(f"expected one example for each of {n} members on axis 1, got {x.shape}")
+        check_value(x, integers=net.traits.takes_integers)
+        if not shared:
+            mapped(check_members, x)
         if train and net.traits.stochastic and key is not None and not isinstance(key, Keys):
             # A checkpoint may have lost them, and other masks would go unnoticed.
             raise OptionError(f"key: expected Keys, one for each of {n} members, got {key!r}")
-        y, state, back = inner_vjp(params, state, _outer(x, shared), train=train, key=key)
-        given = len(y)
+        own_x = mapped(lambda part: part[None], x) if shared else inward(x)
+        y, state, back = inner_vjp(params, state, own_x, train=train, key=key)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dy = kernel.gathered(np.ascontiguousarray(dy.swapaxes(0, 1)), given)
-            dparams, dx = back(dy, need_dx=need_dx)
+            dparams, dx = back(shares(inward(dy), y), need_dx=need_dx)
             if need_dx:
-                dx = dx[0] if shared else dx.swapaxes(0, 1)
+                first = lambda part: None if part is None else part[0]  # noqa: E731
+                dx = mapped(first, dx) if shared else outward(dx)
             return dparams, dx
 
-        return _spread(y, n).swapaxes(0, 1), state, pullback
+        return outward(spread(y, n)), state, pullback
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -112,14 +117,9 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     return Layer("stacked", init, apply, vjp, traits=net.traits, frozen=net.frozen)
 
 
-def _outer(x: Array, shared: bool) -> Array:
-    # Each member's matrix lies in memory as it would alone, and so takes the same way through BLAS.
-    return x[None] if shared else np.ascontiguousarray(x.swapaxes(0, 1))
-
-
-def _spread(x: Array, n: int) -> Array:
-    """Return what is the same for all members once for each."""
-    return x if len(x) == n else np.repeat(x, n, axis=0)
+def by_shape(fn: Callable[[Shape], Shape], shape: Shape) -> Shape:
+    """Return fn of one shape, or of each of a tuple of shapes."""
+    return tuple(by_shape(fn, part) for part in shape) if is_tuple_of_shapes(shape) else fn(shape)
 
 
 def _converted(layer: Layer, n: int) -> Layer:
@@ -144,17 +144,13 @@ def _converted(layer: Layer, n: int) -> Layer:
         return _made(layer, n, _dropout_vjp(layer, n))
     if call in _FOLDED:
         return _made(layer, n, _folded_vjp(layer))
-    can = "Dense, activations, Softmax, Flatten, Reshape, pooling, Dropout, serial and residual"
-    raise OptionError(f"expected {can}, got {layer!r}, which cannot be stacked; train the seeds apart")
+    return looped(layer, n)
 
 
 def _children(layer: Layer, n: int) -> dict[str, Layer]:
     converted: dict[str, Layer] = {}
     for name, child in layer.children:
-        try:
-            made = _converted(child, n)
-        except FnnError as error:
-            raise error.inside(name, child.where) from None
+        made = _converted(child, n)
         converted[name] = attrs.evolve(made, name=name, where=child.where, is_named=True)
     return converted
 
@@ -207,15 +203,17 @@ def _folded_vjp(layer: Layer) -> Callable[..., Any]:
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        lead = x.shape[:2]
-        y, state, back = own_vjp(params, state, x.reshape(lead[0] * lead[1], *x.shape[2:]), train=train)
+        rows = mapped(lambda part: part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]), x)
+        y, state, back = own_vjp(params, state, rows, train=train)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             if not need_dx:
                 return EMPTY, None
-            return EMPTY, back(dy.reshape(y.shape))[1].reshape(x.shape)
+            _, dx = back(mapped(lambda part, own: own.reshape(part.shape), y, dy))
+            return EMPTY, mapped(lambda part, own: own.reshape(part.shape), x, dx)
 
-        return y.reshape(*lead, *y.shape[1:]), state, pullback
+        shaped = mapped(lambda part, own: own.reshape(*part.shape[:2], *own.shape[1:]), x, y)
+        return shaped, state, pullback
 
     return vjp
 
@@ -230,7 +228,7 @@ def _dropout_vjp(layer: Layer, n: int) -> Callable[..., Any]:
             return x, state, lambda dy, *, need_dx=True: (EMPTY, dy if need_dx else None)
         parts = [
             own_vjp(params, state, each, train=True, key=own)
-            for each, own in zip(_spread(x, n), keys_of(need_key(key), n), strict=True)
+            for each, own in zip(spread(x, n), keys_of(need_key(key), n), strict=True)
         ]
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
@@ -251,11 +249,11 @@ def _residual_vjp(inner: Layer, n: int) -> Callable[..., Any]:
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         # Once for each, as the two ways may differ in whether members share what they give.
-        y, state, back = inner_vjp(params, state, _spread(x, n), train=train, key=key)
+        y, state, back = inner_vjp(params, state, spread(x, n), train=train, key=key)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dparams, dx = back(dy, need_dx=need_dx)
-            return dparams, kernel.gathered(dx, len(x)) if need_dx else None
+            return dparams, shares(dx, x) if need_dx else None
 
         return y, state, pullback
 

@@ -11,6 +11,7 @@ import numpy as np
 from fnn.ensemble.layers import stacked
 from fnn.ensemble.members import stack, unstack
 from fnn.errors import DivergedError, OptionError, ShapeError
+from fnn.kernels.parts import rows
 from fnn.losses import half_squared_error
 from fnn.losses.reduction import Loss
 from fnn.optimizers import Transform
@@ -169,7 +170,10 @@ def diverging(step: Any, now: TrainState, batch: Batch) -> dict[int, DivergedErr
     x, *rest = batch
     found: dict[int, DivergedError] = {}
     for i in range(n):
-        own = (x if shared else x[:, i], *(step.loss.part(i, n, each) for each in rest))
+        own = (
+            x if shared else rows(x, (slice(None), i)),
+            *(step.loss.part(i, n, each) for each in rest),
+        )
         try:
             alone(unstack(now, i), own)
         except DivergedError as error:
