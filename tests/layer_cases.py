@@ -99,7 +99,7 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (BatchNorm(axis=-1), (4, 3)),
     (BatchNorm(axis=2), (4, 3)),
     (BatchNorm(scale=False), (2, 3, 2)),
-    (BatchNorm(shift=False), (3,)),
+    (BatchNorm(shift=False, eps=0.1), (3,)),
     (BatchNorm(scale=False, shift=False, eps=0.5), (4,)),
     (Dropout(0.4), (5,)),
     (Dropout(0.0), (2, 3)),

@@ -315,5 +315,5 @@ def test_a_member_records_the_command_of_the_sweep(tmp_path):
     about = read_run(tmp_path / "sweep/n=2")
     assert about["command"] == " ".join([sys.executable, *words])
     assert about["result"]["score"] == score(Config())
-    assert workers.work(train, Config(out=tmp_path / "b"), os.getpid(), ["a", "b c"])[1] == ""
+    assert workers.work(train, Config(out=tmp_path / "b"), os.getpid(), ["a", "b c"], False)[1] == ""
     assert read_run(tmp_path / "b")["command"] == "a 'b c'"
