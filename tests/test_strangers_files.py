@@ -196,8 +196,9 @@ def one_case(seed, originals, place, ends):
     draw = random.Random(f"case {seed}")
     folder, home = place / "stranger", place / "home"
     paths = sorted(each for each in originals.rglob("*") if each.is_file())
-    # Every format as often as every other, however many files it has.
-    kind = draw.choice(sorted({each.suffix or each.name for each in paths}))
+    # Every format as often as every other, however many files it has; saved trees more often.
+    kinds = sorted({each.suffix or each.name for each in paths})
+    kind = draw.choice([*kinds, *[".npz"] * 6])
     path = draw.choice([each for each in paths if (each.suffix or each.name) == kind])
     top = path.relative_to(originals).parts[0]
     shutil.rmtree(place, ignore_errors=True)
