@@ -60,7 +60,11 @@ def elementwise(
         check_array(x)
         y = f(x)
         # Asked here first, for what fits: a call would cost as much as the rest.
-        if type(y) is not np.ndarray or y.shape != x.shape or y.dtype != x.dtype:
+        if (
+            type(y) is not np.ndarray
+            or y.shape != x.shape
+            or (y.dtype is not x.dtype and y.dtype != x.dtype)
+        ):
             check_like("f(x)", y, x)
         return y
 
@@ -68,7 +72,11 @@ def elementwise(
         if isinstance(x, tuple):
             return tuple(map(back, x, y, dy))
         dx = f_vjp(x, y, dy)
-        if type(dx) is not np.ndarray or dx.shape != dy.shape or dx.dtype != dy.dtype:
+        if (
+            type(dx) is not np.ndarray
+            or dx.shape != dy.shape
+            or (dx.dtype is not dy.dtype and dx.dtype != dy.dtype)
+        ):
             check_like("f_vjp(x, y, dy)", dx, dy)
         return dx
 
