@@ -70,14 +70,15 @@ class Plan:
     def _collect(self, branch: Any, node: Any, parts: list[Array]) -> None:
         if not isinstance(node, dict) or len(node) != len(branch):
             raise MisfitError
+        get, array, dtype = node.get, np.ndarray, self.dtype
         for name, expected, cut in branch:
-            value = node.get(name)
+            value = get(name)
             if cut is None:
                 self._collect(expected, value, parts)
             elif (
-                type(value) is np.ndarray
+                type(value) is array
                 and value.shape == expected
-                and (value.dtype is self.dtype or value.dtype == self.dtype)
+                and (value.dtype is dtype or value.dtype == dtype)
             ):
                 parts.append(value if value.ndim == 1 else value.reshape(-1))
             else:
