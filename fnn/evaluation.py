@@ -17,7 +17,7 @@ from fnn.layer import Layer, placed_error
 from fnn.options import integer
 from fnn.recipe import bare
 from fnn.state import TrainState, is_finite
-from fnn.tree import TreeLike
+from fnn.tree import Array, TreeLike
 
 Metric: TypeAlias = Callable[..., Any]
 Metrics: TypeAlias = Mapping[str, Any] | Iterable[Any] | Metric
@@ -121,27 +121,29 @@ def _weights(net: Any, now: Any) -> tuple[Any, Any]:
     raise OptionError(f"expected {expected}, got {net!r:.80} and {now!r:.80}")
 
 
-def _outputs(net: Layer, now: Weights, x: Any, size: int) -> Any:
+def _outputs(net: Layer, now: Weights, x: Any, given: list[tuple[str, Array]], size: int) -> Any:
     weights = _weights(net, now)
-    given = [part for _, part in arrays(x)]
-    lengths = {len(part) if part.ndim else 0 for part in given}
+    n = len(given[0][1]) if given and given[0][1].ndim else 0
     # What does not fit together is for the layer to refuse.
-    if len(lengths) != 1 or max(lengths) <= size:
+    if n <= size or any(part.shape[:1] != (n,) for _, part in given):
         return _applied(net, weights, x)
-    starts, arena, parts = range(0, len(given[0]), size), Arena(), []
+    starts, arena, parts = range(0, n, size), Arena(), []
     for start in starts:
         with recycled(arena):
             parts.append(_applied(net, weights, rows(x, slice(start, start + size))))
     return mapped(lambda *each: np.concatenate(each), *parts)
 
 
-def _size(who: str, batch_size: Any, x: Any) -> int:
+def _size(who: str, batch_size: Any, given: list[tuple[str, Array]]) -> int:
     """Return how many examples are taken at a time."""
     if batch_size is not None:
         return integer(who, "batch_size", batch_size)
     # Measured: products of vectors gain up to a thousand of them, while what comes between two layers
     # of a small network over images leaves the cache from some hundred on, at twice the time.
-    return 1000 if all(part.ndim <= 2 for _, part in arrays(x)) else 128
+    for _, part in given:
+        if part.ndim > 2:
+            return 128
+    return 1000
 
 
 def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) -> Any:
@@ -159,15 +161,16 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
         ShapeError, DTypeError: If the network does not take such x; names the layer.
     """
     x = unwrapped("x", x, ("predict",))
-    size = _size("predict", batch_size, x)
+    given = arrays(x, "x")
+    size = _size("predict", batch_size, given)
     with np.errstate(all="ignore"):
-        for name, part in arrays(x, "x"):
+        for name, part in given:
             # In another order of memory the quick look would copy all of it first.
             is_quick = part.flags.c_contiguous and is_finite(part)
             if not is_quick and (place := first_infinite(part)) is not None:
                 at = f"{name}[{', '.join(map(str, place))}]"
                 raise DataError(f"expected finite inputs, got {at} = {part[place]}", path=("predict",))
-        return _outputs(net, now, x, size)
+        return _outputs(net, now, x, given, size)
 
 
 def evaluate(
@@ -198,8 +201,9 @@ def evaluate(
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"expected a Dataset, got {type(dataset).__name__}", path=("evaluate",))
-    size = _size("evaluate", batch_size, dataset.x)
+    given = arrays(dataset.x)
+    size = _size("evaluate", batch_size, given)
     table = metric_table(metrics)
     with np.errstate(all="ignore"):
-        pred = _outputs(net, now, dataset.x, size)
+        pred = _outputs(net, now, dataset.x, given, size)
         return measure(table, pred, dataset.y, dataset.weight)

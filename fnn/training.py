@@ -223,21 +223,26 @@ class Jitted:
 
     def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         """Return what the step returns."""
-        step, kept = self.step, self._kept
-        with recycled(kept.arena):
-            if type(step) is not TrainStep:
-                return step(now, batch)
-            with np.errstate(all="ignore"):
-                last = kept.last
-                flat = last if last is not None and last.of is now else self._flatten(now)
-                value, grads, state, logs = step.grads(now, batch)
-                if flat is not None:
-                    try:
-                        kept.last = flat = self._moved(flat, batch, value, grads, state)
-                        return flat.of, logs
-                    except MisfitError:
-                        pass  # Let the step say by path what is wrong.
-                return step.moved(now, batch, value, grads, state), logs
+        with recycled(self._kept.arena):
+            if type(self.step) is TrainStep:
+                return self._quick(self.step, now, batch)
+            return self.step(now, batch)
+
+    @np.errstate(all="ignore")
+    def _quick(
+        self, step: TrainStep, now: TrainState, batch: Batch
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """Return what the step of the library returns."""
+        last = self._kept.last
+        flat = last if last is not None and last.of is now else self._flatten(now)
+        value, grads, state, logs = step.grads(now, batch)
+        if flat is not None:
+            try:
+                self._kept.last = flat = self._moved(flat, batch, value, grads, state)
+                return flat.of, logs
+            except MisfitError:
+                pass  # Let the step say by path what is wrong.
+        return step.moved(now, batch, value, grads, state), logs
 
     def _moved(self, flat: Flat, batch: Batch, value: Any, grads: Any, state: Tree) -> Flat:
         """Return the next state, with its vectors."""
@@ -336,10 +341,11 @@ class _Fold:
         self._frozen = bool(step.net.frozen)
         self._first = flat.of.params if self._frozen else tree.EMPTY
 
+    @np.errstate(all="ignore")
     def take(self, batch: Batch) -> dict[str, Any]:
         """Make a step and return its logs; after an error the fold is over."""
         step, vectors = self._step, self._vectors
-        with recycled(self._arena), np.errstate(all="ignore"):
+        with recycled(self._arena):
             params = vectors.params
             if self._frozen:
                 params = merged(step.net, self._first, params)

@@ -221,13 +221,13 @@ def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array in row-major order, its values undefined."""
-    array = room(shape, dtype)
+    array = None if _current.get() is None else room(shape, dtype)
     return np.empty(shape, dtype) if array is None else array
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array of zeros in row-major order."""
-    array = room(shape, dtype)
+    array = None if _current.get() is None else room(shape, dtype)
     if array is None:
         return np.zeros(shape, dtype)
     array.fill(0)
@@ -243,7 +243,7 @@ def like(x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = Non
             does outside of a step: sums over the result would else run in another order.
         dtype: Of the result; x's by default.
     """
-    if _current.get() is None or x.nbytes < SMALL:
+    if x.nbytes < SMALL or _current.get() is None:
         return None
     arena = _arena()
     if arena is None:

@@ -93,9 +93,11 @@ def unwrapped(name: str, value: Any, path: tuple[str, ...] = ()) -> Any:
     Raises:
         DataError, DTypeError: As `ordinary`, but for dtypes, which are for a layer to judge.
     """
+    if type(value) is np.ndarray:
+        return value
     if isinstance(value, tuple):
         return tuple(unwrapped(f"{name}[{i}]", each, path) for i, each in enumerate(value))
-    if type(value) is np.ndarray or not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray):
         return value
     return ordinary(name, value, path, kinds=value.dtype.kind)
 

@@ -23,6 +23,8 @@ def mapped(fn: Callable[..., Any], value: Any, *rest: Any) -> Any:
 
 def arrays(value: Any, name: str = "") -> list[tuple[str, Array]]:
     """Return (name, array) for every array of a value: "x", or "x[0]", "x[1]" of a tuple."""
+    if type(value) is np.ndarray:
+        return [(name, value)]
     if isinstance(value, tuple):
         return [place for i, part in enumerate(value) for place in arrays(part, f"{name}[{i}]")]
     return [(name, value)] if isinstance(value, np.ndarray) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
 from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.convolution import MOST_SHAPES
 from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
@@ -19,11 +21,14 @@ def _reshaped(name: str, out_shape: Any) -> Layer:
         check_shape(in_shape)
         return out_shape(tuple(in_shape)), EMPTY, EMPTY
 
+    # Once per shape, not at every call.
+    laid = functools.lru_cache(maxsize=MOST_SHAPES)(out_shape)
+
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         check_array(x)
-        return x.reshape(x.shape[0], *out_shape(x.shape[1:])), state
+        return x.reshape(x.shape[0], *laid(x.shape[1:])), state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None

@@ -18,7 +18,8 @@ REDUCTIONS = ("mean", "sum", "none")
 
 def check_filled(who: str, name: str, array: Any, n_axes: int) -> None:
     """Refuse what is no array, has fewer axes than `n_axes`, or holds nothing."""
-    check_ordinary(name, array, (who,))
+    if type(array) is not np.ndarray:
+        check_ordinary(name, array, (who,))
     if array.ndim < n_axes:
         axes = "(batch, ...)" if n_axes == 1 else "(batch, ..., n_classes)"
         raise ShapeError(f"expected {name} of shape {axes}, got {array.shape}", path=(who,))
@@ -36,7 +37,8 @@ def check_pred(who: str, name: str, pred: Any, n_axes: int = 1) -> None:
 
 def check_real(who: str, name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Refuse what is not a real array of exactly that shape."""
-    check_ordinary(name, array, (who,))
+    if type(array) is not np.ndarray:
+        check_ordinary(name, array, (who,))
     if array.shape != shape:
         raise ShapeError(f"expected {name} of shape {shape}, got {array.shape}", path=(who,))
     if array.dtype.kind not in "fiub":
@@ -59,7 +61,8 @@ def check_labels(
     Raises:
         ShapeError, DTypeError, DataError: If they are not integers of that shape in [0, n_classes).
     """
-    check_ordinary(name, labels, (who,))
+    if type(labels) is not np.ndarray:
+        check_ordinary(name, labels, (who,))
     if labels.shape != shape:
         raise ShapeError(f"expected {name} of shape {shape}, got {labels.shape}", path=(who,))
     if labels.dtype.kind not in "iu":

@@ -103,7 +103,7 @@ def softmax_cross_entropy_dense(
     logits = np.ascontiguousarray(classes_last(who, logits, axis))
     rows = np.ascontiguousarray(classes_last(who, rows, axis), logits.real.dtype)
     shifted = _shifted(logits)
-    at = np.argmax(shifted.real, axis=-1).reshape(-1)
+    at = shifted.real.argmax(axis=-1).reshape(-1)
     at += np.arange(at.size) * logits.shape[-1]
     exp = np.exp(shifted)
     entries = exp.reshape(-1)
@@ -112,8 +112,11 @@ def softmax_cross_entropy_dense(
     others = np.add.reduce(exp, axis=-1, keepdims=True)
     total = others + own.reshape(others.shape)
     mass = np.add.reduce(rows, axis=-1, keepdims=True)
-    # Classes masked with a logit of -inf have rⱼ = 0, and 0 · inf is to be 0 here.
-    inner = np.add.reduce(np.where(rows > 0, rows * shifted, 0), axis=-1)
+    inner = rows * shifted
+    if not np.minimum.reduce(shifted.real, axis=None) > -math.inf:
+        # Classes masked with a logit of -inf have rⱼ = 0, and 0 · inf is to be 0 here.
+        inner = np.where(rows > 0, inner, 0)
+    inner = np.add.reduce(inner, axis=-1)
     # log Σ exp = log1p(Σ exp - 1), where the highest score adds exp 0 = 1.
     values = mass[..., 0] * np.log1p(others + (own.reshape(others.shape) - 1))[..., 0] - inner
     # The gradient sums to 0, so that its entry at the highest score follows from the others.

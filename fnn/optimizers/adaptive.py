@@ -27,11 +27,14 @@ def blend(old: Array, new: Array, scaled: Array, decay: float) -> None:
     new += scaled
 
 
+# Made once: a `with` block at every call takes as long as the squares of a small layer.
+_multiply = np.errstate(over="raise")(np.multiply)
+
+
 def squared(g: Array, out: Array) -> Array:
     """Write g² to `out`; return g, capped where the square is beyond the dtype."""
     try:
-        with np.errstate(over="raise"):
-            np.multiply(g, g, out)
+        _multiply(g, g, out)
     except FloatingPointError:
         most = np.sqrt(np.finfo(g.dtype).max)
         # What is infinite stays so, for the loop to report.
