@@ -284,8 +284,11 @@ class Batches:
             return min(first * self.size, len(self.dataset))
         if self.key is not None:
             weight = weight[self.key.generator().permutation(len(weight))]
-        starts = range(0, first * self.size, self.size)
-        return sum(float(weight[start : start + self.size].sum()) for start in starts)
+        total = 0.0
+        for start in range(0, first * self.size, self.size):
+            # Not by `sum`, which since Python 3.12 keeps what additions lose.
+            total += float(weight[start : start + self.size].sum())
+        return total
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self.since(0)
