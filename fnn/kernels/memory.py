@@ -200,22 +200,22 @@ class recycled:  # noqa: N801 - a context manager, written as a class because th
         if arena is not None:
             arena.settle()
 
+    def of_thread(self) -> Arena | None:
+        """Return the arena in the thread that entered the block, None in others."""
+        return self.arena if self.thread == get_ident() else None
+
 
 _current: ContextVar[recycled | None] = ContextVar("recycled", default=None)
 """What was entered last. Greenlets and tasks have contexts of their own, which a variable of the thread
 would mix up: the one would leave what the other has entered."""
 
 
-def _arena() -> Arena | None:
-    current = _current.get()
-    return current.arena if current is not None and current.thread == get_ident() else None
-
-
 def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     """Return an array for a function's `out`, or None where NumPy had better allocate."""
-    if _current.get() is None or _buffer_size(shape, dtype.itemsize) < SMALL:
+    current = _current.get()
+    if current is None or _buffer_size(shape, dtype.itemsize) < SMALL:
         return None
-    arena = _arena()
+    arena = current.of_thread()
     return None if arena is None else arena.empty(shape, dtype)
 
 
@@ -243,9 +243,9 @@ def like(x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = Non
             does outside of a step: sums over the result would else run in another order.
         dtype: Of the result; x's by default.
     """
-    if x.nbytes < SMALL or _current.get() is None:
+    if x.nbytes < SMALL or (current := _current.get()) is None:
         return None
-    arena = _arena()
+    arena = current.of_thread()
     if arena is None:
         return None
     if other is not None and (other.dtype != x.dtype or other.strides != x.strides):
