@@ -76,9 +76,7 @@ def test_no_wrong_version_of_a_layer_passes(layer, in_shape, every, monkeypatch)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("layer", "in_shape"), CASES, ids=repr)
-def test_no_wrong_version_of_any_case_passes(layer, in_shape, monkeypatch, request):
-    if "slow" not in request.config.option.markexpr:
-        pytest.skip("all mutants of all cases: pytest -m slow")
+def test_no_wrong_version_of_any_case_passes(layer, in_shape, monkeypatch):
     assert score_layer(monkeypatch, layer, in_shape, 1) == []
 
 
@@ -339,9 +337,7 @@ def test_the_scores_are_printed_and_account_for_every_mutant(capsys):
 
 
 @pytest.mark.slow
-def test_the_scores_of_all_cases_account_for_every_mutant(capsys, request):
-    if "slow" not in request.config.option.markexpr:
-        pytest.skip("all mutants of all cases: pytest -m slow")
+def test_the_scores_of_all_cases_account_for_every_mutant(capsys):
     counts, total = printed(capsys)
     assert sum(counts.values()) == total
     assert counts["survivors"] == 0

@@ -268,7 +268,5 @@ def test_fuzzed_files_end_in_typed_errors_and_harm_nothing(block, originals, tmp
 
 
 @pytest.mark.slow
-def test_twenty_thousand_fuzzed_files_do_too(originals, tmp_path, capsys, request):
-    if "slow" not in request.config.option.markexpr:
-        pytest.skip("20,000 files: pytest -m slow")
+def test_twenty_thousand_fuzzed_files_do_too(originals, tmp_path, capsys):
     assert tried(range(20_000), originals, tmp_path / "case", capsys) == ""
