@@ -9,7 +9,8 @@ from typing import Any
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_examples_run_as_they_are_pasted(capsys, check_layer):
+def test_the_examples_run_as_they_are_pasted(capsys, check_layer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # One of them saves a model.
     namespace: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) >= 4
@@ -20,7 +21,9 @@ def test_the_examples_run_as_they_are_pasted(capsys, check_layer):
     accuracy, digest = printed[0].split()
     assert float(accuracy) > 0.95
     assert re.fullmatch("[0-9a-f]{8}", digest)
-    assert printed[1].startswith("87 ")
+    assert printed[1] == str({"accuracy": float(accuracy)})  # The model that was saved.
+    assert printed[2].startswith("Fit(3 epochs, 87 steps")
+    assert any(line.startswith("87 ") for line in printed)
 
 
 def test_a_runnable_example_starts_by_the_tenth_line():
