@@ -19,6 +19,7 @@ from fnn.experiment.comparison import replay
 from fnn.experiment.execution import Train, begin, default_folder, recorded, resume, script_of
 from fnn.experiment.folders import read_run
 from fnn.experiment.guard import stop_if_imported
+from fnn.experiment.interrupts import SIGTERM, kept_interrupts
 from fnn.files import lenient_output, shown, write_line
 
 
@@ -133,11 +134,12 @@ def _terminable() -> Iterator[list[int]]:
 
     def end(number: int, frame: Any) -> NoReturn:
         caught.append(number)
-        raise KeyboardInterrupt("SIGTERM")
+        raise KeyboardInterrupt(SIGTERM)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
-        yield caught
+        with kept_interrupts():
+            yield caught
     finally:
         # None stands for a handler that was not set by Python and cannot be set again.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
