@@ -61,8 +61,10 @@ def test_a_stream_that_is_closed_full_or_missing_ends_nothing(monkeypatch):
     closed = io.StringIO()
     closed.close()
     write_line("lost", closed)
+    assert closed.closed
     monkeypatch.setattr(sys, "stdout", None)
     write_line("lost")
+    assert sys.stdout is None
     if os.path.exists("/dev/full"):
         stream = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
         write_line("lost", stream)

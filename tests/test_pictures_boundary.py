@@ -86,7 +86,7 @@ def test_points_of_any_extent_are_drawn(tmp_path, x):
     net = fnn.serial(fnn.Dense(2))
     _, params, state = net.init(KEY, (2,))
     data = fnn.Dataset(x.astype(np.float32), np.zeros(len(x), int))
-    drawn(tmp_path / "a.png", (net, (params, state)), data)
+    assert drawn(tmp_path / "a.png", (net, (params, state)), data).shape[2] == 4
 
 
 def test_many_points_and_a_state_of_a_training_are_drawn(tmp_path):
