@@ -92,15 +92,23 @@ def _norm(updates: TreeLike) -> tuple[float, float]:
     """Return (peak, root) with norm = peak · root; peak is 1 where that is safe, else max |u|."""
     leaves = [leaf for leaf in tree.leaves(updates) if leaf.size]
     with np.errstate(over="ignore", invalid="ignore"):
-        total = sum(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in leaves)
+        total = _added(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in leaves)
     # Far inside what squares can hold: a scale near a float32's limits would lose its own digits.
     if 1e-20 <= total <= 1e20 or not leaves:
         return 1.0, math.sqrt(total)
     peak = float(np.max([np.max(np.abs(leaf)) for leaf in leaves]))
     if peak == 0.0 or not math.isfinite(peak):
         return peak, 1.0
-    total = sum(float(np.sum(np.square(leaf.astype(np.float64) / peak))) for leaf in leaves)
+    total = _added(float(np.sum(np.square(leaf.astype(np.float64) / peak))) for leaf in leaves)
     return peak, math.sqrt(total)
+
+
+def _added(numbers: Iterable[float]) -> float:
+    # Not by `sum`: since Python 3.12 it keeps digits that additions lose, and so gives other bits.
+    total = 0.0
+    for number in numbers:
+        total += number
+    return total
 
 
 def freeze(paths: str | Iterable[str]) -> Transform:
