@@ -35,3 +35,12 @@ def test_the_commands_are_those_that_ci_runs():
     assert command is not None
     assert command[1].startswith("python3 -m venv .venv && ")
     assert command[1].endswith("pytest -q")
+
+
+def test_the_run_that_is_shown_is_the_one_that_is_replayed():
+    out = re.search(r"--epochs 12 --out (\S+)\n", README)
+    assert out is not None
+    for command in (rf"mnist_cnn\.py replay {out[1]}\n", rf"-m fnn\.report {out[1]}`"):
+        assert re.search(command, README)
+    ran, replayed = re.findall(r"digest +([0-9a-f]{64})", README)
+    assert ran == replayed
