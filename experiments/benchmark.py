@@ -28,9 +28,9 @@ from bench.worker import MODULES
 from bench.workloads import LONG, WORKLOADS
 
 from fnn import pictures
-from fnn.config import plain
 from fnn.experiment import Run, main, option
 from fnn.files import write_line
+from fnn.runs.config import plain
 
 
 @attrs.frozen

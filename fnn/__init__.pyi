@@ -1,19 +1,6 @@
 """What type checkers see: every public name in its room. A test holds it to `__init__.py`."""
 
 from fnn import tree as tree
-from fnn.blas import (
-    threads,
-)
-from fnn.checkpoint import (
-    load_model,
-    save_model,
-)
-from fnn.combinators import (
-    frozen,
-    named,
-    residual,
-    serial,
-)
 from fnn.datasets import (
     Batches,
     Dataset,
@@ -34,12 +21,6 @@ from fnn.datasets import (
     two_moons,
     write_idx,
 )
-from fnn.derivatives import (
-    hvp,
-    jacobian,
-    jvp,
-    per_example_grads,
-)
 from fnn.ensemble import (
     Keys,
     over_members,
@@ -54,26 +35,11 @@ from fnn.errors import (
     ShapeError,
     TreeError,
 )
-from fnn.initializers import (
-    INITIALIZERS,
-    constant,
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-    normal,
-    ones,
-    uniform,
-    zeros,
+from fnn.kernels.blas import (
+    threads,
 )
 from fnn.keys import (
     Key,
-)
-from fnn.layer import (
-    Layer,
-    Traits,
 )
 from fnn.layers import (
     ACTIVATIONS,
@@ -96,11 +62,32 @@ from fnn.layers import (
     elementwise,
     make_layer,
 )
-from fnn.loop import (
-    Fit,
-    History,
-    early_stopping,
-    fit,
+from fnn.layers.combinators import (
+    frozen,
+    named,
+    residual,
+    serial,
+)
+from fnn.layers.contract import (
+    Layer,
+    Traits,
+)
+from fnn.layers.initializers import (
+    INITIALIZERS,
+    constant,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    uniform,
+    zeros,
+)
+from fnn.layers.summaries import (
+    summary,
 )
 from fnn.losses import (
     LOSSES,
@@ -151,10 +138,25 @@ from fnn.recipe import (
 from fnn.registry import (
     Registry,
 )
-from fnn.summaries import (
-    summary,
+from fnn.runs import config as config
+from fnn.runs import pictures as pictures
+from fnn.runs.checkpoint import (
+    load_model,
+    save_model,
 )
-from fnn.training import (
+from fnn.training.derivatives import (
+    hvp,
+    jacobian,
+    jvp,
+    per_example_grads,
+)
+from fnn.training.loop import (
+    Fit,
+    History,
+    early_stopping,
+    fit,
+)
+from fnn.training.step import (
     TrainState,
     evaluate,
     init_train_state,
@@ -230,6 +232,7 @@ __all__ = [
     "class_weights",
     "classification_report",
     "clip_by_global_norm",
+    "config",
     "confusion_matrix",
     "constant",
     "constructor",
@@ -269,6 +272,7 @@ __all__ = [
     "over_members",
     "parity",
     "per_example_grads",
+    "pictures",
     "predict",
     "read_idx",
     "read_image",

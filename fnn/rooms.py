@@ -24,7 +24,8 @@ def open_on_use(
     def load(name: str) -> Any:
         """Load the room of a public name, or the room of that name."""
         if name in home:
-            value = getattr(import_module(f"{package}.{home[name]}"), name)
+            room = import_module(f"{package}.{home[name]}")
+            value = getattr(room, name, None) or import_module(f"{room.__name__}.{name}")
             setattr(sys.modules[package], name, value)  # Asked for once.
             return value
         missing = AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -18,9 +18,9 @@ from pathlib import Path
 import attrs
 
 import fnn
-import fnn.experiment
-import fnn.pictures
-from fnn.experiment import main, option
+import fnn.runs.experiment
+import fnn.runs.pictures
+from fnn.runs.experiment import main, option
 
 
 @attrs.frozen
@@ -71,7 +71,7 @@ def serve() -> None:
     A line is the path of a script, its arguments and the time, in JSON.
     """
     # Scripts save by the clock; here every moment is one to go on from.
-    fnn.experiment.Run.fit.__kwdefaults__["save_seconds"] = 0.0
+    fnn.runs.experiment.Run.fit.__kwdefaults__["save_seconds"] = 0.0
     for line in sys.stdin:
         script, argv, kill_after = json.loads(line)
         # Before the fork, so that it is not imported hundreds of times.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fnn.checkpoint import Checkpoints
 from fnn.errors import DataError
-from fnn.experiment import read_metrics, read_run
+from fnn.runs.checkpoint import Checkpoints
+from fnn.runs.experiment import read_metrics, read_run
 
 SCRIPT = Path(__file__).with_name("experiment_cases.py")
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 import fnn
-from fnn.checkpoint import save_tree
+from fnn.runs.checkpoint import save_tree
 
 NET = fnn.serial(fnn.Conv(4, 5), fnn.MaxPool(2), fnn.Relu(), fnn.Flatten(), fnn.Dense(10))
 VOID = {"meta", "img", "br", "link", "input", "hr"}

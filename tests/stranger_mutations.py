@@ -11,7 +11,7 @@ import numpy as np
 from test_checkpoint import seal
 
 from fnn import tree
-from fnn.checkpoint import load_tree, save_tree
+from fnn.runs.checkpoint import load_tree, save_tree
 
 # Numbers that headers are made of, at their worst.
 _NUMBERS = [

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fnn import tree
-from fnn.checkpoint import load_tree, save_tree
-from fnn.checkpoint import trees as npz
 from fnn.errors import DataError, TreeError
 from fnn.files import replacing
+from fnn.runs.checkpoint import load_tree, save_tree
+from fnn.runs.checkpoint import trees as npz
 
 TREE = {
     "dense_0": {"w": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.zeros(4, np.float32)},

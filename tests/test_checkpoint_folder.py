@@ -16,10 +16,10 @@ from test_loop import NET, fit
 from test_resume import bits, run
 
 import fnn
-from fnn.checkpoint import Checkpoints, load_checkpoint, read_about, save_checkpoint
 from fnn.errors import DataError, OptionError
 from fnn.files import replacing, sweep
-from fnn.history import Progress
+from fnn.runs.checkpoint import Checkpoints, load_checkpoint, read_about, save_checkpoint
+from fnn.training.history import Progress
 
 
 def at(step):

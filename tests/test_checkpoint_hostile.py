@@ -13,8 +13,8 @@ import pytest
 from test_checkpoint import _Bomb, archive, npy, seal
 from test_checkpoint_runs import trained
 
-from fnn.checkpoint import load_checkpoint, load_tree, read_about, save_checkpoint, save_tree
 from fnn.errors import DataError
+from fnn.runs.checkpoint import load_checkpoint, load_tree, read_about, save_checkpoint, save_tree
 
 LOCAL = struct.Struct("<4s5H3L2H")
 END = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0)
@@ -174,7 +174,7 @@ def test_reading_a_checkpoint_loads_no_module_that_unpickles(tmp_path):
     save_checkpoint(tmp_path / "c.npz", trained())
     code = (
         "import sys, pickle; pickle.loads = pickle.load = pickle.Unpickler = None; "
-        "from fnn.checkpoint import load_checkpoint as load; load(sys.argv[1])"
+        "from fnn.runs.checkpoint import load_checkpoint as load; load(sys.argv[1])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "c.npz")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

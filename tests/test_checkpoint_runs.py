@@ -14,9 +14,9 @@ from test_loop import examples, fit
 
 import fnn
 from fnn import tree
-from fnn.checkpoint import load_checkpoint, load_tree, read_about, save_checkpoint, save_tree
 from fnn.errors import DataError, OptionError
-from fnn.history import Progress, Record
+from fnn.runs.checkpoint import load_checkpoint, load_tree, read_about, save_checkpoint, save_tree
+from fnn.training.history import Progress, Record
 
 NET = fnn.serial(fnn.Dense(8), fnn.BatchNorm(), fnn.Dense(3))
 

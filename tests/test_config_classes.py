@@ -10,10 +10,10 @@ from typing import Any, Literal
 import attrs
 import pytest
 
-from fnn.config import changed, config_from, entries, option, parse, settled, words
 from fnn.errors import OptionError
-from fnn.experiment import execute, main, read_run, replay, resume
-from fnn.sweep import grid
+from fnn.runs.config import changed, config_from, entries, option, parse, settled, words
+from fnn.runs.experiment import execute, main, read_run, replay, resume
+from fnn.runs.sweep import grid
 
 
 class Method(enum.Enum):

@@ -13,9 +13,9 @@ import pytest
 from config_cases import Colour, Inner, Mode, configs
 from hypothesis import given
 
-from fnn.config import config_from, entries, option, parse, settled, words
 from fnn.errors import OptionError
 from fnn.files import parse_json
+from fnn.runs.config import config_from, entries, option, parse, settled, words
 
 
 def strict(entry):

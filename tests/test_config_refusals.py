@@ -6,9 +6,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from fnn.config import config_from, option, settled
 from fnn.errors import OptionError
-from fnn.experiment import execute, main
+from fnn.runs.config import config_from, option, settled
+from fnn.runs.experiment import execute, main
 
 
 def train(config, run):

@@ -10,9 +10,9 @@ from layer_cases import CASES, IDS, inner, like, make, norm
 
 import fnn
 from fnn import Key, tree
-from fnn.derivatives import hvp, jacobian, jvp, per_example_grads
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
-from fnn.training import value_and_grad
+from fnn.training.derivatives import hvp, jacobian, jvp, per_example_grads
+from fnn.training.step import value_and_grad
 
 every_case = pytest.mark.parametrize("case", CASES, ids=IDS)
 

@@ -9,7 +9,6 @@ import pytest
 
 import fnn
 from fnn import Key, tree
-from fnn.checkpoint import Checkpoints
 from fnn.ensemble import (
     Keys,
     diverging,
@@ -21,6 +20,7 @@ from fnn.ensemble import (
     unstack,
 )
 from fnn.errors import DivergedError
+from fnn.runs.checkpoint import Checkpoints
 
 N = 5
 SEEDS = (3, 1, 4, 15, 9)

@@ -12,11 +12,11 @@ import pytest
 import sweep_cases
 from experiment_cases import Config, train
 
-from fnn.config import config_from
 from fnn.errors import DataError, OptionError
-from fnn.experiment import execute, main, option, read_metrics, read_run, replay
-from fnn.experiment.conditions import changes
-from fnn.experiment.lock import locked
+from fnn.runs.config import config_from
+from fnn.runs.experiment import execute, main, option, read_metrics, read_run, replay
+from fnn.runs.experiment.conditions import changes
+from fnn.runs.experiment.lock import locked
 
 SMALL = {"epochs": 1, "examples": 40}
 HUGE = "1" + "0" * 400

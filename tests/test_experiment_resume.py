@@ -10,9 +10,9 @@ import pytest
 from experiment_cases import Config, train
 
 import fnn
-from fnn.checkpoint import Checkpoints
 from fnn.errors import DataError, DivergedError
-from fnn.experiment import Run, execute, main, read_metrics, read_run, resume, runs, saver
+from fnn.runs.checkpoint import Checkpoints
+from fnn.runs.experiment import Run, execute, main, read_metrics, read_run, resume, runs, saver
 
 SIZES = {"epochs": 3, "examples": 44}
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fnn.datasets import digits, find_mnist, write_idx
-from fnn.report import write
+from fnn.runs.report import write
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((REPOSITORY / "experiments").glob("*.py"))

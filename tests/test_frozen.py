@@ -9,10 +9,10 @@ import pytest
 
 import fnn
 from fnn import Key, OptionError, frozen, named, serial, tree
-from fnn.combinators import residual
 from fnn.ensemble import Keys, over_members, stacked
-from fnn.state import trained
+from fnn.layers.combinators import residual
 from fnn.testing import check_layer
+from fnn.training.state import trained
 
 KEY = Key.of(0)
 RNG = np.random.default_rng(0)

@@ -25,25 +25,33 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # --- ranks
 
-RANKS = [
-    {"rooms"},
-    {"errors", "recipe"},
-    {"tree", "keys", "options", "registry", "files"},
-    {"kernels", "blas"},
-    {"layer", "initializers"},
-    {"layers"},
-    {"combinators"},
-    {"losses", "optimizers", "datasets"},
-    {"metrics"},
-    {"state", "progress", "plans", "summaries"},
-    {"evaluation", "history"},
-    {"training", "checkpoint"},
-    {"derivatives", "ensemble"},
-    {"loop", "config"},
-    {"experiment", "pictures", "testing"},
-    {"report", "sweep"},
-]
-RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+RANKS = """
+errors recipe
+tree keys options registry rooms files
+kernels
+layers.contract layers.initializers
+layers.making
+layers
+layers.combinators
+layers.summaries
+losses optimizers datasets
+metrics
+training.state training.progress training.plans
+training.evaluation training.history
+training.step
+training.derivatives ensemble
+training.loop
+training
+runs.config
+runs.checkpoint runs.pictures
+runs.experiment
+runs.sweep runs.report
+runs
+experiment sweep report checkpoint testing
+"""
+"""What may import what: a line those above it, and what is in a room its own. Where a room and a part
+of it both have a rank, the part has its own, and the room's is that of all its other files."""
+RANK = {name: rank for rank, line in enumerate(RANKS.split("\n")) for name in line.split()}
 
 
 def module_of(path):
@@ -69,17 +77,22 @@ def imported(source, module):
                 yield node.lineno, name
 
 
+def ranked(module):
+    """Return the longest name with a rank that the module is, or is inside."""
+    parts = module.split(".")[1:]
+    names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((name for name in names if name in RANK), None)
+
+
 def violations(source, module):
     """Return what in the source of a module breaks the rule of the ranks."""
-    family = module.split(".")[1]
-    if family not in RANK:
-        return [f"{module}: give {family!r} a rank"]
+    own = ranked(module)
+    if own is None:
+        return [f"{module}: give it a rank"]
     found = []
     for line, name in imported(source, module):
-        other = name.split(".")[1] if "." in name else "__init__"
-        if other == family:
-            continue
-        if RANK.get(other, 99) >= RANK[family]:
+        other = ranked(name)
+        if other != own and RANK.get(other, 99) >= RANK[own]:
             found.append(f"{module}:{line} imports {name}, which is not below it")
     return found
 
@@ -110,19 +123,19 @@ def test_every_rank_is_of_something_that_is_there():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("fnn.kernels.affine", "from fnn.layer import Layer"),
-        ("fnn.kernels.affine", "import fnn.layer"),
+        ("fnn.kernels.affine", "from fnn.layers.contract import Layer"),
+        ("fnn.kernels.affine", "import fnn.layers.contract"),
         ("fnn.kernels.affine", "import numpy, fnn.layers.dense as d"),
         ("fnn.kernels.affine", "from fnn import layer"),
         ("fnn.kernels.affine", "from fnn import Layer"),
         ("fnn.kernels.affine", "import fnn"),
         ("fnn.kernels.affine", "from .. import layer"),
         ("fnn.kernels.affine", "from ..layers.dense import Dense"),
-        ("fnn.kernels.affine", "def f():\n    from fnn.training import scan"),
-        ("fnn.kernels.affine", "if TYPE_CHECKING:\n    from fnn.layer import Layer"),
-        ("fnn.kernels.affine", "try:\n    import fnn.loop\nexcept ImportError: pass"),
+        ("fnn.kernels.affine", "def f():\n    from fnn.training.step import scan"),
+        ("fnn.kernels.affine", "if TYPE_CHECKING:\n    from fnn.layers.contract import Layer"),
+        ("fnn.kernels.affine", "try:\n    import fnn.training.loop\nexcept ImportError: pass"),
         ("fnn.tree", "from fnn.keys import Key"),
-        ("fnn.layer", "from fnn.initializers import draw"),
+        ("fnn.layer", "from fnn.layers.initializers import draw"),
         ("fnn.losses.sums", "from fnn.optimizers.compose import chain"),
         ("fnn.losses.__init__", "from fnn.metrics import accuracy"),
         ("fnn.layers.__init__", "from ..combinators import serial"),
@@ -153,13 +166,16 @@ def test_the_rule_of_the_ranks_allows_what_is_below_and_beside_in_the_package(mo
 
 # --- files
 
+DOORS = [PACKAGE / f"{name}.py" for name in ("checkpoint", "experiment", "report", "sweep")]
+"""Names of rooms further in, at the places from which scripts import them."""
+
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_file_has_a_size_to_read_and_says_what_it_is_for(path):
     text = path.read_text("utf-8")
     lines = len(text.splitlines())
     assert lines <= 400
-    if not path.name.startswith("__") and path.parent.name != "kernels":
+    if not path.name.startswith("__") and path.parent.name != "kernels" and path not in DOORS:
         assert lines >= 30
     assert ast.get_docstring(ast.parse(text))
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import Key, initializers
+from fnn import Key
 from fnn.errors import DTypeError, OptionError, ShapeError
-from fnn.initializers import INITIALIZERS, constant, draw, normal, uniform
+from fnn.layers import initializers
+from fnn.layers.initializers import INITIALIZERS, constant, draw, normal, uniform
 
 # Variance as a function of (fan_in, fan_out).
 VARIANCE = {

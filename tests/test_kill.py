@@ -13,8 +13,8 @@ import kill_cases
 import pytest
 from kill_cases import ENVIRONMENT, SCRIPT, ending, killed_until
 
-from fnn.checkpoint import Checkpoints
-from fnn.experiment import read_run
+from fnn.runs.checkpoint import Checkpoints
+from fnn.runs.experiment import read_run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills and forks as POSIX has them")
 

@@ -12,7 +12,7 @@ import pytest
 import fnn
 from fnn import tree
 from fnn.errors import DataError, DivergedError, DTypeError, FnnError, OptionError, ShapeError
-from fnn.loop import Fit
+from fnn.training.loop import Fit
 
 
 def examples(n=50, seed=0, dtype=np.float32):

@@ -9,7 +9,7 @@ from test_loop import examples, fit
 
 import fnn
 from fnn.errors import OptionError
-from fnn.history import Record
+from fnn.training.history import Record
 
 
 def test_a_history_has_columns_slices_and_records_and_is_a_value():

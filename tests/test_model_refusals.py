@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import fnn
 from fnn import tree
-from fnn.checkpoint import save_tree
-from fnn.checkpoint.networks import network_text
 from fnn.errors import DataError, OptionError, ShapeError
 from fnn.kernels.windows import windows
 from fnn.recipe import constructor
+from fnn.runs.checkpoint import save_tree
+from fnn.runs.checkpoint.networks import network_text
 from fnn.testing import strategies
 
 KEY = fnn.Key.of(0)

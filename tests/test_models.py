@@ -10,10 +10,10 @@ import pytest
 
 import fnn
 from fnn import tree
-from fnn.checkpoint import save_tree
-from fnn.checkpoint.networks import network_from, network_text
 from fnn.errors import DataError, FnnError, OptionError, ShapeError
 from fnn.recipe import constructor
+from fnn.runs.checkpoint import save_tree
+from fnn.runs.checkpoint.networks import network_from, network_text
 
 KEY = fnn.Key.of(0)
 

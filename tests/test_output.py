@@ -13,9 +13,9 @@ from pathlib import Path
 import experiment_cases
 import pytest
 
-import fnn.report.__main__ as report_command
-from fnn.experiment import Run, main, read_run
+import fnn.runs.report.command_line as report_command
 from fnn.files import shown, write_line
+from fnn.runs.experiment import Run, main, read_run
 
 NAMES = ["данные", "½ done", "夏", os.fsdecode(b"byte\xff")]
 

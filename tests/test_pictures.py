@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from fnn import pictures
 from fnn.errors import DataError, ShapeError
+from fnn.runs import pictures
 
 imread = pytest.importorskip("matplotlib.image").imread
 
@@ -99,7 +99,7 @@ def test_images_are_drawn_upright_and_dark_where_high(tmp_path):
 
 def test_drawing_changes_no_setting_and_needs_no_pyplot(tmp_path):
     code = (
-        "import matplotlib, sys, fnn.pictures as p; before = matplotlib.rcParams.copy();"
+        "import matplotlib, sys, fnn.runs.pictures as p; before = matplotlib.rcParams.copy();"
         f"p.curves({str(tmp_path / 'a.png')!r}, {{'a': [1, 2]}}, title='', ylabel='');"
         "assert dict.__eq__(matplotlib.rcParams, before); assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -107,7 +107,7 @@ def test_drawing_changes_no_setting_and_needs_no_pyplot(tmp_path):
 
 
 def test_importing_this_module_imports_no_matplotlib():
-    code = "import sys, fnn.pictures; assert 'matplotlib' not in sys.modules"
+    code = "import sys, fnn.runs.pictures; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

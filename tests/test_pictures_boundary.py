@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import pictures
 from fnn.errors import DataError, OptionError, ShapeError
+from fnn.runs import pictures
 
 imread = pytest.importorskip("matplotlib.image").imread
 KEY = fnn.Key.of(0)

@@ -11,7 +11,7 @@ import fnn
 from fnn import tree
 from fnn.errors import DivergedError, FnnError, OptionError
 from fnn.optimizers import Transform
-from fnn.training import TrainStep
+from fnn.training.step import TrainStep
 
 OPTIMIZERS = {
     "sgd": fnn.sgd(0.1),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.checkpoint import save_tree
+from fnn.runs.checkpoint import save_tree
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "experiments"
 

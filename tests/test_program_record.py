@@ -11,10 +11,10 @@ import experiment_cases
 import pytest
 
 from fnn.errors import DataError
-from fnn.experiment import execute, main, read_run, replay, resume
-from fnn.experiment.program import history, last_program, program_of
-from fnn.report.reading import read
-from fnn.sweep import sweep
+from fnn.runs.experiment import execute, main, read_run, replay, resume
+from fnn.runs.experiment.program import history, last_program, program_of
+from fnn.runs.report.reading import read
+from fnn.runs.sweep import sweep
 
 SCRIPT = '''"""Train with a helper."""
 import os
@@ -23,7 +23,7 @@ import attrs
 import fnn
 import helper
 from package import inner
-from fnn.experiment import option
+from fnn.runs.experiment import option
 
 @attrs.frozen
 class Config:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnn.experiment import read_run
+from fnn.runs.experiment import read_run
 
 PROGRAMS = Path(__file__).with_name("programs")
 LINES = {path.name: len(path.read_text("utf-8").splitlines()) for path in PROGRAMS.glob("*.py")}

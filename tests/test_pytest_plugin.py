@@ -166,7 +166,7 @@ def test_a_suite_that_uses_nothing_of_it_does_not_load_hypothesis(pytester):
 
 
 def test_a_suite_that_uses_nothing_of_it_does_not_load_numpy(pytester):
-    pytester.makepyfile(WATCH.replace("{HEAVY}", repr({"numpy", "attr", "fnn.layer"})))
+    pytester.makepyfile(WATCH.replace("{HEAVY}", repr({"numpy", "attr", "fnn.layers.contract"})))
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 

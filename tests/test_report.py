@@ -8,8 +8,8 @@ import re
 import pytest
 from report_cases import Parsed, make_run
 
-from fnn.report.__main__ import main
-from fnn.report.comparing import with_error
+from fnn.runs.report.command_line import main
+from fnn.runs.report.comparing import with_error
 
 
 def reported(*folders, out=None, capsys):

@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from report_cases import Parsed, make_run
 
-from fnn.pictures.axes import FLAT, drawable, limits
-from fnn.report import write
-from fnn.report.chart import HEIGHT, WIDTH, chart, is_drawable
-from fnn.report.reading import Column
-from fnn.report.series import line
-from fnn.report.ticks import labels, tick_label, ticks, whole_ticks
+from fnn.runs.pictures.axes import FLAT, drawable, limits
+from fnn.runs.report import write
+from fnn.runs.report.chart import HEIGHT, WIDTH, chart, is_drawable
+from fnn.runs.report.reading import Column
+from fnn.runs.report.series import line
+from fnn.runs.report.ticks import labels, tick_label, ticks, whole_ticks
 
 HARD = [0.0, -0.0, 5e-324, 1e-310, 1e-300, 1e-200, 1.0, math.nextafter(1, 2), -3.0, 1e16, 1e300]
 HARD += [1.7e308, -1.7e308, math.inf, -math.inf, math.nan, 0.69314718, 0.6931472]

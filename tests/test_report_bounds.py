@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from report_cases import Parsed, make_run
 
 from fnn.errors import FnnError
-from fnn.report import write
-from fnn.report.comparing import mean_and_error, with_error
-from fnn.report.parts import MAX_COLUMNS, MAX_NOTES, MAX_ROWS, Page, Table
+from fnn.runs.report import write
+from fnn.runs.report.comparing import mean_and_error, with_error
+from fnn.runs.report.parts import MAX_COLUMNS, MAX_NOTES, MAX_ROWS, Page, Table
 
 JSON = st.recursive(
     st.none()

@@ -14,7 +14,7 @@ import time
 import pytest
 from report_cases import make_run
 
-from fnn.report import write
+from fnn.runs.report import write
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -13,11 +13,11 @@ from report_cases import Parsed, evaluation, make_run
 from test_report_drawings import decoded
 
 import fnn
-from fnn.checkpoint import save_tree
-from fnn.report import page_of, read, write
-from fnn.report.classes import class_sections
-from fnn.report.matrix import confusion
-from fnn.report.reading import Evaluation, RunRecord
+from fnn.runs.checkpoint import save_tree
+from fnn.runs.report import page_of, read, write
+from fnn.runs.report.classes import class_sections
+from fnn.runs.report.matrix import confusion
+from fnn.runs.report.reading import Evaluation, RunRecord
 
 
 def with_classes(folder, predicted, target):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fnn.report import svg
-from fnn.report.chart import HEIGHT, WIDTH, chart
-from fnn.report.images import as_images, greys, weights
-from fnn.report.reading import Column
-from fnn.report.series import MOST_POINTS, by_measure, line, role, thinned
-from fnn.report.ticks import decades, ticks
+from fnn.runs.report import svg
+from fnn.runs.report.chart import HEIGHT, WIDTH, chart
+from fnn.runs.report.images import as_images, greys, weights
+from fnn.runs.report.reading import Column
+from fnn.runs.report.series import MOST_POINTS, by_measure, line, role, thinned
+from fnn.runs.report.ticks import decades, ticks
 
 
 def decoded(png):

@@ -9,9 +9,9 @@ import pytest
 from report_cases import Parsed, evaluation, make_run, record
 
 import fnn
-from fnn.checkpoint import save_tree
-from fnn.report import page_of, read, write
-from fnn.report.__main__ import main
+from fnn.runs.checkpoint import save_tree
+from fnn.runs.report import page_of, read, write
+from fnn.runs.report.command_line import main
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'><!-- | ` [x](javascript:y)"
 

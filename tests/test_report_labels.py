@@ -7,8 +7,8 @@ import json
 import pytest
 from report_cases import Parsed, make_run
 
-from fnn.report import read, write
-from fnn.report.series import labels_of, measured_on, role
+from fnn.runs.report import read, write
+from fnn.runs.report.series import labels_of, measured_on, role
 
 FIT = {"loss": "softmax_cross_entropy", "optimizer": "sgd(0.1)", "epochs": 60, "batch_size": 100}
 

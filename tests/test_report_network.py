@@ -10,10 +10,10 @@ from report_cases import Parsed, make_run
 from test_run_record import Scaled
 
 import fnn
-from fnn.checkpoint import save_tree
-from fnn.experiment.network_table import network_table
-from fnn.report import page_of, read, write
-from fnn.report.network import first_weights, summarize
+from fnn.runs.checkpoint import save_tree
+from fnn.runs.experiment.network_table import network_table
+from fnn.runs.report import page_of, read, write
+from fnn.runs.report.network import first_weights, summarize
 
 
 def Patches():

@@ -13,10 +13,10 @@ from report_cases import Parsed, make_run
 from sweep_cases import Config, train
 
 from fnn.errors import DataError
-from fnn.experiment import option
-from fnn.report import write
-from fnn.report.__main__ import main
-from fnn.sweep import grid, sweep
+from fnn.runs.experiment import option
+from fnn.runs.report import write
+from fnn.runs.report.command_line import main
+from fnn.runs.sweep import grid, sweep
 
 
 def swept(folder, given=train, configs=None):

@@ -11,11 +11,11 @@ import pytest
 from test_loop import NET, digest, examples, fit
 
 import fnn
-from fnn import loop
-from fnn.checkpoint import load_checkpoint, save_checkpoint
 from fnn.datasets import dataset
 from fnn.errors import DataError, FnnError, OptionError
-from fnn.history import Progress, Record
+from fnn.runs.checkpoint import load_checkpoint, save_checkpoint
+from fnn.training import loop
+from fnn.training.history import Progress, Record
 
 VALIDATION = examples(33, seed=1)
 CLIPPED = fnn.chain(fnn.clip_by_global_norm(0.5), fnn.momentum(0.05))
@@ -112,7 +112,7 @@ def test_a_run_goes_on_in_another_process(tmp_path, step):
     save_checkpoint(tmp_path / "c.npz", start)
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; import test_resume as t; "
-        "from fnn.checkpoint import load_checkpoint as load; "
+        "from fnn.runs.checkpoint import load_checkpoint as load; "
         "sys.stdout.write(repr(t.bits(t.run(start=load(sys.argv[1])))))"
     )
     folders = [path for path in sys.path if path]

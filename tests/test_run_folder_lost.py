@@ -16,11 +16,11 @@ import sweep_cases
 from experiment_cases import Config, train
 
 import fnn
-from fnn.checkpoint import Checkpoints
 from fnn.errors import DataError
-from fnn.experiment import execute, lock, main, read_run, resume
-from fnn.experiment.lock import locked
-from fnn.sweep import grid, sweep
+from fnn.runs.checkpoint import Checkpoints
+from fnn.runs.experiment import execute, lock, main, read_run, resume
+from fnn.runs.experiment.lock import locked
+from fnn.runs.sweep import grid, sweep
 
 SMALL = {"epochs": 3, "examples": 44}
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn.experiment import Run, option
-from fnn.experiment.execution import execute
-from fnn.experiment.network_table import network_table, read_table
+from fnn.runs.experiment import Run, option
+from fnn.runs.experiment.execution import execute
+from fnn.runs.experiment.network_table import network_table, read_table
 
 X = np.linspace(-1, 1, 48, dtype=np.float32).reshape(12, 4)
 SETS = {"train": fnn.Dataset(X, np.arange(12) % 2), "test": fnn.Dataset(-X, np.arange(12) % 2)}

@@ -24,12 +24,12 @@ from stranger_cases import Canary, snapshot
 from stranger_mutations import mutate
 
 import fnn
-import fnn.report.writing as report
-from fnn.checkpoint import Checkpoints, load_checkpoint, load_model, load_tree, read_about
+import fnn.runs.report.writing as report
 from fnn.datasets import image_folder, read_idx, read_image, write_idx
 from fnn.errors import FnnError
-from fnn.experiment import execute, option, read_metrics, read_run, replay, resume
-from fnn.sweep import sweep
+from fnn.runs.checkpoint import Checkpoints, load_checkpoint, load_model, load_tree, read_about
+from fnn.runs.experiment import execute, option, read_metrics, read_run, replay, resume
+from fnn.runs.sweep import sweep
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes as POSIX has them")
 

@@ -13,12 +13,12 @@ import pytest
 from experiment_cases import Config, train
 from stranger_cases import Canary, memory_of
 
-import fnn.report.writing as report
-from fnn.checkpoint import Checkpoints, load_checkpoint
+import fnn.runs.report.writing as report
 from fnn.errors import DataError, FnnError, OptionError
-from fnn.experiment import Run, execute, read_metrics, read_run, resume
-from fnn.experiment.folders import each_record
-from fnn.experiment.lock import locked
+from fnn.runs.checkpoint import Checkpoints, load_checkpoint
+from fnn.runs.experiment import Run, execute, read_metrics, read_run, resume
+from fnn.runs.experiment.folders import each_record
+from fnn.runs.experiment.lock import locked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes as POSIX has them")
 
@@ -175,7 +175,7 @@ def test_the_newest_checkpoint_is_found_beside_a_writer_that_replaces_them_all(r
             files[:] = [newer]
         return load_checkpoint(path, *more, **words)
 
-    monkeypatch.setattr("fnn.checkpoint.folder.load_checkpoint", load)
+    monkeypatch.setattr("fnn.runs.checkpoint.folder.load_checkpoint", load)
     assert checkpoints.latest() == progress
     assert checkpoints.skipped == []
     assert len(calls) == 4

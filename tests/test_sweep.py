@@ -16,8 +16,8 @@ import sweep_cases
 from sweep_cases import Config, failing, killed, score, train
 
 from fnn.errors import DataError, OptionError
-from fnn.experiment import read_run
-from fnn.sweep import grid, sweep
+from fnn.runs.experiment import read_run
+from fnn.runs.sweep import grid, sweep
 
 POINTS = {"learning_rate": (0.1, 0.01), "n": (2, 3)}
 

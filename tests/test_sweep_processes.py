@@ -18,14 +18,14 @@ import sweep_cases
 from sweep_cases import Config, score, train
 
 from fnn.errors import OptionError
-from fnn.experiment import read_run
-from fnn.sweep import grid, processes, sweep, workers
+from fnn.runs.experiment import read_run
+from fnn.runs.sweep import grid, processes, sweep, workers
 
 SCRIPT = """
 import attrs
 from pathlib import Path
-from fnn.experiment import execute, main, option
-from fnn.sweep import grid, sweep
+from fnn.runs.experiment import execute, main, option
+from fnn.runs.sweep import grid, sweep
 
 @attrs.frozen
 class C:
@@ -170,8 +170,8 @@ def test_a_process_that_ends_before_its_member_began_is_told_apart(tmp_path):
 STUBBORN = """
 import os, signal, sys, time, attrs
 from pathlib import Path
-from fnn.experiment import main
-from fnn.sweep import processes
+from fnn.runs.experiment import main
+from fnn.runs.sweep import processes
 
 processes.GRACE = 1.0
 

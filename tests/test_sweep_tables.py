@@ -16,10 +16,10 @@ import sweep_cases
 from sweep_cases import Config, score, slow, train
 
 from fnn.errors import OptionError
-from fnn.experiment import main
-from fnn.sweep import command, grid
-from fnn.sweep.grids import varied
-from fnn.sweep.tables import markdown, mean_and_error, rows_of
+from fnn.runs.experiment import main
+from fnn.runs.sweep import command, grid
+from fnn.runs.sweep.grids import varied
+from fnn.runs.sweep.tables import markdown, mean_and_error, rows_of
 
 # --- grids
 

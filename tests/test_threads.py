@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.blas import thread_count
+from fnn.kernels.blas import thread_count
 
 
 @pytest.fixture

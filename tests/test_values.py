@@ -8,7 +8,7 @@ from value_cases import IMAGES, KEY, RNG, TOKENS, Embedding, Join, Two, words
 
 import fnn
 from fnn import DTypeError, ShapeError, Traits, tree
-from fnn.layer import Layer
+from fnn.layers.contract import Layer
 
 
 def test_integers_have_none_in_the_place_of_their_derivative():

@@ -10,9 +10,9 @@ from value_cases import IMAGES, KEY, LABELS, RNG, TOKENS, Join, both_nets, words
 
 import fnn
 from fnn import DataError, Dataset, DTypeError, OptionError, ShapeError, Traits, tree
-from fnn.checkpoint import load_tree
-from fnn.derivatives import jvp, per_example_grads
-from fnn.experiment import Run
+from fnn.runs.checkpoint import load_tree
+from fnn.runs.experiment import Run
+from fnn.training.derivatives import jvp, per_example_grads
 
 # --- data ------------------------------------------------------------------------------------
 

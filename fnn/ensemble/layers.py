@@ -13,7 +13,6 @@ import attrs
 import numpy as np
 
 from fnn import layers
-from fnn.combinators import frozen, named, residual, serial
 from fnn.ensemble.looping import inward, looped, outward, shares, spread
 from fnn.ensemble.members import Keys, keys_of, stack
 from fnn.errors import OptionError, ShapeError
@@ -21,7 +20,8 @@ from fnn.kernels import members as kernel
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_value, entries
 from fnn.kernels.parts import is_tuple_of_shapes, mapped
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.combinators import frozen, named, residual, serial
+from fnn.layers.contract import Layer, Pullback, Shape
 from fnn.layers.making import need_key
 from fnn.options import integer
 from fnn.recipe import bare, constructor

@@ -12,7 +12,7 @@ from fnn import tree
 from fnn.errors import OptionError
 from fnn.keys import Key
 from fnn.options import integer
-from fnn.state import TrainState
+from fnn.training.state import TrainState
 from fnn.tree import TreeLike
 
 T = TypeVar("T", bound="TreeLike | TrainState")

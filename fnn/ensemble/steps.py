@@ -18,8 +18,8 @@ from fnn.optimizers import Transform
 from fnn.optimizers.transform import frozen_by
 from fnn.options import integer
 from fnn.recipe import bare, constructor
-from fnn.state import Batch, TrainState
-from fnn.training import TrainStep, train_step
+from fnn.training.state import Batch, TrainState
+from fnn.training.step import TrainStep, train_step
 from fnn.tree import Array
 
 

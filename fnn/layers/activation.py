@@ -9,7 +9,7 @@ from fnn.errors import OptionError, ShapeError
 from fnn.kernels import activation, softmax
 from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.contract import Layer, Pullback, Shape
 from fnn.layers.making import elementwise
 from fnn.options import integer, real
 from fnn.recipe import constructor

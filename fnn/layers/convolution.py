@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fnn.errors import OptionError, ShapeError
-from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.kernels.convolution import convolution, convolution_vjp
 from fnn.kernels.windows import Windows, batch_first, batch_last, windows
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.contract import Layer, Pullback, Shape
+from fnn.layers.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.options import integer, sizes
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import ShapeError
-from fnn.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.kernels.affine import affine, affine_vjp
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.contract import Layer, Pullback, Shape
+from fnn.layers.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike

@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits
+from fnn.layers.contract import Layer, Pullback, Shape, Traits
 from fnn.layers.making import need_key
 from fnn.options import real
 from fnn.recipe import constructor

@@ -11,7 +11,7 @@ from fnn.errors import DTypeError, OptionError, TreeError
 from fnn.kernels.checks import check_array, check_cotangent, check_like, check_precisions, check_value
 from fnn.kernels.parts import arrays, is_integer, mapped
 from fnn.keys import Key
-from fnn.layer import Init, Layer, Pullback, Shape, Traits, check_functions, check_name, takes
+from fnn.layers.contract import Init, Layer, Pullback, Shape, Traits, check_functions, check_name, takes
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import OptionError, ShapeError
-from fnn.initializers import draw, ones, zeros
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.kernels.normalization import (
     batch_norm_vjp,
@@ -17,7 +16,8 @@ from fnn.kernels.normalization import (
 )
 from fnn.kernels.rows import down
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits
+from fnn.layers.contract import Layer, Pullback, Shape, Traits
+from fnn.layers.initializers import draw, ones, zeros
 from fnn.options import flag, integer, real
 from fnn.recipe import constructor
 from fnn.tree import Array, Tree, TreeLike

@@ -17,7 +17,7 @@ from fnn.kernels.pooling import (
 )
 from fnn.kernels.windows import Windows
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape, Traits
+from fnn.layers.contract import Layer, Pullback, Shape, Traits
 from fnn.layers.convolution import MOST_SHAPES, Padding, Sizes, check_padding, check_sizes, lay
 from fnn.options import flag
 from fnn.recipe import constructor

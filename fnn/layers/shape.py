@@ -9,7 +9,7 @@ from typing import Any
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
-from fnn.layer import Layer, Pullback, Shape
+from fnn.layers.contract import Layer, Pullback, Shape
 from fnn.layers.convolution import MOST_SHAPES
 from fnn.options import integer
 from fnn.recipe import constructor

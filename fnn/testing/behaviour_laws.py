@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layer import Layer, Traits
+from fnn.layers.contract import Layer, Traits
 from fnn.testing.children import keys_given, probes_of
 from fnn.testing.probe import Probe, explained
 from fnn.testing.report import Violation

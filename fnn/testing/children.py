@@ -9,7 +9,7 @@ import attrs
 
 from fnn.errors import FnnError
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
+from fnn.layers.contract import Layer, Shape
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.probe import Probe, Setting
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.keys import Key
-from fnn.layer import Layer
+from fnn.layers.contract import Layer
 from fnn.recipe import bare
 from fnn.testing.mutant_parts import (
     FACTOR,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.keys import Key
-from fnn.layer import Layer
+from fnn.layers.contract import Layer
 from fnn.options import integer
 from fnn.testing import behaviour_laws, contract_laws, derivative_laws, kink_law
 from fnn.testing.children import children_of
@@ -234,7 +234,7 @@ def check_layer(
     inputs: Inputs = None,
     shrink: bool = True,
 ) -> Report:
-    """Check that a layer obeys the laws of the contract (see `fnn.layer`), in both modes.
+    """Check that a layer obeys the laws of the contract (see `fnn.layers.contract`), in both modes.
 
     Params are init's with noise added, for biases of 0 and scales of 1 hide errors; a state that is
     positive stays so. Inputs are distinct and away from 0, so that no kink is near.

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.errors import FnnError
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
+from fnn.layers.contract import Layer, Shape
 from fnn.recipe import bare
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.gradient_mutants import gradient_faults

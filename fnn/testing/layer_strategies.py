@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from hypothesis import strategies as st
 
-from fnn.initializers import INITIALIZERS, Initializer, constant, normal, uniform
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
 from fnn.layers.activation import Identity, LeakyRelu, LogSoftmax, Relu, Sigmoid, Softmax, Tanh
+from fnn.layers.contract import Layer, Shape
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
+from fnn.layers.initializers import INITIALIZERS, Initializer, constant, normal, uniform
 from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
+from fnn.layers.contract import Layer, Shape
 from fnn.recipe import bare
 from fnn.testing.mutant_parts import Fault
 

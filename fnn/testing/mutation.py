@@ -18,7 +18,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError
-from fnn.layer import Layer
+from fnn.layers.contract import Layer
 from fnn.optimizers.transform import Transform
 from fnn.testing.drawing import Inputs
 from fnn.testing.layer_mutants import layer_mutants

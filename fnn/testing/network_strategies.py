@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from fnn import tree
-from fnn.combinators import named, residual, serial
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
 from fnn.layers.activation import LogSoftmax, Softmax
+from fnn.layers.combinators import named, residual, serial
+from fnn.layers.contract import Layer, Shape
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.shape import Flatten, Reshape

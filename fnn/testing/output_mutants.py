@@ -16,7 +16,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.keys import Key
-from fnn.layer import Layer, Shape
+from fnn.layers.contract import Layer, Shape
 from fnn.recipe import bare
 from fnn.testing.mutant_parts import (
     FACTOR,

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layer import Layer
+from fnn.layers.contract import Layer
 from fnn.testing.drawing import Inputs, in_dtype, perturbed, spread
 from fnn.testing.oracles import difference, doubled
 from fnn.testing.problem import Problem

@@ -19,7 +19,7 @@ from fnn.keys import Key
 from fnn.testing.findings import Findings, bits, named
 from fnn.testing.report import Report
 from fnn.testing.values import described, loose
-from fnn.training import Batch, Jitted, TrainState, jit, scan
+from fnn.training.step import Batch, Jitted, TrainState, jit, scan
 
 # --- what all checks of users' functions share ------------------------------------------------
 

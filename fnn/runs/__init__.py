@@ -1,0 +1,1 @@
+"""Runs: configs, checkpoints, experiments, sweeps, reports and pictures."""

@@ -1,0 +1,91 @@
+"""Curves: what a training reports, over its epochs or steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fnn.errors import DataError
+from fnn.files import PathLike
+from fnn.runs.pictures.axes import drawable, limits
+from fnn.runs.pictures.canvas import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GRID,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    bare,
+    heading,
+    new_figure,
+    require,
+    save,
+)
+from fnn.tree import Array
+
+
+def curves(
+    path: PathLike,
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    ylabel: str,
+    xlabel: str = "epoch",
+    from_zero: bool = False,
+) -> Path:
+    """Draw each series over 1, 2, …; values that are not finite, or beyond 1e300, leave a gap.
+
+    What differs by no more than rounding is drawn as a flat line.
+
+    Raises:
+        DataError: If there is no series or all are empty.
+    """
+    if not any(len(values) for values in series.values()):
+        raise DataError(f"curves: expected one series of numbers or more, got {dict(series)}")
+    figure = new_figure(6.4, 3.8)
+    axes = figure.add_subplot()
+    colors = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
+    drawn: list[Array] = []
+    for i, (name, values) in enumerate(series.items()):
+        y = drawable(values)
+        drawn.append(y[np.isfinite(y)])
+        # Markers where they can be told apart; a lone point would be invisible without.
+        style = {"marker": "osD^vP"[i % 6], "markersize": 3.5} if len(y) <= 40 else {}
+        dashes = ("-", "--", "-.", ":")[i // len(colors) % 4]
+        axes.plot(
+            np.arange(1, len(y) + 1),
+            y,
+            color=colors[i % len(colors)],
+            linestyle=dashes,
+            linewidth=1.6,
+            label=name.lstrip("_") or str(i),
+            **style,
+        )
+    bare(axes)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines["bottom"].set(visible=True, color=FAINT)
+    axes.xaxis.set_major_locator(
+        require().ticker.MaxNLocator(8, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1)
+    )
+    longest = max(map(len, series.values()))
+    axes.set_xlim(1 - 0.03 * longest, longest + 0.03 * longest)
+    axes.ticklabel_format(useOffset=False)
+    shown = np.concatenate(drawn)
+    if shown.size:
+        low, high = float(shown.min()), float(shown.max())
+        if limits(low, high) != (low, high):
+            axes.set_ylim(*limits(low, high, floor=0.0))
+    if from_zero:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(xlabel, fontsize=10, color=FAINT)
+    axes.set_ylabel(ylabel, fontsize=10, color=FAINT)
+    heading(axes, title, 12)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    return save(figure, path)

@@ -1,0 +1,1 @@
+"""Training: the state, the step, `jit` and `scan`, `fit`, its history, and evaluation."""
