@@ -83,3 +83,33 @@ def sizes(who: str, name: str, value: Any, n_axes: int, *, least: int = 1) -> tu
             raise OptionError(f"{name}: expected {n_axes} integers, got {value!r}", path=_path(who))
         return tuple(integer(who, name, size, least=least) for size in value)
     return (integer(who, name, value, least=least),) * n_axes
+
+
+def each_size(who: str, **given: Any) -> tuple[Any, ...]:
+    """Return each option as an integer of 1 or more, or a tuple of them, one per axis.
+
+    How many axes there are shows when an image comes.
+    """
+    return tuple(
+        sizes(who, name, value, len(value))
+        if isinstance(value, tuple | list)
+        else integer(who, name, value)
+        for name, value in given.items()
+    )
+
+
+def padding_of(who: str, padding: Any) -> Any:
+    """Return `padding` as "valid", "same", an integer or a tuple of (before, after) pairs.
+
+    Raises:
+        OptionError: If it is none of these.
+    """
+    if isinstance(padding, str) and padding in ("valid", "same"):
+        return padding
+    if isinstance(padding, tuple | list) and padding:
+        if all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in padding):
+            return tuple(tuple(integer(who, "padding", n, least=0) for n in pair) for pair in padding)
+    elif not isinstance(padding, str | tuple | list):
+        return integer(who, "padding", padding, least=0)
+    expected = "'valid', 'same', an integer or one (before, after) pair per axis"
+    raise OptionError(f"padding: expected {expected}, got {padding!r}", path=_path(who))

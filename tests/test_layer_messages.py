@@ -36,6 +36,7 @@ from fnn import (
 KEY = Key.of(0)
 FLOATS = "expected float32, float64 or their complex counterparts"
 TUPLE = "expected in_shape to be a tuple of integers such as (784,)"
+IMAGES = "expected examples (channels, *space)"
 TREES = "params and state as init returns them"
 
 
@@ -173,16 +174,16 @@ def test_every_pullback_refuses_cotangents_that_would_broadcast_or_leak(case):
 @pytest.mark.parametrize(
     ("layer", "in_shape", "x", "message"),
     [
-        (Dense(2), (3,), images(4), "expected 2 or more axes, the batch first, got (4,)"),
+        (Dense(2), (3,), images(4), "expected a feature axis of 1 or more, got (4,), the batch first"),
         (Dense(2), (3,), images(4, 5), "expected last axis 3, got (4, 5)"),
-        (Conv(2, 3), (1, 5, 5), images(4, 5), "expected 3 or more axes, the batch first, got (4, 5)"),
+        (Conv(2, 3), (1, 5, 5), images(4, 5), f"{IMAGES}, got (4, 5), the batch first"),
         (
             Conv(2, 3),
             (1, 5, 5),
             images(4, 2, 5, 5),
-            "expected images (batch, 1, n, n), got (4, 2, 5, 5)",
+            "expected axis 1 of size 1, got (4, 2, 5, 5)",
         ),
-        (Conv(2, 3), (1, 5, 5), images(4, 1, 5), "expected images (batch, 1, n, n), got (4, 1, 5)"),
+        (Conv(2, 3), (1, 5, 5), images(4, 1, 5), "expected 4 axes, got (4, 1, 5)"),
         (
             Conv(2, 3),
             (1, 5, 5),
@@ -196,17 +197,22 @@ def test_every_pullback_refuses_cotangents_that_would_broadcast_or_leak(case):
             "expected images of (2,) or more after padding, got (1,)",
         ),
         (MaxPool((2, 2)), (1, 4, 4), images(4, 1, 4), "window: expected 1 integers, got (2, 2)"),
-        (AvgPool(2), (1, 4), images(4, 4), "expected 3 or more axes, the batch first, got (4, 4)"),
+        (AvgPool(2), (1, 4), images(4, 4), f"{IMAGES}, got (4, 4), the batch first"),
         (
             GlobalAvgPool(),
             (1, 4),
             images(4, 1, 0),
-            "expected images of 1 or more values, got (4, 1, 0)",
+            "expected images of 1 or more values, got (4, 1, 0), the batch first",
         ),
         (BatchNorm(), (3,), images(4, 2), "expected axis 1 of size 3, got (4, 2)"),
         (BatchNorm(axis=2), (3, 2), images(4, 2), "expected a feature axis 2, got arrays of 2 axes"),
-        (Softmax(), (3,), images(4), "expected 2 or more axes, the batch first, got (4,)"),
-        (Softmax(), (3,), images(4, 0), "expected a last axis of 1 or more, got (4, 0)"),
+        (Softmax(), (3,), images(4), "expected a last axis of 1 or more, got (4,), the batch first"),
+        (
+            Softmax(),
+            (3,),
+            images(4, 0),
+            "expected a last axis of 1 or more, got (4, 0), the batch first",
+        ),
         (
             Reshape((2, 2)),
             (4,),
@@ -285,8 +291,8 @@ MOVED = {"mean": ONE, "var": ONE}
         (Dense(2), {"w": W, "b": images(1)}, {}, X, "b of shape (2,), got (1,)"),
         (Dense(2), {"w": W, "b": images(4, 2)}, {}, X, "b of shape (2,), got (4, 2)"),
         (Dense(2), {"w": W, "b": B.astype("float64")}, {}, X, "b in float32, got float64"),
-        (Dense(2), {"w": images(3, 5), "b": B}, {}, X, "w of shape (n_in, 2), got (3, 5)"),
-        (Dense(2), {"w": images(3), "b": B}, {}, X, "w of shape (n_in, 2), got (3,)"),
+        (Dense(2), {"w": images(3, 5), "b": B}, {}, X, "w of shape (3, 2), got (3, 5)"),
+        (Dense(2), {"w": images(3), "b": B}, {}, X, "w of shape (3, 2), got (3,)"),
         (
             Dense(2),
             {"w": W.astype(int), "b": B},
@@ -324,7 +330,7 @@ MOVED = {"mean": ONE, "var": ONE}
             {"w": images(2), "b": B},
             {},
             ROWS,
-            "w of shape (channels, n_in, *window)",
+            "w of shape (2, 1, 3), got (2,)",
         ),
         (BatchNorm(), NORM, {}, X, "state ['mean', 'var'], got []"),
         (BatchNorm(), {"scale": ONE}, MOVED, X, "params ['scale', 'shift'], got ['scale']"),

@@ -102,7 +102,7 @@ def says(text):
         (lambda: elementwise("a", 3, np.exp), "elementwise: f: expected a function, got 3"),
         (lambda: elementwise("a", np.exp, None), "elementwise: f_vjp: expected a function, got None"),
         (lambda: make_layer(3, print, print), f"make_layer: {NAME}, got 3"),
-        (lambda: make_layer("a", None, print), "make_layer: init: expected a function, got None"),
+        (lambda: make_layer("a", None, print), "make_layer: shapes: expected a function, got None"),
         (lambda: make_layer("a", print, 3), "make_layer: fwd: expected a function, got 3"),
         (lambda: Layer("", print, print, print), f"Layer: {NAME}, got ''"),
         (lambda: Layer("a", print, None, print), "Layer: apply: expected a function, got None"),

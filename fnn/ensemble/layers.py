@@ -7,43 +7,21 @@ they would alone; 1 in the place of the members means that what is there is the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
-import numpy as np
 
-from fnn import layers
 from fnn.ensemble.looping import inward, looped, outward, shares, spread
 from fnn.ensemble.members import Keys, keys_of, stack
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels import members as kernel
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_value, entries
 from fnn.kernels.parts import is_tuple_of_shapes, mapped
 from fnn.keys import Key
-from fnn.layers.combinators import frozen, named, residual, serial
-from fnn.layers.contract import Layer, Pullback, Shape
-from fnn.layers.making import need_key
+from fnn.layers.calls import Pullback, Shape
+from fnn.layers.contract import Layer
 from fnn.options import integer
-from fnn.recipe import bare, constructor
-from fnn.tree import EMPTY, Array, Tree, TreeLike
-
-_FOLDED = (
-    layers.elementwise,
-    layers.Identity,
-    layers.Relu,
-    layers.LeakyRelu,
-    layers.Sigmoid,
-    layers.Tanh,
-    layers.Softmax,
-    layers.LogSoftmax,
-    layers.Flatten,
-    layers.Reshape,
-    layers.MaxPool,
-    layers.AvgPool,
-    layers.GlobalAvgPool,
-)
-"""Constructors of layers without parameters to which an example of any member is an example."""
-_KNOWN = {named, frozen, serial, residual, layers.Dense, layers.Dropout, *_FOLDED}
+from fnn.recipe import constructor
+from fnn.tree import EMPTY, Array, TreeLike
 
 
 @constructor
@@ -70,12 +48,11 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     if not isinstance(net, Layer):
         raise OptionError(f"net: expected a Layer, got {net!r}", path=("stacked",))
     n = integer("stacked", "n", n)
-    inner = _converted(net, n)
-    inner_init, inner_vjp = bare(inner.init), bare(inner.vjp)
+    inner = _converted(net, n, net.name)
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         own_shape = in_shape if shared else by_shape(without_members, in_shape)
-        shape, params, state = inner_init(Keys(keys_of(key, n)), own_shape)
+        shape, params, state = inner.core.init(Keys(keys_of(key, n)), own_shape)
         return by_shape(lambda own: (n, *own), shape), params, state
 
     def without_members(in_shape: Shape) -> Shape:
@@ -97,7 +74,7 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
             # A checkpoint may have lost them, and other masks would go unnoticed.
             raise OptionError(f"key: expected Keys, one for each of {n} members, got {key!r}")
         own_x = mapped(lambda part: part[None], x) if shared else inward(x)
-        y, state, back = inner_vjp(params, state, own_x, train=train, key=key)
+        y, state, back = inner.core.vjp(params, state, own_x, train=train, key=key)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dparams, dx = back(shares(inward(dy), y), need_dx=need_dx)
@@ -122,45 +99,32 @@ def by_shape(fn: Callable[[Shape], Shape], shape: Shape) -> Shape:
     return tuple(by_shape(fn, part) for part in shape) if is_tuple_of_shapes(shape) else fn(shape)
 
 
-def _converted(layer: Layer, n: int) -> Layer:
+def _converted(layer: Layer, n: int, path: str) -> Layer:
     """Return the layer that does for arrays (members, batch, ...) what `layer` does for each member."""
-    recipe = layer.made_by()
-    while recipe.call not in _KNOWN and recipe.below is not None:
-        recipe = recipe.below  # What a constructor of somebody's own makes.
-    call = recipe.call
-    if call is named:
-        return _converted(recipe.args[1], n)
-    if call is frozen:
-        return frozen(_converted(recipe.args[0], n))
-    if call is serial:
-        return serial(*_children(layer, n).values())
-    if call is residual:
-        children = _children(layer, n)
-        shortcut = children.pop("shortcut", None)
-        return _made(layer, n, _residual_vjp(residual(*children.values(), shortcut=shortcut), n))
-    if call is layers.Dense:
-        return _made(layer, n, _dense_vjp(n, recipe.args[0], recipe.kwargs.get("bias", True)))
-    if call is layers.Dropout:
-        return _made(layer, n, _dropout_vjp(layer, n))
-    if call in _FOLDED:
-        return _made(layer, n, _folded_vjp(layer))
+    if layer.rebuilt is not None and layer.members in ("chain", "branch"):
+
+        def change(name: str, child: Layer) -> Layer:
+            made = _converted(child, n, f"{path}/{name}" if name else path)
+            return attrs.evolve(made, name=name or child.name, where=child.where, is_named=True)
+
+        whole = layer.rebuilt(change)
+        return whole if layer.members == "chain" else _made(layer, n, _spread_vjp(whole, n))
+    if layer.members == "none":
+        message = f"expected layers that can be stacked, got {layer!r} at {path}"
+        raise OptionError(message, path=("stacked",))
+    if callable(layer.members):
+        return _made(layer, n, _members_vjp(layer, n))
+    if layer.members == "fold":
+        looping = looped(layer, n) if layer.traits.stochastic else None
+        return _made(layer, n, _folded_vjp(layer, looping))
     return looped(layer, n)
-
-
-def _children(layer: Layer, n: int) -> dict[str, Layer]:
-    converted: dict[str, Layer] = {}
-    for name, child in layer.children:
-        made = _converted(child, n)
-        converted[name] = attrs.evolve(made, name=name, where=child.where, is_named=True)
-    return converted
 
 
 def _made(layer: Layer, n: int, vjp: Callable[..., Any]) -> Layer:
     """Return a layer of members with the parameters of `layer`."""
-    own_init = bare(layer.init)
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        drawn = [own_init(each, in_shape) for each in keys_of(key, n)]
+        drawn = [layer.core.init(each, in_shape) for each in keys_of(key, n)]
         return drawn[0][0], stack([params for _, params, _ in drawn]), EMPTY
 
     def apply(
@@ -172,39 +136,33 @@ def _made(layer: Layer, n: int, vjp: Callable[..., Any]) -> Layer:
     return Layer(layer.name, init, apply, vjp, traits=layer.traits)
 
 
-def _dense_vjp(n: int, width: int, bias: bool) -> Callable[..., Any]:
-    names = ("w", "b") if bias else ("w",)
+def _members_vjp(layer: Layer, n: int) -> Callable[..., Any]:
+    """Return the vjp of a layer that computes its members itself."""
+    fwd, shapes = cast(Any, layer.members), cast(Any, layer.shapes)
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         check_array(x, 3)
-        w, *rest = entries("params", params, names)
-        check_entry("w", w, (n, x.shape[-1], width), w)
-        check_precision(x, w)
-        if bias:
-            check_entry("b", rest[0], (n, width), w)
-        rows = x if x.ndim == 3 else x.reshape(len(x), -1, x.shape[-1])
-        y = kernel.affine(rows, w, rest[0] if bias else None)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dw, db, dx = kernel.affine_vjp(rows, w, dy.reshape(y.shape), bias=bias, need_dx=need_dx)
-            dparams = Tree.own({"w": dw, "b": db} if bias else {"w": dw})
-            return dparams, dx if dx is None else dx.reshape(x.shape)
-
-        return y if x.ndim == 3 else y.reshape(n, *x.shape[1:-1], width), state, pullback
+        _, leaves, _ = shapes(x.shape[2:])
+        for leaf, array in zip(leaves.items(), entries("params", params, tuple(leaves)), strict=True):
+            check_precision(x, array)
+            check_entry(leaf[0], array, (n, *leaf[1].shape), x)
+        return cast(Any, fwd(params, state, x, train, key))
 
     return vjp
 
 
-def _folded_vjp(layer: Layer) -> Callable[..., Any]:
-    own_vjp = bare(layer.vjp)
+def _folded_vjp(layer: Layer, looping: Layer | None) -> Callable[..., Any]:
+    """Return the vjp that takes the examples of all members as one batch; `looping` draws."""
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
+        if looping is not None and train:
+            return looping.core.vjp(params, state, x, train=True, key=key)
         rows = mapped(lambda part: part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]), x)
-        y, state, back = own_vjp(params, state, rows, train=train)
+        y, state, back = layer.core.vjp(params, state, rows, train=train)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             if not need_dx:
@@ -218,38 +176,14 @@ def _folded_vjp(layer: Layer) -> Callable[..., Any]:
     return vjp
 
 
-def _dropout_vjp(layer: Layer, n: int) -> Callable[..., Any]:
-    own_vjp = bare(layer.vjp)
+def _spread_vjp(whole: Layer, n: int) -> Callable[..., Any]:
+    """Return the vjp of a composition in which several layers get x."""
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        if not train:
-            return x, state, lambda dy, *, need_dx=True: (EMPTY, dy if need_dx else None)
-        parts = [
-            own_vjp(params, state, each, train=True, key=own)
-            for each, own in zip(spread(x, n), keys_of(need_key(key), n), strict=True)
-        ]
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            if not need_dx:
-                return EMPTY, None
-            dx = np.stack([back(own)[1] for (_, _, back), own in zip(parts, dy, strict=True)])
-            return EMPTY, kernel.gathered(dx, len(x))
-
-        return np.stack([y for y, _, _ in parts]), state, pullback
-
-    return vjp
-
-
-def _residual_vjp(inner: Layer, n: int) -> Callable[..., Any]:
-    inner_vjp = bare(inner.vjp)
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        # Once for each, as the two ways may differ in whether members share what they give.
-        y, state, back = inner_vjp(params, state, spread(x, n), train=train, key=key)
+        # Once for each member, as the branches may differ in whether members share what they give.
+        y, state, back = whole.core.vjp(params, state, spread(x, n), train=train, key=key)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dparams, dx = back(dy, need_dx=need_dx)

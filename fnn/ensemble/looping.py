@@ -14,7 +14,8 @@ from fnn.ensemble.members import keys_of, stack, unstack
 from fnn.kernels import members as kernel
 from fnn.kernels.parts import length, mapped
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Pullback, Shape
+from fnn.layers.calls import Pullback, Shape
+from fnn.layers.contract import Layer
 from fnn.layers.making import need_key
 from fnn.recipe import bare
 from fnn.tree import EMPTY, TreeLike

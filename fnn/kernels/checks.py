@@ -136,6 +136,21 @@ def check_like(what: str, got: Any, like: Array) -> None:
         raise DTypeError(f"expected {what} in {_REAL.get(like.dtype)}, got {got.dtype}")
 
 
+def check_shaped(what: str, got: Any, shape: tuple[Any, ...]) -> None:
+    """Refuse what is no array of that shape, or no tuple of arrays of such shapes."""
+    if is_tuple_of_shapes(shape):
+        if not isinstance(got, tuple) or len(got) != len(shape):
+            kind = f"{len(got)} of them" if isinstance(got, tuple) else type(got).__name__
+            raise ShapeError(f"expected {what} to be a tuple of {len(shape)} arrays, got {kind}")
+        for i, (part, each) in enumerate(zip(got, shape, strict=True)):
+            check_shaped(f"{what}[{i}]", part, each)
+        return
+    if type(got) is not np.ndarray:
+        _check_subclass(what, got, f"{what} to be an array")
+    if got.shape != shape:
+        raise ShapeError(f"expected {what} of shape {shape}, got {got.shape}")
+
+
 def check_entry(name: str, leaf: Array, shape: tuple[int, ...], like: Array) -> None:
     """Refuse an array in params or state that would broadcast, or change the precision."""
     if leaf.shape != shape:

@@ -20,19 +20,26 @@ def products(a: Array, b: Array) -> Array:
     return np.matmul(a, b, memory.room(shape, a.dtype) if a.dtype == b.dtype else None)
 
 
+def _matrices(x: Array) -> Array:
+    """Return (n, ..., features) as (n, rows, features)."""
+    return x if x.ndim == 3 else x.reshape(len(x), -1, x.shape[-1])
+
+
 def affine(x: Array, w: Array, b: Array | None) -> Array:
-    """Return y = x w + b for x (n or 1, rows, n_in), w (n, n_in, n_out) and b (n, n_out)."""
-    y = products(x, w)
-    return y if b is None else onto(np.add, y, b[:, None])
+    """Return y = x w + b for x (n or 1, ..., n_in), w (n, n_in, n_out) and b (n, n_out)."""
+    y = products(_matrices(x), w)
+    y = y if b is None else onto(np.add, y, b[:, None])
+    return y if x.ndim == 3 else y.reshape(len(w), *x.shape[1:-1], w.shape[-1])
 
 
 def affine_vjp(
-    x: Array, w: Array, dy: Array, *, bias: bool, need_dx: bool
-) -> tuple[Array, Array | None, Array | None]:
+    x: Array, w: Array, dy: Array, *, bias: bool, need_dx: bool, need_dw: bool = True
+) -> tuple[Array | None, Array | None, Array | None]:
     """Return dw = xᵀ dy, db = Σ dy over rows, dx = dy wᵀ; summed over members if they share x."""
-    dw = products(x.swapaxes(1, 2), dy)
-    db = np.matmul(ones(dy.shape[1], dy.dtype), dy) if bias else None
-    dx = gathered(products(dy, w.swapaxes(1, 2)), len(x)) if need_dx else None
+    rows, dy = _matrices(x), _matrices(dy)
+    dw = products(rows.swapaxes(1, 2), dy) if need_dw else None
+    db = np.matmul(ones(dy.shape[1], dy.dtype), dy) if bias and need_dw else None
+    dx = gathered(products(dy, w.swapaxes(1, 2)), len(x)).reshape(x.shape) if need_dx else None
     return dw, db, dx
 
 

@@ -13,6 +13,17 @@ from fnn.kernels.rows import down
 from fnn.tree import Array
 
 
+def by_feature(x: Array, axis: int) -> Array:
+    """View x as (n_features, n_values); copies only where no such view exists."""
+    return x.transpose(axis, *range(axis + 1, x.ndim), *range(axis)).reshape(x.shape[axis], -1)
+
+
+def restored(z: Array, x: Array, axis: int) -> Array:
+    """Return (n_features, n_values) in the shape of x, whose features are on `axis`."""
+    shape = (*x.shape[axis:], *x.shape[:axis])
+    return z.reshape(shape).transpose(*range(x.ndim - axis, x.ndim), *range(x.ndim - axis))
+
+
 def moments(x: Array) -> tuple[Array, Array, Array, Array]:
     """Return the mean and the biased variance of every row, x less a first mean, and the mean of that.
 

@@ -6,6 +6,7 @@ stands in their place in what is carried back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,3 +59,8 @@ def is_integer(array: Any) -> bool:
 def is_tuple_of_shapes(shape: tuple[Any, ...]) -> bool:
     """Return whether examples of this shape are tuples of arrays; () is the shape of a number."""
     return any(isinstance(n, tuple | list) for n in shape)
+
+
+def count_numbers(shape: tuple[Any, ...]) -> int:
+    """Return how many numbers an example of that shape has, over all of its arrays."""
+    return sum(map(count_numbers, shape)) if is_tuple_of_shapes(shape) else math.prod(shape)

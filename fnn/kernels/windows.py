@@ -16,9 +16,12 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.memory import empty
+from fnn.options import sizes
 from fnn.tree import Array
 
 Pairs: TypeAlias = tuple[tuple[int, int], ...]
+Sizes: TypeAlias = int | tuple[int, ...]
+Padding: TypeAlias = str | int | Pairs
 
 
 @attrs.frozen(cache_hash=True)
@@ -115,13 +118,13 @@ def _cuts(at: Windows) -> tuple[tuple[slice, ...], ...]:
 @functools.lru_cache(maxsize=1024)
 def windows(
     space: tuple[int, ...],
-    size: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: str | int | Pairs,
-    dilation: tuple[int, ...],
+    size: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes = 1,
     ceil: bool = False,
 ) -> Windows:
-    """Lay windows over images of size `space`.
+    """Lay windows over images of size `space`; a size of one integer is that of every axis.
 
     Rows at the end that fill no whole window are left out; with `ceil` one more window takes them,
     which reaches beyond the padding and begins before it.
@@ -130,9 +133,13 @@ def windows(
     of rows at every end, or one (before, after) pair per axis.
 
     Raises:
-        OptionError: If the padding has another number of axes.
+        OptionError: If a size or the padding has another number of axes.
         ShapeError: If a window is larger than the padded image.
     """
+    size, stride, dilation = (
+        sizes("", name, value, len(space))
+        for name, value in (("window", size), ("stride", stride), ("dilation", dilation))
+    )
     extents = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
     if padding == "same":
         totals = [
@@ -162,6 +169,25 @@ def windows(
         pads = tuple((a, b + more) for (a, b), more in zip(pads, over, strict=True))
         padded = tuple(n + more for n, more in zip(padded, over, strict=True))
     return Windows(size, stride, dilation, pads, space, out, padded, over)
+
+
+@functools.lru_cache(maxsize=1024)
+def pool_windows(
+    space: tuple[int, ...], size: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, ceil: bool
+) -> Windows:
+    """Lay windows of which each holds something of the image: no maximum or mean is over nothing.
+
+    Raises:
+        OptionError, ShapeError: As `windows` does; also if the padding is as large as a window, or a
+            window lies in the padding alone.
+    """
+    at = windows(space, size, stride, padding, dilation, ceil)
+    asked = tuple((a, b - over) for (a, b), over in zip(at.pads, at.over, strict=True))
+    if any(side >= e for pair, e in zip(asked, at.extents(), strict=True) for side in pair):
+        raise ShapeError(f"expected less padding than the window {at.extents()}, got {asked}")
+    if at.misses():
+        raise ShapeError(f"expected windows that all meet the image {space}, got {at.pads} padding")
+    return at
 
 
 _LAST = [(*range(1, n), 0) for n in range(33)]

@@ -7,20 +7,19 @@ from typing import Any
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels import activation, softmax
-from fnn.kernels.checks import check_array, check_shape
-from fnn.keys import Key
-from fnn.layers.contract import Layer, Pullback, Shape
-from fnn.layers.making import elementwise
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
+from fnn.layers.making import elementwise, make_layer
 from fnn.options import integer, real
 from fnn.recipe import constructor
 from fnn.registry import Registry
-from fnn.tree import EMPTY, TreeLike
+from fnn.tree import EMPTY
 
 
 @constructor
 def Identity() -> Layer:
-    """Hand on what comes: y = x."""
-    return elementwise("identity", lambda x: x, lambda x, y, dy: dy)
+    """Return the input unchanged: y = x."""
+    return elementwise("identity", lambda x: x, lambda x, y, dy: dy, flops=0)
 
 
 @constructor
@@ -56,42 +55,28 @@ def Tanh() -> Layer:
 def _over_axis(
     who: str, name: str, axis: Any, f: Callable[..., Any], f_vjp: Callable[..., Any]
 ) -> Layer:
+    """Make a layer of f(x, axis), which returns y, and f_vjp(y, dy, axis), which returns dx."""
     axis = integer(who, "axis", axis, least=-32)
     if axis == 0:
         raise OptionError("axis: expected an axis of the scores, got 0, the batch's", path=(who,))
 
-    expected = f"expected {'a last axis' if axis == -1 else f'axis {axis}'} of 1 or more"
-
-    def fits(shape: Shape) -> bool:
-        """Return whether arrays of that shape, the batch included, have such an axis."""
-        at = axis if axis > 0 else len(shape) + axis
-        return 0 < at < len(shape) and shape[at] > 0
-
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
-        if not fits((1, *in_shape)):
+    def shapes(in_shape: Shape) -> Any:
+        at = axis - 1 if axis > 0 else len(in_shape) + axis
+        if not (0 <= at < len(in_shape) and in_shape[at] > 0):
+            expected = f"expected {'a last axis' if axis == -1 else f'axis {axis}'} of 1 or more"
             raise ShapeError(f"{expected}, got in_shape={in_shape}")
-        return in_shape, EMPTY, EMPTY
+        return in_shape, {}, {}
 
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        check_array(x, 2)
-        if not fits(x.shape):
-            raise ShapeError(f"{expected}, got {x.shape}")
-        return f(x, axis), state
+    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
+        y = f(x, axis)
 
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        y, state = apply(params, state, x)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             return EMPTY, f_vjp(y, dy, axis) if need_dx else None
 
         return y, state, pullback
 
-    return Layer(name, init, apply, vjp)
+    # Largest, difference, exp, sum, quotient.
+    return make_layer(name, shapes, fwd, flops=5, members="fold")
 
 
 @constructor

@@ -9,11 +9,12 @@ import attrs
 import numpy as np
 
 from fnn.errors import DTypeError, FnnError, OptionError, ShapeError, TreeError
-from fnn.kernels.parts import arrays, is_integer
+from fnn.kernels.parts import arrays, count_numbers, is_integer
 from fnn.keys import Key
 from fnn.layers.activation import Identity
-from fnn.layers.contract import Layer, Pullback, Shape, Traits, check_name, placed_error, takes
-from fnn.recipe import bare, constructor
+from fnn.layers.calls import Pullback, Shape, check_name, init_child, placed_error, takes
+from fnn.layers.contract import Change, Layer, Traits
+from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike, freeze, map_new
 
 
@@ -45,17 +46,17 @@ def frozen(layer: Layer) -> Layer:
     `freeze`.
     """
     _check_layer("frozen", "layer", layer)
-    inner_apply, inner_vjp = bare(layer.apply), bare(layer.vjp)
+    inner = layer.core
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        return inner_apply(params, state, x, train=False, key=None)[0], state
+        return inner.apply(params, state, x, train=False, key=None)[0], state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        y, _, back = inner_vjp(params, state, x, train=False, key=None)
+        y, _, back = inner.vjp(params, state, x, train=False, key=None)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dx = _dx_alone(back, dy) if need_dx else None
@@ -66,7 +67,7 @@ def frozen(layer: Layer) -> Layer:
 
     return Layer(
         layer.name,
-        bare(layer.init),
+        inner.init,
         apply,
         vjp,
         # Whoever looks at them by themselves is to see that they stand still, too.
@@ -74,6 +75,9 @@ def frozen(layer: Layer) -> Layer:
         traits=attrs.evolve(layer.traits, mixes_batch=False, stochastic=False),
         is_named=layer.is_named,
         frozen=("",),
+        flops=layer.flops,
+        members="chain",
+        rebuilt=lambda change: frozen(change("", layer)),
     )
 
 
@@ -143,7 +147,7 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
     stills = frozenset(name for name, layer in children if layer.stands_still)
     # Looked up once: attributes and keys would be asked for again at every step.
     parts = [
-        (name, layer.where, bare(layer.apply), bare(layer.vjp), layer.traits.stochastic)
+        (name, layer.where, layer.core.apply, layer.core.vjp, layer.traits.stochastic)
         for name, layer in children
     ]
 
@@ -152,10 +156,7 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
         state: dict[str, Any] = {}
         shape = tuple(in_shape)
         for name, layer in children:
-            try:
-                shape, own_params, own_state = bare(layer.init)(key.fold(name), shape)
-            except (FnnError, KeyError) as error:
-                raise placed_error(error, name, layer.where) from error.__cause__
+            shape, own_params, own_state = init_child(name, layer, key, shape)
             params |= {name: own_params} if own_params else {}
             state |= {name: own_state} if own_state else {}
         return shape, params, state
@@ -240,8 +241,19 @@ def serial(*layers: Layer) -> Layer:
         OptionError: If an argument is no layer or two children have one name.
     """
     children = _children("serial", layers)
-    traits = Traits.joint(tuple(layer.traits for layer in layers))
-    return Layer("serial", *_composed(children), children=children, traits=traits)
+    return Layer(
+        "serial",
+        *_composed(children),
+        children=children,
+        traits=Traits.joint(tuple(layer.traits for layer in layers)),
+        flops=_no_flops,
+        members="chain",
+        rebuilt=lambda change: serial(*(change(*child) for child in children)),
+    )
+
+
+def _no_flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
+    return 0
 
 
 @constructor
@@ -314,7 +326,22 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
         takes_integers=Traits.joint(tuple(layer.traits for layer in layers)).takes_integers
         and side[0][1].traits.takes_integers,
     )
-    return Layer("residual", init, apply, vjp, children=children, traits=traits)
+
+    def rebuilt(change: Change) -> Layer:
+        made = {name: change(name, child) for name, child in children}
+        return residual(*(made[name] for name, _ in body), shortcut=made.get("shortcut"))
+
+    return Layer(
+        "residual",
+        init,
+        apply,
+        vjp,
+        children=children,
+        traits=traits,
+        flops=lambda in_shape, out_shape, params: count_numbers(out_shape),
+        members="branch",
+        rebuilt=rebuilt,
+    )
 
 
 def _sum(y: Any, short: Any) -> Any:

@@ -26,56 +26,34 @@ A pullback may have an argument `need_dparams` too; told False, it may return an
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Iterator, Mapping
-from operator import index
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import attrs
-import numpy as np
 
-from fnn.errors import FnnError, OptionError, ShapeError, TreeError
-from fnn.kernels.checks import check_cotangent
-from fnn.kernels.parts import is_tuple_of_shapes
-from fnn.keys import Key
-from fnn.recipe import Made, Recipe, bare
-from fnn.tree import Tree, TreeLike, freeze, items
+from fnn.errors import OptionError
+from fnn.layers.calls import Apply, Core, Init, Shape, Vjp, check_functions, check_name, checked_core
+from fnn.recipe import Made, Recipe
+from fnn.tree import TreeLike, items
 
-Shape: TypeAlias = tuple[Any, ...]
-"""Of one example: sizes such as (784,), or for a tuple of arrays the tuple of their shapes."""
+Flops: TypeAlias = Callable[[Shape, Shape, Any], int]
+"""Operations per example, from in_shape, out_shape and params, whose leaves may be empty outlines."""
 
+Shapes: TypeAlias = Callable[[Shape], tuple[Shape, Mapping[str, Any], Mapping[str, Any]]]
+"""From the shape of an example to out_shape, and the leaves of params and of state by name."""
 
-class Pullback(Protocol):
-    """Map a cotangent of y to those of params and x, linearly."""
+Change: TypeAlias = "Callable[[str, Layer], Layer]"
+"""From the name and the layer of a child to the layer that takes its place."""
 
-    def __call__(self, dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-        """Return (dparams, dx); dx is None if not needed."""
-
-
-class Init(Protocol):
-    """Draw parameters and say what comes out."""
-
-    def __call__(self, key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        """Return (out_shape, params, state)."""
-
-
-class Apply(Protocol):
-    """Compute the layer's output."""
-
-    def __call__(
-        self, params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        """Return (y, state)."""
-
-
-class Vjp(Protocol):
-    """Compute the same output, and the function that carries derivatives back."""
-
-    def __call__(
-        self, params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        """Return (y, state, pullback)."""
+MEMBERS = {
+    "each": "one after the other, each by the layer itself",
+    "fold": "the examples of all as one batch: for layers without params or state that take every "
+    "example alone; those that draw do so for one member after the other",
+    "chain": "a composition that is rebuilt of its layers' members, each fed by the one before",
+    "branch": "likewise, where several layers get x",
+    "none": "not at all",
+}
+"""How `stacked` computes the members of a layer at once."""
 
 
 @attrs.frozen(repr=False)
@@ -89,6 +67,8 @@ class Traits:
         complex_safe: Complex perturbations pass through, so that complex-step derivatives are right.
         takes_integers: x, or some arrays of it, are integers: tokens, lengths, masks; dx is None in
             their place. A layer that does not say so refuses them.
+        takes_tuples: x is a tuple of arrays. A layer whose shapes `make_layer` knows refuses tuples
+            unless it says so.
     """
 
     mixes_batch: bool = False
@@ -96,6 +76,7 @@ class Traits:
     has_kinks: bool = False
     complex_safe: bool = True
     takes_integers: bool = False
+    takes_tuples: bool = False
 
     def __repr__(self) -> str:
         fields = attrs.fields(Traits)
@@ -111,115 +92,8 @@ class Traits:
             has_kinks=any(child.has_kinks for child in children),
             complex_safe=all(child.complex_safe for child in children),
             takes_integers=bool(children) and children[0].takes_integers,
+            takes_tuples=bool(children) and children[0].takes_tuples,
         )
-
-
-def check_name(who: str, name: Any) -> None:
-    """Refuse a name that could not stand in a path."""
-    if not isinstance(name, str) or not name or "/" in name:
-        raise OptionError(f"name: expected a string without '/', got {name!r}", path=(who,))
-
-
-def check_functions(who: str, **functions: Any) -> None:
-    """Refuse what cannot be called where a function is expected."""
-    for name, fn in functions.items():
-        if not callable(fn):
-            raise OptionError(f"{name}: expected a function, got {fn!r}", path=(who,))
-
-
-def placed_error(error: FnnError | KeyError, name: str, where: str) -> FnnError:
-    """Return the error of a layer called `name` with its place; a missing entry becomes a TreeError."""
-    if isinstance(error, FnnError):
-        return error.inside(name, where)
-    message = f"params or state lack the entry {error}; were they made by another network's init?"
-    placed = TreeError(message, path=(name,), where=where)
-    placed.__cause__ = error
-    return placed
-
-
-def _placed_init(fn: Any, name: str, where: str) -> Any:
-    """Check what goes in, freeze the trees that come out, add the layer's place to errors."""
-    inner = bare(fn)
-
-    @functools.wraps(inner, updated=())
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        try:
-            if not isinstance(key, Key):
-                raise OptionError(f"expected a Key, got {key!r}; write Key.of(seed)")
-            out_shape, params, state = inner(key, _checked_shape(in_shape))
-            return tuple(out_shape), Tree(params), Tree(state)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, name, where) from error.__cause__
-
-    init.bare = inner  # type: ignore[attr-defined]
-    return init
-
-
-def _checked_shape(in_shape: Any) -> Any:
-    """Return a shape, or a tuple of them, as tuples of integers."""
-    try:
-        if is_tuple_of_shapes(in_shape):
-            return tuple(map(_checked_shape, in_shape))
-        shape = tuple(map(index, in_shape))
-    except TypeError:
-        message = f"expected in_shape to be a tuple of integers such as (784,), got {in_shape!r}"
-        raise ShapeError(message) from None
-    if any(n < 0 for n in shape):
-        raise ShapeError(f"expected sizes of 0 or more, got in_shape={in_shape}")
-    return shape
-
-
-def _placed_apply(fn: Any, name: str, where: str) -> Any:
-    inner = bare(fn)
-
-    @functools.wraps(inner, updated=())
-    def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
-        try:
-            _check_call(params, state, key)
-            with np.errstate(all="ignore"):  # Bad numbers show in y; a warning would only say it twice.
-                return inner(params, state, x, train=train, key=key)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, name, where) from error.__cause__
-
-    apply.bare = inner  # type: ignore[attr-defined]
-    return apply
-
-
-def _placed_vjp(fn: Any, name: str, where: str) -> Any:
-    inner = bare(fn)
-
-    @functools.wraps(inner, updated=())
-    def vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
-        try:
-            _check_call(params, state, key)
-            with np.errstate(all="ignore"):
-                y, new_state, back = inner(params, state, x, train=train, key=key)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, name, where) from error.__cause__
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            try:
-                check_cotangent("dy", dy, y)
-                with np.errstate(all="ignore"):
-                    dparams, dx = back(dy, need_dx=need_dx)
-                return freeze(dparams), dx
-            except (FnnError, KeyError) as error:
-                raise placed_error(error, name, where) from error.__cause__
-
-        return y, new_state, pullback
-
-    vjp.bare = inner  # type: ignore[attr-defined]
-    return vjp
-
-
-def _check_call(params: Any, state: Any, key: Any) -> None:
-    for tree in (params, state):
-        # The first is the faster test.
-        if not isinstance(tree, dict) and not isinstance(tree, Mapping):
-            got = type(tree).__name__
-            raise TreeError(f"expected params and state as init returns them, got {got}")
-    if key is not None and not isinstance(key, Key):
-        raise OptionError(f"expected a Key, got {key!r}; write Key.of(seed)")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -232,32 +106,54 @@ class Layer(Made):
     Attributes:
         name: Kind of layer, as it stands in paths.
         init, apply, vjp: The triple; see the top of this file.
+        core: The triple as it was written, for combinators and loops; see `Core`.
         children: Name and layer of each of a composition's layers; what of params and state is theirs
             stands there by that name.
         traits: What it declares about itself.
-        recipe: The call that made it, None for one made by hand.
+        shapes: From in_shape to out_shape and the leaves of params and state, as in `make_layer`; None
+            where only `init` knows.
+        flops: From in_shape, out_shape and params to its operations per example in evaluation, those
+            of its children not counted; None if that is not known.
+        members: How `stacked` computes many of it at once; one of `MEMBERS`, or a function like `fwd`
+            of `make_layer` over params and x with a leading axis of members.
+        rebuilt: For a composition: from `change(name, layer) -> layer` to the same composition of
+            the layers that `change` returns; None for others.
+        recipe: The call that made it, None for one made directly.
         where: File and line of that call.
         is_named: Whether the name is the user's own and not that of the kind.
     """
 
     name: str
-    init: Init
-    apply: Apply
-    vjp: Vjp
+    _init: Init
+    _apply: Apply
+    _vjp: Vjp
     children: tuple[tuple[str, Layer], ...] = attrs.field(default=(), kw_only=True)
     traits: Traits = attrs.field(default=Traits(), kw_only=True)
+    shapes: Shapes | None = attrs.field(default=None, kw_only=True)
+    flops: Flops | None = attrs.field(default=None, kw_only=True)
+    members: str | Callable[..., Any] = attrs.field(default="each", kw_only=True)
+    rebuilt: Callable[[Change], Layer] | None = attrs.field(default=None, kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
     is_named: bool = attrs.field(default=False, kw_only=True)
     _frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    core: Core = attrs.field(init=False)
+    init: Init = attrs.field(init=False)
+    apply: Apply = attrs.field(init=False)
+    vjp: Vjp = attrs.field(init=False)
     # The paths once they were asked for: at every level of a deep network they would take much memory.
     _paths: tuple[str, ...] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         check_name("Layer", self.name)
-        check_functions("Layer", init=self.init, apply=self.apply, vjp=self.vjp)
-        for part, placed in (("init", _placed_init), ("apply", _placed_apply), ("vjp", _placed_vjp)):
-            object.__setattr__(self, part, placed(getattr(self, part), self.name, self.where))
+        core = Core(self._init, self._apply, self._vjp)
+        check_functions("Layer", **core._asdict())
+        if not callable(self.members) and self.members not in MEMBERS:
+            message = f"members: expected a function or one of {sorted(MEMBERS)}, got {self.members!r}"
+            raise OptionError(message, path=("Layer",))
+        checked = checked_core(core, self.name, self.where)
+        for name, value in {"core": core, **checked._asdict()}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -273,10 +169,14 @@ class Layer(Made):
 
     def by_hand(self) -> Recipe:
         """Return the call of `Layer` itself."""
-        triple = (bare(self.init), bare(self.apply), bare(self.vjp))
-        options: dict[str, Any] = {"children": self.children, "traits": self.traits}
-        options |= {"frozen": self.frozen} if self.frozen else {}
-        return Recipe(Layer, (self.name, *triple), options)
+        options = {
+            str(each.alias): value
+            for each in attrs.fields(Layer)
+            if each.init and each.kw_only and each.name not in ("recipe", "where", "is_named")
+            if (value := getattr(self, each.name)) != each.default
+            or each.name in ("children", "traits")
+        }
+        return Recipe(Layer, (self.name, *self.core), options)
 
     def frozen_paths(self, params: TreeLike) -> list[str]:
         """Return the paths of those leaves of params that stand still: `frozen` made them so.
@@ -298,11 +198,3 @@ def _joined_paths(own: tuple[str, ...], children: tuple[tuple[str, Layer], ...])
         return ("",)
     below = [f"{name}/{path}" if path else name for name, each in children for path in each.frozen]
     return tuple(dict.fromkeys((*own, *below)))
-
-
-def takes(pullback: Any, name: str) -> bool:
-    """Return whether a pullback has an argument of that name; called at every step."""
-    code = getattr(pullback, "__code__", None)
-    if code is None:
-        return name in inspect.signature(pullback).parameters
-    return name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Any, TypeAlias
-
-import numpy as np
+from typing import Any
 
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.checks import check_array, check_entry, check_precision, check_shape, entries
 from fnn.kernels.convolution import convolution, convolution_vjp
-from fnn.kernels.windows import Windows, batch_first, batch_last, windows
-from fnn.keys import Key
-from fnn.layers.contract import Layer, Pullback, Shape
-from fnn.layers.initializers import Initializer, draw, glorot_uniform, zeros
-from fnn.options import integer, sizes
+from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, windows
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
+from fnn.layers.initializers import Initializer, glorot_uniform, zeros
+from fnn.layers.making import Leaf, make_layer
+from fnn.options import each_size, flag, integer, padding_of
 from fnn.recipe import constructor
-from fnn.tree import EMPTY, Array, Tree, TreeLike
-
-Sizes: TypeAlias = int | tuple[int, ...]
-Padding: TypeAlias = str | int | tuple[tuple[int, int], ...]
-
-
-def check_padding(who: str, padding: Any) -> Any:
-    """Return `padding` as "valid", "same", an int or a tuple of pairs.
-
-    Raises:
-        OptionError: If it is none of these.
-    """
-    if isinstance(padding, str) and padding in ("valid", "same"):
-        return padding
-    if isinstance(padding, tuple | list) and padding:
-        if all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in padding):
-            return tuple(tuple(integer(who, "padding", n, least=0) for n in pair) for pair in padding)
-    elif not isinstance(padding, str | tuple | list):
-        return integer(who, "padding", padding, least=0)
-    expected = "'valid', 'same', an integer or one (before, after) pair per axis"
-    raise OptionError(f"padding: expected {expected}, got {padding!r}", path=(who,))
-
-
-def check_sizes(who: str, name: str, value: Any) -> Any:
-    """Return an integer of 1 or more, or a tuple of them; how many axes there are is not known yet."""
-    if isinstance(value, tuple | list):
-        return sizes(who, name, value, len(value))
-    return integer(who, name, value)
-
-
-MOST_SHAPES = 64
-"""For how many shapes a layer remembers that they fit."""
-
-
-@functools.lru_cache(maxsize=1024)
-def lay(
-    space: Shape, window: Any, stride: Any, padding: Any, dilation: Any = 1, ceil: bool = False
-) -> Windows:
-    """Lay windows over `space`, an option of one integer standing for all axes."""
-    window, stride, dilation = (
-        sizes("", name, value, len(space))
-        for name, value in (("window", window), ("stride", stride), ("dilation", dilation))
-    )
-    return windows(space, window, stride, padding, dilation, ceil)
+from fnn.tree import EMPTY, Tree
 
 
 @constructor
@@ -106,86 +60,41 @@ def Conv(
         TreeError: If params have other entries.
     """
     channels, groups = integer("Conv", "channels", channels), integer("Conv", "groups", groups)
-    window, stride = check_sizes("Conv", "window", window), check_sizes("Conv", "stride", stride)
-    dilation, padding = check_sizes("Conv", "dilation", dilation), check_padding("Conv", padding)
+    window, stride, dilation = each_size("Conv", window=window, stride=stride, dilation=dilation)
+    padding, bias = padding_of("Conv", padding), flag("Conv", "bias", bias)
     if channels % groups:
-        raise OptionError(
-            f"channels: expected a multiple of groups={groups}, got {channels}", path=("Conv",)
-        )
+        message = f"channels: expected a multiple of groups={groups}, got {channels}"
+        raise OptionError(message, path=("Conv",))
 
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
+    def shapes(in_shape: Shape) -> Any:
         if len(in_shape) < 2:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        n_in, space = in_shape[0], in_shape[1:]
+        n_in = in_shape[0]
         if n_in < 1 or n_in % groups:
             raise ShapeError(f"expected channels in multiples of groups={groups}, got {in_shape}")
-        at = lay(space, window, stride, padding, dilation)
+        at = windows(in_shape[1:], window, stride, padding, dilation)
         area = math.prod(at.size)
         fans = n_in // groups * area, channels // groups * area
-        params = {"w": draw(init_w, key.fold("w"), (channels, n_in // groups, *at.size), *fans)}
-        if bias:
-            params["b"] = draw(init_b, key.fold("b"), (channels,), *fans)
-        return (channels, *at.out), params, EMPTY
+        leaves = {"w": Leaf((channels, n_in // groups, *at.size), init_w, fans)}
+        leaves |= {"b": Leaf((channels,), init_b, fans)} if bias else {}
+        return (channels, *at.out), leaves, {}
 
-    names = ("w", "b") if bias else ("w",)
-    known: dict[tuple[Any, ...], Windows] = {}
-
-    def checked(params: Any, x: Any) -> tuple[Array, Array | None, Windows]:
-        """Return w, b (None without bias) and where the windows lie."""
-        mark: tuple[Any, ...] = ()
-        w: Any
-        b: Any
-        if isinstance(params, dict) and type(x) is np.ndarray:
-            w, b = params.get("w"), params.get("b")
-            if type(w) is np.ndarray and (type(b) is np.ndarray or b is None):
-                own = None if b is None else (b.shape, b.dtype)
-                mark = (x.shape, x.dtype, w.shape, w.dtype, own, len(params))
-        at = known.get(mark)
-        if at is None:
-            w, b, at = checked_anew(params, x)
-            if mark and len(known) < MOST_SHAPES:
-                known[mark] = at
-        return w, b, at
-
-    def checked_anew(params: Any, x: Any) -> tuple[Array, Array | None, Windows]:
-        check_array(x, 3)
-        w, *rest = entries("params", params, names)
-        if w.ndim < 3:
-            raise ShapeError(f"expected w of shape (channels, n_in, *window), got {w.shape}")
-        if x.ndim != w.ndim or x.shape[1] != w.shape[1] * groups:
-            expected = f"(batch, {w.shape[1] * groups}, {', '.join(['n'] * (w.ndim - 2))})"
-            raise ShapeError(f"expected images {expected}, got {x.shape}")
-        check_precision(x, w)
-        at = lay(x.shape[2:], window, stride, padding, dilation)
-        check_entry("w", w, (channels, w.shape[1], *at.size), x)
-        if not rest:
-            return w, None, at
-        check_entry("b", rest[0], (channels,), w)
-        return w, rest[0], at
-
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        w, b, at = checked(params, x)
-        return convolution(x, w, b, at, groups), state
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        w, b, at = checked(params, x)
+    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
+        w = params["w"]
+        at = windows(x.shape[2:], window, stride, padding, dilation)
         x = batch_first(batch_last(x))  # Once, and not again on the way back.
 
-        def pullback(
-            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
-        ) -> tuple[TreeLike, Any]:
-            dw, db, dx = convolution_vjp(
-                x, w, dy, at, groups, bias=bias, need_dx=need_dx, need_dw=need_dparams
-            )
+        def pullback(dy: Any, *, need_dx: bool = True, need_dparams: bool = True) -> Any:
+            needs = {"bias": bias, "need_dx": need_dx, "need_dw": need_dparams}
+            dw, db, dx = convolution_vjp(x, w, dy, at, groups, **needs)
             if not need_dparams:
                 return EMPTY, dx
             return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
 
-        return convolution(x, w, b, at, groups), state, pullback
+        return convolution(x, w, params["b"] if bias else None, at, groups), state, pullback
 
-    return Layer("conv", init, apply, vjp)
+    def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
+        # At every place of the output each kernel is used once, over the channels of its group.
+        return 2 * math.prod(params["w"].shape) * math.prod(out_shape[1:])
+
+    return make_layer("conv", shapes, fwd, flops=flops)

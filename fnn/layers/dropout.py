@@ -6,20 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from fnn.kernels.checks import check_array, check_shape
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Pullback, Shape, Traits
-from fnn.layers.making import need_key
+from fnn.layers.contract import Layer, Traits
+from fnn.layers.making import keeps_shape, make_layer, need_key
 from fnn.options import real
 from fnn.recipe import constructor
-from fnn.tree import EMPTY, Array, TreeLike
+from fnn.tree import EMPTY, Array
 
 
 @constructor
 def Dropout(rate: float) -> Layer:
     """Zero each number with probability `rate` in training and scale the rest by 1 / (1 - rate).
 
-    In evaluation it hands on what comes. Equal keys and shapes draw equal masks.
+    In evaluation it returns the input unchanged. Equal keys and shapes draw equal masks.
 
     Args:
         rate: Probability of being dropped (not of being kept), in [0, 1).
@@ -31,14 +30,7 @@ def Dropout(rate: float) -> Layer:
     """
     rate = real("Dropout", "rate", rate, least=0, below=1)
 
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
-        return in_shape, EMPTY, EMPTY
-
-    def mask(x: Any, train: bool, key: Key | None) -> Array | None:
-        check_array(x)
-        if not train:
-            return None
+    def mask(x: Array, key: Key | None) -> Array | None:
         generator = need_key(key).generator()
         if rate == 0:
             return None
@@ -47,22 +39,15 @@ def Dropout(rate: float) -> Layer:
         dtype = x.real.dtype
         return np.multiply(kept, 1 / (1 - rate), out=np.empty_like(x, dtype), dtype=dtype)
 
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        scale = mask(x, train, key)
-        return (x if scale is None else x * scale), state
+    def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
+        scale = mask(x, key) if train else None
 
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        scale = mask(x, train, key)
+        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
+            if not need_dx or scale is None:
+                return EMPTY, dy if need_dx else None
+            return EMPTY, dy * scale
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            if not need_dx:
-                return EMPTY, None
-            return EMPTY, dy if scale is None else dy * scale
+        return x if scale is None else x * scale, state, pullback
 
-        return (x if scale is None else x * scale), state, pullback
-
-    return Layer("dropout", init, apply, vjp, traits=Traits(stochastic=True))
+    traits = Traits(stochastic=True)
+    return make_layer("dropout", keeps_shape, fwd, traits=traits, flops=0, members="fold")

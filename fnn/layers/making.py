@@ -1,19 +1,32 @@
-"""Layers of one's own: made of a function of single numbers, or of one that runs forward and back."""
+"""How layers are written, the library's own and those of its users: `make_layer` and `elementwise`.
+
+A layer is two functions: which shapes its arrays have, and one that runs forward and returns the way
+back. Its `init`, its checks and their messages, its `apply` and its `vjp` follow from these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from types import CodeType
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from fnn.errors import DTypeError, OptionError, TreeError
-from fnn.kernels.checks import check_array, check_cotangent, check_like, check_precisions, check_value
-from fnn.kernels.parts import arrays, is_integer, mapped
+from fnn.errors import OptionError, TreeError
+from fnn.kernels.checks import check_cotangent, check_like, check_precisions, check_shaped, check_value
+from fnn.kernels.parts import count_numbers, mapped
 from fnn.keys import Key
-from fnn.layers.contract import Init, Layer, Pullback, Shape, Traits, check_functions, check_name, takes
+from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
+from fnn.layers.contract import Flops, Layer, Shapes, Traits
+from fnn.layers.leaves import Leaf, Leaves, Spec, check_taken, has
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
+
+__all__ = ["Fwd", "Leaf", "elementwise", "keeps_shape", "make_layer", "need_key"]
+
+Fwd: TypeAlias = Callable[..., tuple[Any, Any, Callable[..., tuple[Any, Any]]]]
+"""fwd(params, state, x, train, key) -> (y, state, pullback)."""
 
 _PLAIN = Traits()
 
@@ -25,9 +38,45 @@ def need_key(key: Key | None) -> Key:
     return key
 
 
-def stateless_init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-    """Initialise a layer that has neither parameters nor state and keeps the shape."""
-    return in_shape, EMPTY, EMPTY
+def keeps_shape(in_shape: Shape) -> tuple[Shape, dict[str, Leaf], dict[str, Leaf]]:
+    """Return the shapes of a layer without params or state whose y has the shape of x."""
+    return in_shape, {}, {}
+
+
+@constructor
+def make_layer(
+    name: str,
+    shapes: Shapes | Init,
+    fwd: Fwd,
+    *,
+    traits: Traits = _PLAIN,
+    flops: Flops | int | None = None,
+    members: str | Fwd = "each",
+) -> Layer:
+    """Make a layer of the shapes of its arrays and one function that runs forward.
+
+    Args:
+        name: Kind of layer, as it will stand in paths ("scale").
+        shapes: From in_shape to out_shape, and the leaves of params and of state by name, each a
+            `Leaf(shape, init, fans)`, `{}` where there are none. Then every leaf is drawn from the key
+            folded with its name, and every call is checked: the entries of params and state, their
+            shapes and precision, and those of y and dx. What `shapes` raises for an in_shape that the
+            layer cannot take is raised for such an x too. A function of two arguments is taken for
+            `init(key, in_shape) -> out_shape, params, state`, for layers whose params are nested, or
+            which draw in another way; then x, y and dx are checked, and the rest is up to `fwd`.
+        fwd: From (params, state, x, train, key) to (y, state, pullback), where pullback(dy) returns
+            (dparams, dx). One that has an argument `need_dx` is told by it whether anybody looks at
+            dx, and may return None if not; `need_dparams` likewise. Arrays that are new in dparams
+            and belong to nobody else need not be copied if it returns `Tree.own({...})`.
+        traits: What the laws should know; by default it is smooth, treats examples alone and
+            refuses integers and tuples.
+        flops: Operations per example in evaluation, for `summary`: a function of in_shape, out_shape
+            and params, or how many there are for each number of x.
+        members: How `stacked` computes many of it at once, as in `Layer`: "each" alone, "fold" their
+            examples into one batch, or a function like `fwd` over params, x and y that have the
+            members on axis 0; x has 1 there if they share it.
+    """
+    return _made("make_layer", name, shapes, fwd, traits, flops, members)
 
 
 @constructor
@@ -38,6 +87,7 @@ def elementwise(
     *,
     has_kinks: bool = False,
     complex_safe: bool = True,
+    flops: int = 1,
 ) -> Layer:
     """Make a layer of a function of single numbers: y = f(x), dx = f_vjp(x, y, dy).
 
@@ -49,101 +99,81 @@ def elementwise(
         f_vjp: From x, y = f(x) and dy to dx = f'(x) dy.
         has_kinks: Whether f' jumps somewhere.
         complex_safe: Whether f continues analytically to complex arrays.
+        flops: Operations for each number, for `summary`.
     """
-    check_name("elementwise", name)
     check_functions("elementwise", f=f, f_vjp=f_vjp)
 
-    def forward(x: Any) -> Any:
-        if isinstance(x, tuple):
-            check_value(x)
-            return mapped(forward, x)
-        check_array(x)
-        y = f(x)
-        # Asked here first, for what fits: a call would cost as much as the rest.
-        if (
-            type(y) is not np.ndarray
-            or y.shape != x.shape
-            or (y.dtype is not x.dtype and y.dtype != x.dtype)
-        ):
-            check_like("f(x)", y, x)
-        return y
-
-    def back(x: Any, y: Any, dy: Any) -> Any:
-        if isinstance(x, tuple):
-            return tuple(map(back, x, y, dy))
-        dx = f_vjp(x, y, dy)
-        if (
-            type(dx) is not np.ndarray
-            or dx.shape != dy.shape
-            or (dx.dtype is not dy.dtype and dx.dtype != dy.dtype)
-        ):
-            check_like("f_vjp(x, y, dy)", dx, dy)
-        return dx
-
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        return forward(x), state
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        y = forward(x)
+    def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
+        y = f(x) if type(x) is np.ndarray else mapped(f, x)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            return EMPTY, back(x, y, dy) if need_dx else None
+            if not need_dx:
+                return EMPTY, None
+            return EMPTY, f_vjp(x, y, dy) if type(x) is np.ndarray else mapped(f_vjp, x, y, dy)
 
         return y, state, pullback
 
-    traits = Traits(has_kinks=has_kinks, complex_safe=complex_safe)
-    return Layer(name, stateless_init, apply, vjp, traits=traits)
+    traits = Traits(has_kinks=has_kinks, complex_safe=complex_safe, takes_tuples=True)
+    says = "f(x)", "f_vjp(x, y, dy)"
+    return _made("elementwise", name, keeps_shape, fwd, traits, flops, "fold", says)
 
 
-@constructor
-def make_layer(
+def _made(
+    who: str,
     name: str,
-    init: Init,
-    fwd: Callable[..., tuple[Any, Any, Callable[..., tuple[Any, Any]]]],
-    *,
-    traits: Traits = _PLAIN,
+    shapes: Any,
+    fwd: Fwd,
+    traits: Traits,
+    flops: Flops | int | None,
+    members: str | Fwd,
+    says: tuple[str, str] = ("y", "dx"),
 ) -> Layer:
-    """Make a layer of `init` and one function that runs forward and returns the way back.
-
-    Args:
-        name: Kind of layer, as it will stand in paths ("scale").
-        init: (key, in_shape) to (out_shape, params, state).
-        fwd: (params, state, x, train, key) to (y, state, pullback), where pullback(dy) returns
-            (dparams, dx). A pullback that has an argument `need_dx` is told by it whether anybody
-            looks at dx, and may return None if not.
-        traits: What the laws should know; by default it is smooth, treats examples alone and
-            refuses integers.
-    """
-    check_name("make_layer", name)
-    check_functions("make_layer", init=init, fwd=fwd)
+    """Make a layer; `says` is what errors call what `fwd` and its pullback return."""
+    check_name(who, name)
+    check_functions(who, shapes=shapes, fwd=fwd)
     if not isinstance(traits, Traits):
-        raise OptionError(f"traits: expected Traits, got {traits!r}", path=("make_layer",))
+        raise OptionError(f"traits: expected Traits, got {traits!r}", path=(who,))
+    leaves = None if _takes_a_key(shapes) else Leaves(shapes, traits)
+    says_y, says_dx = says
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        _check_taken(x, traits)
+        spec = None
+        if leaves is not None:
+            spec = leaves.checked(params, state, x)
+        else:
+            check_taken(x, traits)
         if traits.stochastic and train:
             need_key(key)
         y, new_state, back = fwd(params, state, x, train, key)
-        if isinstance(y, np.ndarray | tuple):
-            check_value(y, integers=traits.takes_integers)
-            check_precisions(y, x, params)
+        # What fits passes by comparisons alone, here and on the way back.
+        if (
+            spec is None
+            or type(y) is not np.ndarray
+            or y.shape != spec.y_shape
+            or y.dtype != spec.dtype
+        ):
+            _check_y(says_y, y, spec, x, params, traits)
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            dparams, dx = back(dy, need_dx=need_dx) if takes(back, "need_dx") else back(dy)
-            if dparams.keys() != params.keys():
-                raise TreeError(f"expected dparams {sorted(params)}, got {sorted(dparams)}")
+        def pullback(
+            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
+        ) -> tuple[TreeLike, Any]:
+            dparams, dx = _called(back, dy, need_dx, need_dparams)
+            if need_dparams and (spec is None or not has(dparams, spec.params, spec.dtype)):
+                _check_dparams(dparams, params, spec)
             if not need_dx:
                 return dparams, None
-            check_cotangent("dx", dx, x)
+            if (
+                type(dx) is not np.ndarray
+                or type(x) is not np.ndarray
+                or dx.shape != x.shape
+                or dx.dtype != x.dtype
+            ):
+                check_cotangent(says_dx, dx, x)
             return dparams, dx
 
-        return y, freeze(new_state), pullback
+        return y, state if new_state is state else freeze(new_state), pullback
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -151,13 +181,72 @@ def make_layer(
         y, new_state, _ = vjp(params, state, x, train=train, key=key)
         return y, new_state
 
-    return Layer(name, init, apply, vjp, traits=traits)
+    return Layer(
+        name,
+        shapes if leaves is None else leaves.init,
+        apply,
+        vjp,
+        traits=traits,
+        shapes=None if leaves is None else shapes,
+        flops=_per_number(flops) if isinstance(flops, int) else flops,
+        members=members,
+    )
 
 
-def _check_taken(x: Any, traits: Traits) -> None:
-    try:
-        check_value(x, integers=traits.takes_integers)
-    except DTypeError as error:
-        if not traits.takes_integers and any(is_integer(part) for _, part in arrays(x)):
-            error.message += "; a layer that takes integers has traits=Traits(takes_integers=True)"
-        raise
+def _takes_a_key(shapes: Any) -> bool:
+    """Return whether that is `init(key, in_shape)`, told by the number of arguments it requires."""
+    required = [
+        each
+        for each in inspect.signature(shapes).parameters.values()
+        if each.default is each.empty
+        and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(required) > 1
+
+
+def _per_number(flops: int) -> Flops:
+    return lambda in_shape, out_shape, params: flops * count_numbers(in_shape)
+
+
+def _called(back: Any, dy: Any, need_dx: bool, need_dparams: bool) -> tuple[Any, Any]:
+    """Call a pullback with what it takes of `need_dx` and `need_dparams`."""
+    code = getattr(back, "__code__", None)
+    taken = _TAKEN.get(code)
+    if taken is None:
+        names = inspect.signature(back).parameters
+        taken = "need_dx" in names, "need_dparams" in names
+        if code is not None and len(_TAKEN) < _MOST_TAKEN:
+            _TAKEN[code] = taken
+    if taken == _BOTH:
+        return back(dy, need_dx=need_dx, need_dparams=need_dparams)
+    if taken[0]:
+        return back(dy, need_dx=need_dx)
+    return back(dy, need_dparams=need_dparams) if taken[1] else back(dy)
+
+
+_BOTH = True, True
+_MOST_TAKEN = 4096
+_TAKEN: dict[CodeType | None, tuple[bool, bool]] = {}
+"""By the code of a pullback, which all closures of one `fwd` share, what it takes."""
+
+
+def _check_y(what: str, y: Any, spec: Spec | None, x: Any, params: Any, traits: Traits) -> None:
+    """Refuse a y of another shape or precision than the layer announced."""
+    if what != "y":  # Of a function of single numbers: it is like x.
+        check_cotangent(what, y, x)
+        return
+    if spec is not None:
+        check_shaped(what, y, spec.y_shape)
+    if spec is not None or isinstance(y, np.ndarray | tuple):
+        check_value(y, integers=traits.takes_integers)
+        check_precisions(y, x, params)
+
+
+def _check_dparams(dparams: Any, params: Any, spec: Spec | None) -> None:
+    """Refuse derivatives that are not those of all params, and of them alone."""
+    if not isinstance(dparams, Mapping) or dparams.keys() != params.keys():
+        got = sorted(dparams) if isinstance(dparams, Mapping) else type(dparams).__name__
+        raise TreeError(f"expected dparams {sorted(params)}, got {got}")
+    if spec is not None:
+        for name, _ in spec.params:
+            check_like(f"the derivative in {name}", dparams[name], params[name])

@@ -2,83 +2,49 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from typing import Any
 
 from fnn.errors import ShapeError
-from fnn.kernels.checks import check_array, check_shape
-from fnn.kernels.pooling import (
-    average_pool,
-    average_pool_vjp,
-    global_average_pool,
-    global_average_pool_vjp,
-    max_pool,
-    max_pool_vjp,
-)
-from fnn.kernels.windows import Windows
-from fnn.keys import Key
-from fnn.layers.contract import Layer, Pullback, Shape, Traits
-from fnn.layers.convolution import MOST_SHAPES, Padding, Sizes, check_padding, check_sizes, lay
-from fnn.options import flag
+from fnn.kernels import pooling
+from fnn.kernels.windows import Padding, Sizes, Windows, pool_windows
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer, Traits
+from fnn.layers.making import make_layer
+from fnn.options import each_size, flag, padding_of
 from fnn.recipe import constructor
-from fnn.tree import EMPTY, TreeLike
+from fnn.tree import EMPTY
 
 
-def _pool(
-    who: str,
-    name: str,
-    window: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil: Any,
-    pool: Any,
-    pool_vjp: Any,
-) -> Layer:
+def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, has_kinks: bool) -> Layer:
     """Make a pooling layer of `pool(x, at)`, which returns y, and `pool_vjp(x, y, dy, at)`, dx."""
-    window = check_sizes(who, "window", window)
-    stride = window if stride is None else check_sizes(who, "stride", stride)
-    padding, dilation = check_padding(who, padding), check_sizes(who, "dilation", dilation)
-    ceil = flag(who, "ceil", ceil)
+    window, stride, padding, dilation, ceil = options
+    stride = window if stride is None else stride
+    window, stride, dilation = each_size(who, window=window, stride=stride, dilation=dilation)
+    padding, ceil = padding_of(who, padding), flag(who, "ceil", ceil)
 
-    @functools.lru_cache(maxsize=MOST_SHAPES)
-    def laid(space: Shape) -> Windows:
-        at = lay(space, window, stride, padding, dilation, ceil)
-        asked = [(a, b - over) for (a, b), over in zip(at.pads, at.over, strict=True)]
-        # Else a window could lie in the padding alone: -inf, or a mean over nothing.
-        if any(side >= e for pair, e in zip(asked, at.extents(), strict=True) for side in pair):
-            raise ShapeError(
-                f"expected less padding than the window {at.extents()}, got {tuple(asked)}"
-            )
-        if at.misses():
-            raise ShapeError(f"expected windows that all meet the image {space}, got {at.pads} padding")
-        return at
+    def geometry(space: Shape) -> Windows:
+        return pool_windows(space, window, stride, padding, dilation, ceil)
 
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
+    def shapes(in_shape: Shape) -> Any:
         if len(in_shape) < 2:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        return (in_shape[0], *laid(in_shape[1:]).out), EMPTY, EMPTY
+        return (in_shape[0], *geometry(in_shape[1:]).out), {}, {}
 
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        check_array(x, 3)
-        return pool(x, laid(x.shape[2:])), state
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        check_array(x, 3)
-        at = laid(x.shape[2:])
+    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
+        at = geometry(x.shape[2:])
         y = pool(x, at)
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             return EMPTY, pool_vjp(x, y, dy, at) if need_dx else None
 
         return y, state, pullback
 
-    return Layer(name, init, apply, vjp, traits=Traits(has_kinks=name == "max_pool"))
+    def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
+        return math.prod(out_shape) * math.prod(geometry(in_shape[1:]).size)
+
+    traits = Traits(has_kinks=has_kinks)
+    return make_layer(name, shapes, fwd, traits=traits, flops=flops, members="fold")
 
 
 @constructor
@@ -107,8 +73,9 @@ def MaxPool(
         OptionError: If an option is out of range or has another number of axes.
         ShapeError: If the window is larger than the padded image, or the padding than the window.
     """
-    options = (window, stride, padding, dilation, ceil)
-    return _pool("MaxPool", "max_pool", *options, max_pool, max_pool_vjp)
+    options = window, stride, padding, dilation, ceil
+    functions = pooling.max_pool, pooling.max_pool_vjp
+    return _pool("MaxPool", "max_pool", *functions, *options, has_kinks=True)
 
 
 @constructor
@@ -137,13 +104,16 @@ def AvgPool(
         ShapeError: If the window is larger than the padded image, or the padding than the window.
     """
 
+    count_padding = flag("AvgPool", "count_padding", count_padding)
+    options = window, stride, padding, dilation, ceil
+
     def pool(x: Any, at: Windows) -> Any:
-        return average_pool(x, at, count_padding=count_padding)
+        return pooling.average_pool(x, at, count_padding=count_padding)
 
     def pool_vjp(x: Any, y: Any, dy: Any, at: Windows) -> Any:
-        return average_pool_vjp(x, dy, at, count_padding=count_padding)
+        return pooling.average_pool_vjp(x, dy, at, count_padding=count_padding)
 
-    return _pool("AvgPool", "avg_pool", window, stride, padding, dilation, ceil, pool, pool_vjp)
+    return _pool("AvgPool", "avg_pool", pool, pool_vjp, *options, has_kinks=False)
 
 
 @constructor
@@ -154,28 +124,17 @@ def GlobalAvgPool() -> Layer:
         ShapeError: If the examples have no spatial axis.
     """
 
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
-        if len(in_shape) < 2 or 0 in in_shape:
+    def shapes(in_shape: Shape) -> Any:
+        if len(in_shape) < 2:
             raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        return in_shape[:1], EMPTY, EMPTY
+        if 0 in in_shape:
+            raise ShapeError(f"expected images of 1 or more values, got in_shape={in_shape}")
+        return in_shape[:1], {}, {}
 
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        check_array(x, 3)
-        if 0 in x.shape[2:]:
-            raise ShapeError(f"expected images of 1 or more values, got {x.shape}")
-        return global_average_pool(x), state
+    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
+        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
+            return EMPTY, pooling.global_average_pool_vjp(x, dy) if need_dx else None
 
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        y, state = apply(params, state, x)
+        return pooling.global_average_pool(x), state, pullback
 
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            return EMPTY, global_average_pool_vjp(x, dy) if need_dx else None
-
-        return y, state, pullback
-
-    return Layer("global_avg_pool", init, apply, vjp)
+    return make_layer("global_avg_pool", shapes, fwd, flops=1, members="fold")

@@ -4,43 +4,31 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.checks import check_array, check_shape
-from fnn.keys import Key
-from fnn.layers.contract import Layer, Pullback, Shape
-from fnn.layers.convolution import MOST_SHAPES
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
+from fnn.layers.making import make_layer
 from fnn.options import integer
 from fnn.recipe import constructor
-from fnn.tree import EMPTY, TreeLike
+from fnn.tree import EMPTY
 
 
-def _reshaped(name: str, out_shape: Any) -> Layer:
-    def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        check_shape(in_shape)
-        return out_shape(tuple(in_shape)), EMPTY, EMPTY
+def _reshaped(name: str, out_shape: Callable[[Shape], Shape]) -> Layer:
+    kept = functools.lru_cache(maxsize=64)(out_shape)  # Once per shape, not at every call.
 
-    # Once per shape, not at every call.
-    laid = functools.lru_cache(maxsize=MOST_SHAPES)(out_shape)
+    def shapes(in_shape: Shape) -> Any:
+        return kept(in_shape), {}, {}
 
-    def apply(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike]:
-        check_array(x)
-        return x.reshape(x.shape[0], *laid(x.shape[1:])), state
-
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        y, state = apply(params, state, x)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
+        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             return EMPTY, dy.reshape(x.shape) if need_dx else None
 
-        return y, state, pullback
+        return x.reshape(len(x), *kept(x.shape[1:])), state, pullback
 
-    return Layer(name, init, apply, vjp)
+    return make_layer(name, shapes, fwd, flops=0, members="fold")
 
 
 @constructor

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
 from fnn import tree
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.parts import is_tuple_of_shapes
+from fnn.kernels.parts import count_numbers, is_tuple_of_shapes
 from fnn.keys import Key
-from fnn.layers import (
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Identity,
-    LeakyRelu,
-    LogSoftmax,
-    MaxPool,
-    Relu,
-    Reshape,
-    Sigmoid,
-    Softmax,
-    Tanh,
-    elementwise,
-    make_layer,
-)
+from fnn.layers.calls import ChildInit, Shape, checked_shape, init_child, noted_inits
 from fnn.layers.combinators import frozen, named, residual, serial
-from fnn.layers.contract import Layer, Shape
-from fnn.layers.convolution import lay
+from fnn.layers.contract import Layer
 from fnn.layers.initializers import shapes_only
+from fnn.layers.making import elementwise, make_layer
 from fnn.recipe import Recipe
 
 _HEAD = ("layer", "kind", "output", "parameters", "FLOPs", "state")
@@ -51,7 +33,7 @@ class SummaryRow:
         kind: Its constructor and options, initializers left out.
         out_shape: Shape of what one example becomes.
         parameters: How many numbers it has in params; those of `frozen` layers stand still.
-        flops: Operations per example in evaluation; None if its kind is not known here.
+        flops: Operations per example in evaluation; None if the layer does not say.
         state: How many numbers are carried.
     """
 
@@ -132,8 +114,8 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     bias is where adding begins and costs nothing), padding as if it were data, each value that a
     pooling window looks at as 1, any function of a single number as 1, batch normalisation as 2 per
     value, softmax as 5 (largest, difference, exp, sum, quotient), and what only changes the shape
-    as 0. Layers of one's own with `elementwise` count 1 per value; what `make_layer` makes is not
-    known and shown as "–", and the total is then a lower bound.
+    as 0. Layers of one's own with `elementwise` count 1 per value; what `make_layer` makes counts what
+    its `flops` says, and is shown as "–" without, and the total is then a lower bound.
 
     Args:
         net: The network. Its layers are asked for their shapes; no weights are drawn.
@@ -147,26 +129,43 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     """
     if not isinstance(net, Layer):
         raise OptionError(f"summary: expected a Layer, got {net!r:.80}")
-    rows: list[SummaryRow] = []
     shape = tuple(in_shape)
-    with shapes_only():
-        if _call(net).call is serial:
-            _follow(net.children, shape, "", 0, most, rows)
-        else:
-            _add(net, shape, net.name, "", 0, most, rows)
+    with shapes_only(), noted_inits() as calls:
+        init_child(net.name, net, Key.of(0), checked_shape(shape))
+    [whole] = calls
+    # A `serial` that is the whole network has no row of its own.
+    shown = whole.below if _call(net).call is serial else calls
+    below = "" if shown is calls else None
+    rows = [row for call in shown for row in _rows(call, call.layer, call.name, below, 0, most)]
     return Summary(shape, tuple(rows))
 
 
+def _rows(
+    call: ChildInit, layer: Layer, path: str, below: str | None, depth: int, most: int | None
+) -> Iterator[SummaryRow]:
+    """Yield the row of a layer, and those of the layers that it is made of, at `below` or its path."""
+    children = dict(layer.children)
+    inner = [child for child in call.below if child.name in children]
+    own, carried = (
+        tree.size(getattr(call, name)) - sum(tree.size(getattr(child, name)) for child in inner)
+        for name in ("params", "state")
+    )
+    if most is not None and (largest := _largest(call, layer)) > most:
+        raise ShapeError(f"{path}: expected at most {most} numbers per example, got {largest}")
+    flops = layer.flops and layer.flops(call.in_shape, call.out_shape, call.params)
+    yield SummaryRow(path, depth, _kind(layer), tuple(call.out_shape), own, flops, carried)
+    prefix = f"{path}/" if below is None else below
+    for child in inner:
+        place = f"{prefix}{child.name}"
+        yield from _rows(child, children[child.name], place, None, depth + 1, most)
+
+
 def _call(layer: Layer) -> Recipe:
-    """Return the innermost call that is known here: what a constructor of one's own makes counts."""
+    """Return the call that made a layer, without the names and the `frozen` around it."""
     recipe = layer.made_by()
-    while True:
-        if recipe.call in (named, frozen):
-            recipe = recipe.args[-1].made_by()
-        elif recipe.call not in _KNOWN and recipe.below is not None:
-            recipe = recipe.below
-        else:
-            return recipe
+    while recipe.call in (named, frozen):
+        recipe = recipe.args[-1].made_by()
+    return recipe
 
 
 def _kind(layer: Layer) -> str:
@@ -184,120 +183,42 @@ def _kind(layer: Layer) -> str:
     return repr(Recipe(recipe.call, recipe.args, options))
 
 
-def _follow(
-    children: tuple[tuple[str, Layer], ...],
-    shape: Shape,
-    prefix: str,
-    depth: int,
-    most: int | None,
-    rows: list[SummaryRow],
-) -> Shape:
-    for name, child in children:
-        path = f"{prefix}{name}"
-        shape = _add(child, shape, path, f"{path}/", depth, most, rows)
-    return shape
+_PLACE = 64
+"""Numbers that would take the memory of where the values of one place of all windows lie."""
 
 
-def _add(
-    layer: Layer,
-    shape: Shape,
-    path: str,
-    prefix: str,
-    depth: int,
-    most: int | None,
-    rows: list[SummaryRow],
-) -> Shape:
-    """Append the rows of a layer that gets examples of `shape`; return the shape of what comes out."""
-    recipe = _call(layer)
-    kind = _kind(layer)
-    if recipe.call not in (serial, residual):
-        out, params, state = layer.init(Key.of(0), shape)
-        if most is not None and (largest := max(_size(out), _inside(recipe, shape))) > most:
-            raise ShapeError(f"{path}: expected at most {most} numbers per example, got {largest}")
-        count = _FLOPS.get(recipe.call)
-        flops = None if count is None else count(recipe, shape, out, params)
-        rows.append(SummaryRow(path, depth, kind, out, tree.size(params), flops, tree.size(state)))
-        return out
-    at = len(rows)
-    body = [(name, child) for name, child in layer.children if name != "shortcut"]
-    out = _follow(tuple(body), shape, prefix, depth + 1, most, rows)
-    if recipe.call is residual:
-        side = [(name, child) for name, child in layer.children if name == "shortcut"]
-        end = _follow(tuple(side), shape, prefix, depth + 1, most, rows)
-        if end != out:
-            raise ShapeError(f"{path}: expected both ways to end in one shape, got {out} + {end}")
-    flops = _size(out) if recipe.call is residual else 0
-    rows.insert(at, SummaryRow(path, depth, kind, out, 0, flops, 0))
-    return out
+def _largest(call: ChildInit, layer: Layer) -> int:
+    """Return a bound on how many numbers a layer makes of an example, whatever its options are.
+
+    Options that are sizes of windows or padding tell it by their types: an image is padded to no more
+    than the product of the sizes and twice the padding, and every place in a window has an index.
+    """
+    made, numbers = _call(layer), count_numbers(call.out_shape)
+    names = inspect.signature(made.call).parameters
+    sizes, pads = [], [0]
+    for name, value in inspect.signature(made.call).bind(*made.args, **made.kwargs).arguments.items():
+        kind = str(names[name].annotation)
+        if "Sizes" in kind:
+            sizes.append(max(_integers(value), default=1))
+        elif "Padding" in kind:
+            pads.append(max(_integers(value), default=0))
+    if not sizes or is_tuple_of_shapes(call.in_shape):
+        return numbers
+    more = math.prod(sizes) + 2 * max(pads)
+    n_channels, *space = call.in_shape
+    padded = n_channels * math.prod(n + more for n in space)
+    return max(numbers, padded, _PLACE * max(sizes) ** len(space))
 
 
-def _sizes(shape: Any) -> Iterator[int]:
-    """Yield how many numbers each array of a layer that hands out several has."""
-    if is_tuple_of_shapes(shape):
-        for part in shape:
-            yield from _sizes(part)
-    else:
-        yield math.prod(shape)
-
-
-def _size(shape: Any) -> int:
-    return sum(_sizes(shape))
+def _integers(value: Any) -> Iterator[int]:
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _integers(each)
+    elif isinstance(value, int):
+        yield value
 
 
 def _shape(shape: Shape) -> str:
     if is_tuple_of_shapes(shape):
         return ", ".join(map(_shape, shape))
     return "×".join(map(str, shape)) or "()"
-
-
-# --- costs by constructor -------------------------------------------------------------------
-
-Count = Callable[[Recipe, Shape, Shape, Any], int]
-
-
-def _per_value(cost: int) -> Count:
-    return lambda recipe, shape, out, params: cost * _size(shape)
-
-
-def _affine(recipe: Recipe, shape: Shape, out: Shape, params: Any) -> int:
-    return 2 * params["w"].size * math.prod(shape[:-1])
-
-
-def _convolution(recipe: Recipe, shape: Shape, out: Shape, params: Any) -> int:
-    # Every place of the output uses each kernel once, and a kernel sees the channels of its group only.
-    return 2 * params["w"].size * math.prod(out[1:])
-
-
-def _inside(recipe: Recipe, shape: Shape) -> int:
-    """Return how many numbers a layer makes of an example on the way to what comes out."""
-    if recipe.call not in (Conv, MaxPool, AvgPool):
-        return 0
-    window, given = recipe.args[-1], recipe.kwargs
-    stride = given.get("stride", 1 if recipe.call is Conv else window)
-    options = (given.get("padding", "valid"), given.get("dilation", 1), given.get("ceil", False))
-    at = lay(shape[1:], window, stride, *options)
-    return max(shape[0] * math.prod(at.padded), _PLACE * math.prod(at.size))
-
-
-_PLACE = 64
-"""Numbers that would take the memory of where the values of one place of all windows lie."""
-
-
-def _pooling(recipe: Recipe, shape: Shape, out: Shape, params: Any) -> int:
-    window = recipe.args[0]
-    values = window ** (len(out) - 1) if isinstance(window, int) else math.prod(window)
-    return math.prod(out) * values
-
-
-_FLOPS: dict[Any, Count] = {
-    Dense: _affine,
-    Conv: _convolution,
-    MaxPool: _pooling,
-    AvgPool: _pooling,
-    GlobalAvgPool: _per_value(1),
-    BatchNorm: _per_value(2),
-    **dict.fromkeys((Relu, LeakyRelu, Sigmoid, Tanh, elementwise), _per_value(1)),
-    **dict.fromkeys((Softmax, LogSoftmax), _per_value(5)),
-    **dict.fromkeys((Identity, Dropout, Flatten, Reshape), _per_value(0)),
-}
-_KNOWN = {*_FLOPS, serial, residual, make_layer, Layer}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fnn.datasets.dataset import Dataset
 from fnn.keys import Key
-from fnn.layers.contract import Shape
+from fnn.layers.calls import Shape
 from fnn.tree import Array, Tree
 
 if TYPE_CHECKING:

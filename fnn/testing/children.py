@@ -9,7 +9,8 @@ import attrs
 
 from fnn.errors import FnnError
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.probe import Probe, Setting
 

@@ -11,7 +11,6 @@ import numpy as np
 from fnn import tree
 from fnn.keys import Key
 from fnn.layers.contract import Layer
-from fnn.recipe import bare
 from fnn.testing.mutant_parts import (
     FACTOR,
     Buffers,
@@ -54,7 +53,7 @@ GRADIENT_FAULTS: dict[str, Callable[[Array, int], Array]] = {
 
 def _after(change: Callable[..., tuple[Any, Any]], layer: Layer) -> dict[str, Any]:
     """Replace what pullbacks return by change(dparams, dx, dy, batch size)."""
-    own = bare(layer.vjp)
+    own = layer.core.vjp
 
     def vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         y, new, back = own(params, state, x, train=train, key=key)
@@ -94,7 +93,7 @@ def _into_dy(dparams: Any, dx: Any, dy: Any, n: int) -> Any:
 
 def _around(change: Callable[..., Any], layer: Layer) -> dict[str, Any]:
     """Replace every pullback by change(pullback, dy, need_dx, memory, params), memory its own."""
-    own = bare(layer.vjp)
+    own = layer.core.vjp
 
     def vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         y, new, back = own(params, state, x, train=train, key=key)
@@ -164,7 +163,7 @@ def _reusing_dx(layer: Layer) -> dict[str, Any]:
 
 def _at_another(params: float, state: float, x: float, layer: Layer) -> dict[str, Any]:
     """Take pullbacks from a point where params, state and x are multiplied by these."""
-    own = bare(layer.vjp)
+    own = layer.core.vjp
 
     def vjp(p: Any, s: Any, v: Any, *, train: bool = False, key: Key | None = None) -> Any:
         y, new, _ = own(p, s, v, train=train, key=key)

@@ -10,8 +10,8 @@ import numpy as np
 
 from fnn.errors import FnnError
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
-from fnn.recipe import bare
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.gradient_mutants import gradient_faults
 from fnn.testing.mode_mutants import (
@@ -95,7 +95,7 @@ def _inner_calls(
     def noting(place: str | int, child: Layer) -> Layer:
         def init(key: Key, in_shape: Shape) -> Any:
             seen[place] = in_shape
-            return bare(child.init)(key, in_shape)
+            return child.core.init(key, in_shape)
 
         def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
             called[place] = x

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fnn.keys import Key
 from fnn.layers.activation import Identity, LeakyRelu, LogSoftmax, Relu, Sigmoid, Softmax, Tanh
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout

@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
-from fnn.recipe import bare
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.testing.mutant_parts import Fault
 
 _FIXED = Key.of(0)
@@ -30,7 +30,7 @@ def _told_apart(
     in_vjp: Callable[[bool, Key | None], tuple[bool, Key | None]],
     layer: Layer,
 ) -> dict[str, Any]:
-    own_apply, own_vjp = bare(layer.apply), bare(layer.vjp)
+    own_apply, own_vjp = layer.core.apply, layer.core.vjp
 
     def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         train, key = in_apply(train, key)
@@ -47,7 +47,7 @@ def _back_told(
     change: Callable[[bool, Key | None], tuple[bool, Key | None]], layer: Layer
 ) -> dict[str, Any]:
     """Take the pullback, and it alone, from a call with change(train, key)."""
-    own = bare(layer.vjp)
+    own = layer.core.vjp
 
     def vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         y, new, _ = own(params, state, x, train=train, key=key)
@@ -129,7 +129,7 @@ def _same(train: bool, key: Key | None) -> tuple[bool, Key | None]:
 
 def _init_key(kind: Callable[..., Key], layer: Layer) -> dict[str, Any]:
     def init(key: Key, in_shape: Shape) -> Any:
-        return bare(layer.init)(kind(key.bits, key), in_shape)
+        return layer.core.init(kind(key.bits, key), in_shape)
 
     return {"init": init}
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.losses import Loss
 from fnn.optimizers.transform import Transform
 from fnn.testing.drawing import Inputs, in_dtype

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from fnn import tree
 from fnn.keys import Key
 from fnn.layers.activation import LogSoftmax, Softmax
+from fnn.layers.calls import Shape
 from fnn.layers.combinators import named, residual, serial
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.shape import Flatten, Reshape

@@ -16,8 +16,8 @@ import numpy as np
 
 from fnn import tree
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
-from fnn.recipe import bare
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.testing.mutant_parts import (
     FACTOR,
     Buffers,
@@ -43,7 +43,7 @@ def forward(
     parts: tuple[str, ...] = ("apply", "vjp"),
 ) -> dict[str, Any]:
     """Replace x, y, dy and dx by these functions of them, the new state by moved(new, old, train)."""
-    own_apply, own_vjp = bare(layer.apply), bare(layer.vjp)
+    own_apply, own_vjp = layer.core.apply, layer.core.vjp
 
     def out(result: Any, new: Any, state: Any, train: bool) -> Any:
         return (y(result) if y else result), (moved(new, state, train) if moved else new)
@@ -112,7 +112,7 @@ def _into_x(layer: Layer) -> dict[str, Any]:
 
 
 def _called(changed: Callable[..., Any], layer: Layer) -> dict[str, Any]:
-    own = {"apply": bare(layer.apply), "vjp": bare(layer.vjp)}
+    own = {"apply": layer.core.apply, "vjp": layer.core.vjp}
 
     def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
         return changed(own["apply"], params, state, x, train, key)
@@ -187,7 +187,7 @@ def state_faults(state: Any, *, by_leaf: bool) -> Iterator[tuple[str, Fault]]:
 
 def _init(change: Callable[..., Any], layer: Layer) -> dict[str, Any]:
     def init(key: Key, in_shape: Shape) -> Any:
-        return change(*bare(layer.init)(key, in_shape))
+        return change(*layer.core.init(key, in_shape))
 
     return {"init": init}
 
@@ -202,7 +202,7 @@ def _counted(layer: Layer) -> dict[str, Any]:
     calls = count()
 
     def init(key: Key, in_shape: Shape) -> Any:
-        return bare(layer.init)(key.fold(next(calls)), in_shape)
+        return layer.core.init(key.fold(next(calls)), in_shape)
 
     return {"init": init}
 

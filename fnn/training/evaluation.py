@@ -13,9 +13,9 @@ from fnn.errors import DataError, FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
 from fnn.kernels.ordinary import first_infinite, unwrapped
 from fnn.kernels.parts import arrays, mapped, rows
-from fnn.layers.contract import Layer, placed_error
+from fnn.layers.calls import placed_error
+from fnn.layers.contract import Layer
 from fnn.options import integer
-from fnn.recipe import bare
 from fnn.training.state import TrainState, is_finite
 from fnn.tree import Array, TreeLike
 
@@ -105,7 +105,7 @@ def _number(name: str, result: Any) -> float:
 def _applied(net: Layer, weights: tuple[Any, Any], x: Any) -> Any:
     try:
         # Without what a call from outside has checked and silenced; here that is done already.
-        return bare(net.apply)(*weights, x)[0]
+        return net.core.apply(*weights, x)[0]
     except (FnnError, KeyError) as error:
         raise placed_error(error, net.name, net.where) from error.__cause__
 

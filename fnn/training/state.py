@@ -14,7 +14,8 @@ from fnn.errors import DataError, DTypeError, OptionError, ShapeError, TreeError
 from fnn.kernels.ordinary import first_infinite
 from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.optimizers import Transform
 from fnn.options import integer
 from fnn.tree import Tree, TreeLike, freeze

@@ -15,7 +15,8 @@ from fnn.errors import DivergedError, FnnError, OptionError, ShapeError
 from fnn.kernels.checks import check_cotangent
 from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
-from fnn.layers.contract import Layer, placed_error
+from fnn.layers.calls import placed_error
+from fnn.layers.contract import Layer
 from fnn.optimizers import Transform, apply_updates, global_norm
 from fnn.optimizers.entrywise import Rule, rule_of
 from fnn.recipe import bare
@@ -108,7 +109,7 @@ class TrainStep:
         key = now.key.fold("step", now.step) if net.traits.stochastic else None
         try:
             # Without what a call from outside has checked and silenced; here that is done already.
-            y, state, pullback = bare(net.vjp)(now.params, now.state, x, train=True, key=key)
+            y, state, pullback = net.core.vjp(now.params, now.state, x, train=True, key=key)
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
         value, dy = bare(self.loss)(y, target, **weight)

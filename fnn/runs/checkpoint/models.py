@@ -12,7 +12,8 @@ import numpy as np
 from fnn.errors import DataError, FnnError, OptionError, ShapeError
 from fnn.files import PathLike
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.layers.initializers import shapes_only
 from fnn.options import integer
 from fnn.runs.checkpoint.networks import layers_allowed, network_from, network_text

@@ -18,7 +18,8 @@ from fnn.errors import DataError, OptionError
 from fnn.files import limit, make_folder, present, replacing, shown, write_line
 from fnn.kernels.parts import arrays
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Shape
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
 from fnn.optimizers import Transform
 from fnn.runs.checkpoint import Checkpoints, save_model, save_tree
 from fnn.runs.checkpoint.models import model_tree

@@ -1,0 +1,198 @@
+"""Leaves of params and state: what shapes a layer has them in, who draws them, and whether they fit.
+
+A layer says once, from the shape of an example, which arrays it has. From that follow its `init`, and
+the check of every call: for each shape of x the layer is asked once, and a call then compares shapes
+and dtypes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn.errors import DTypeError, FnnError, ShapeError
+from fnn.kernels.checks import check_entry, check_precision, check_shape, check_value, entries
+from fnn.kernels.parts import arrays, example_shape, is_integer, is_tuple_of_shapes, length
+from fnn.keys import Key
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Shapes, Traits
+from fnn.layers.initializers import Initializer, draw, zeros
+from fnn.tree import Array
+
+
+@attrs.frozen
+class Leaf:
+    """An array of params or state, before it is drawn.
+
+    Attributes:
+        shape: Its shape.
+        init: Draws its first values; see `fnn.layers.initializers`.
+        fans: How many inputs one output sums over, and how many outputs one input reaches; by default
+            the initializer tells them from the shape.
+    """
+
+    shape: tuple[int, ...]
+    init: Initializer = zeros
+    fans: tuple[int, int] | None = None
+
+    def draw(self, key: Key) -> Array:
+        """Return the first values, float32."""
+        return draw(self.init, key, self.shape, *(self.fans or (None, None)))
+
+
+@attrs.frozen
+class Spec:
+    """What arrays a layer has, and what it gives, for one shape of x.
+
+    Attributes:
+        params, state: Name and shape of every leaf.
+        dtype: That of the leaves and of y: x's, or if x holds integers that of the leaves.
+        y_shape: Shape of y, the batch included; of a tuple the shapes of its parts without it.
+    """
+
+    params: tuple[tuple[str, tuple[int, ...]], ...]
+    state: tuple[tuple[str, tuple[int, ...]], ...]
+    dtype: Any
+    y_shape: Shape
+
+
+MOST_SPECS = 64
+"""For how many shapes of x a layer remembers what it has."""
+
+
+class Leaves:
+    """The leaves of a layer, as its `shapes` tells them."""
+
+    def __init__(self, shapes: Shapes, traits: Traits) -> None:
+        """Ask nothing before the first call."""
+        self._shapes, self._traits = shapes, traits
+        self._specs: dict[Any, Spec] = {}
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Shape, dict[str, Array], dict[str, Array]]:
+        """Draw every leaf from the key folded with its name."""
+        out_shape, *trees = self._asked(in_shape)
+        params, state = ({name: leaf.draw(key.fold(name)) for name, leaf in t.items()} for t in trees)
+        return out_shape, params, state
+
+    def checked(self, params: Any, state: Any, x: Any) -> Spec:
+        """Return what belongs to x, or refuse what does not fit it.
+
+        Raises:
+            ShapeError, DTypeError, TreeError: Naming the leaf, or the axis of x, that disagrees.
+        """
+        mark = (x.shape, x.dtype) if type(x) is np.ndarray else _mark(x)
+        spec = self._specs.get(mark)
+        if (
+            spec is not None
+            and has(params, spec.params, spec.dtype)
+            and has(state, spec.state, spec.dtype)
+        ):
+            return spec
+        spec = self._checked(params, state, x)
+        if mark is not None:
+            if len(self._specs) >= MOST_SPECS:
+                self._specs.clear()
+            self._specs[mark] = spec
+        return spec
+
+    def _asked(self, in_shape: Shape) -> tuple[Shape, Mapping[str, Leaf], Mapping[str, Leaf]]:
+        if not self._traits.takes_tuples:
+            check_shape(in_shape)
+        return self._shapes(in_shape)
+
+    def _checked(self, params: Any, state: Any, x: Any) -> Spec:
+        check_taken(x, self._traits)
+        in_shape = example_shape(x)
+        try:
+            out_shape, *trees = self._asked(in_shape)
+        except ShapeError as error:
+            came = f"{_batched(in_shape, length(x))}, the batch first"
+            error.message = error.message.replace(f"in_shape={in_shape}", came)
+            raise
+        leaves = [
+            (name, leaf, array)
+            for what, tree, own in zip(("params", "state"), (params, state), trees, strict=True)
+            for (name, leaf), array in zip(own.items(), entries(what, tree, tuple(own)), strict=True)
+        ]
+        if any(array.shape != leaf.shape for _, leaf, array in leaves):
+            _blame_x(self._fits, params, state, x)
+        floats = [part for _, part in arrays(x) if not is_integer(part)]
+        if floats and leaves and leaves[0][2].shape == leaves[0][1].shape:
+            check_precision(floats[0], leaves[0][2])
+        for name, leaf, array in leaves:
+            check_entry(name, array, leaf.shape, floats[0] if floats else leaves[0][2])
+        like = floats or [array for _, _, array in leaves]
+        params_of, state_of = (tuple((name, leaf.shape) for name, leaf in own.items()) for own in trees)
+        y_shape = _batched(tuple(out_shape), length(x))
+        return Spec(params_of, state_of, like[0].dtype if like else None, y_shape)
+
+    def _fits(self, in_shape: Shape, params: Any, state: Any) -> bool:
+        """Return whether params and state are such as an example of that shape would have."""
+        try:
+            _, *trees = self._asked(in_shape)
+        except (FnnError, ValueError, IndexError):
+            return False
+        pairs = zip(trees, (params, state), strict=True)
+        return all(tree[name].shape == leaf.shape for own, tree in pairs for name, leaf in own.items())
+
+
+def _mark(x: Any) -> Any:
+    """Return shapes and dtypes of a tuple of ordinary arrays, None of anything else."""
+    if type(x) is not tuple:
+        return None
+    marks = tuple((x.shape, x.dtype) if type(x) is np.ndarray else _mark(x) for x in x)
+    return None if None in marks else marks
+
+
+def has(tree: Any, leaves: tuple[tuple[str, tuple[int, ...]], ...], dtype: Any) -> bool:
+    """Return whether a tree has those leaves in that dtype and no others; called at every call."""
+    if len(tree) != len(leaves):
+        return False
+    for name, shape in leaves:
+        leaf = tree.get(name)
+        if type(leaf) is not np.ndarray or leaf.shape != shape:
+            return False
+        if leaf.dtype is not dtype and leaf.dtype != dtype:
+            return False
+    return True
+
+
+def _batched(shape: Shape, n: int) -> Shape:
+    return tuple(_batched(part, n) for part in shape) if is_tuple_of_shapes(shape) else (n, *shape)
+
+
+_MOST_SHARES = 64
+
+
+def _blame_x(fits: Callable[..., bool], params: Any, state: Any, x: Any) -> None:
+    """Raise for the axis of x that disagrees, if params and state fit an x of another such axis."""
+    if not isinstance(x, np.ndarray):
+        return
+    in_shape = x.shape[1:]
+    sizes = {n for tree in (params, state) for leaf in tree.values() for n in leaf.shape}
+    # A leaf has the size of an axis, or a share of it (groups).
+    sizes |= {n * k for n in sizes for k in range(2, _MOST_SHARES)}
+    for i, own in enumerate(in_shape):
+        for n in sorted(sizes - {own}):
+            other = (*in_shape[:i], n, *in_shape[i + 1 :])
+            if fits(other, params, state):
+                # Still so behind one more axis? Then it is counted from the end.
+                is_last = i + 1 == len(in_shape) and fits((n + 1, *other), params, state)
+                axis = f"last axis {n}" if is_last else f"axis {i + 1} of size {n}"
+                raise ShapeError(f"expected {axis}, got {x.shape}")
+    for other in (in_shape[:-1], (*in_shape, *in_shape[-1:])):
+        if fits(other, params, state):
+            raise ShapeError(f"expected {len(other) + 1} axes, got {x.shape}")
+
+
+def check_taken(x: Any, traits: Traits) -> None:
+    """Refuse what the layer does not take, and say how a layer says that it takes integers."""
+    try:
+        check_value(x, integers=traits.takes_integers)
+    except DTypeError as error:
+        if not traits.takes_integers and any(is_integer(part) for _, part in arrays(x)):
+            error.message += "; a layer that takes integers has traits=Traits(takes_integers=True)"
+        raise
