@@ -29,7 +29,9 @@ RANKS = """
 errors recipe
 tree keys options registry rooms files
 kernels
-layers.contract layers.initializers
+layers.calls layers.initializers
+layers.contract
+layers.leaves
 layers.making
 layers
 layers.combinators
