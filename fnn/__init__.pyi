@@ -1,306 +1,143 @@
-"""What type checkers see: every public name in its room. A test holds it to `__init__.py`."""
+"""The one list of public names: type checkers read it, and so does the lazy import (`fnn.registry`).
+
+A line per name, with the module that defines it. `import Dense as Dense` is public in `fnn` and in its
+room, `fnn.layers`; without `as`, a name is public in its room alone (`fnn.ensemble.stack`).
+"""
 
 from fnn import tree as tree
-from fnn.datasets import (
-    Batches,
-    Dataset,
-    OneHot,
-    batches,
-    blobs,
-    circles,
-    class_weights,
-    digits,
-    find_mnist,
-    handwriting,
-    image_folder,
-    mnist,
-    parity,
-    read_idx,
-    read_image,
-    spirals,
-    two_moons,
-    write_idx,
-)
-from fnn.ensemble import (
-    Keys,
-    over_members,
-    stacked,
-)
-from fnn.errors import (
-    DataError,
-    DivergedError,
-    DTypeError,
-    FnnError,
-    OptionError,
-    ShapeError,
-    TreeError,
-)
-from fnn.kernels.blas import (
-    threads,
-)
-from fnn.keys import (
-    Key,
-)
-from fnn.layers import (
-    ACTIVATIONS,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Identity,
-    LeakyRelu,
-    LogSoftmax,
-    MaxPool,
-    Relu,
-    Reshape,
-    Sigmoid,
-    Softmax,
-    Tanh,
-    elementwise,
-    make_layer,
-)
-from fnn.layers.combinators import (
-    frozen,
-    named,
-    residual,
-    serial,
-)
-from fnn.layers.contract import (
-    Layer,
-    Traits,
-)
-from fnn.layers.initializers import (
-    INITIALIZERS,
-    constant,
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-    normal,
-    ones,
-    uniform,
-    zeros,
-)
-from fnn.layers.summaries import (
-    summary,
-)
-from fnn.losses import (
-    LOSSES,
-    absolute_error,
-    cross_entropy,
-    half_squared_error,
-    make_loss,
-    nll,
-    sigmoid_cross_entropy,
-    softmax_cross_entropy,
-    softmax_cross_entropy_dense,
-    squared_error,
-    summed,
-)
-from fnn.metrics import (
-    METRICS,
-    ClassReport,
-    accuracy,
-    binary_accuracy,
-    categorical_accuracy,
-    classification_report,
-    confusion_matrix,
-    top_k,
-)
-from fnn.optimizers import (
-    OPTIMIZERS,
-    Transform,
-    adagrad,
-    adam,
-    adamw,
-    add_decayed_weights,
-    apply_updates,
-    chain,
-    clip_by_global_norm,
-    freeze,
-    global_norm,
-    momentum,
-    rmsprop,
-    scale_by_adam,
-    scale_by_learning_rate,
-    scale_by_rms,
-    sgd,
-    trace,
-)
-from fnn.recipe import (
-    constructor,
-)
-from fnn.registry import (
-    Registry,
-)
+from fnn.datasets.bundled import digits as digits
+from fnn.datasets.bundled import parity as parity
+from fnn.datasets.dataset import Batches as Batches
+from fnn.datasets.dataset import Dataset as Dataset
+from fnn.datasets.dataset import batches as batches
+from fnn.datasets.idx import read_idx as read_idx
+from fnn.datasets.idx import write_idx as write_idx
+from fnn.datasets.image_files import image_folder as image_folder
+from fnn.datasets.image_files import read_image as read_image
+from fnn.datasets.mnist_files import find_mnist as find_mnist
+from fnn.datasets.mnist_files import mnist as mnist
+from fnn.datasets.one_hot import OneHot as OneHot
+from fnn.datasets.stand_in import handwriting as handwriting
+from fnn.datasets.toy import blobs as blobs
+from fnn.datasets.toy import circles as circles
+from fnn.datasets.toy import spirals as spirals
+from fnn.datasets.toy import two_moons as two_moons
+from fnn.datasets.weights import class_weights as class_weights
+from fnn.ensemble.layers import stacked as stacked
+from fnn.ensemble.members import Keys as Keys
+from fnn.ensemble.members import stack, unstack
+from fnn.ensemble.steps import diverging, member_metrics, per_member
+from fnn.ensemble.steps import over_members as over_members
+from fnn.errors import DataError as DataError
+from fnn.errors import DivergedError as DivergedError
+from fnn.errors import DTypeError as DTypeError
+from fnn.errors import FnnError as FnnError
+from fnn.errors import OptionError as OptionError
+from fnn.errors import ShapeError as ShapeError
+from fnn.errors import TreeError as TreeError
+from fnn.kernels.blas import threads as threads
+from fnn.keys import Key as Key
+from fnn.layers.activation import ACTIVATIONS as ACTIVATIONS
+from fnn.layers.activation import Identity as Identity
+from fnn.layers.activation import LeakyRelu as LeakyRelu
+from fnn.layers.activation import LogSoftmax as LogSoftmax
+from fnn.layers.activation import Relu as Relu
+from fnn.layers.activation import Sigmoid as Sigmoid
+from fnn.layers.activation import Softmax as Softmax
+from fnn.layers.activation import Tanh as Tanh
+from fnn.layers.combinators import frozen as frozen
+from fnn.layers.combinators import named as named
+from fnn.layers.combinators import residual as residual
+from fnn.layers.combinators import serial as serial
+from fnn.layers.contract import Layer as Layer
+from fnn.layers.contract import Traits as Traits
+from fnn.layers.convolution import Conv as Conv
+from fnn.layers.dense import Dense as Dense
+from fnn.layers.dropout import Dropout as Dropout
+from fnn.layers.initializers import INITIALIZERS as INITIALIZERS
+from fnn.layers.initializers import constant as constant
+from fnn.layers.initializers import glorot_normal as glorot_normal
+from fnn.layers.initializers import glorot_uniform as glorot_uniform
+from fnn.layers.initializers import he_normal as he_normal
+from fnn.layers.initializers import he_uniform as he_uniform
+from fnn.layers.initializers import lecun_normal as lecun_normal
+from fnn.layers.initializers import lecun_uniform as lecun_uniform
+from fnn.layers.initializers import normal as normal
+from fnn.layers.initializers import ones as ones
+from fnn.layers.initializers import uniform as uniform
+from fnn.layers.initializers import zeros as zeros
+from fnn.layers.making import elementwise as elementwise
+from fnn.layers.making import make_layer as make_layer
+from fnn.layers.norm import BatchNorm as BatchNorm
+from fnn.layers.pooling import AvgPool as AvgPool
+from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
+from fnn.layers.pooling import MaxPool as MaxPool
+from fnn.layers.shape import Flatten as Flatten
+from fnn.layers.shape import Reshape as Reshape
+from fnn.layers.summaries import summary as summary
+from fnn.losses import LOSSES as LOSSES
+from fnn.losses.made import make_loss as make_loss
+from fnn.losses.probabilities import cross_entropy as cross_entropy
+from fnn.losses.probabilities import nll as nll
+from fnn.losses.reduction import Loss
+from fnn.losses.regression import absolute_error as absolute_error
+from fnn.losses.regression import squared_error as squared_error
+from fnn.losses.scores import sigmoid_cross_entropy as sigmoid_cross_entropy
+from fnn.losses.scores import softmax_cross_entropy as softmax_cross_entropy
+from fnn.losses.scores import softmax_cross_entropy_dense as softmax_cross_entropy_dense
+from fnn.losses.sums import half_squared_error as half_squared_error
+from fnn.losses.sums import summed as summed
+from fnn.metrics import METRICS as METRICS
+from fnn.metrics.accuracies import accuracy as accuracy
+from fnn.metrics.accuracies import binary_accuracy as binary_accuracy
+from fnn.metrics.accuracies import binary_accuracy_at
+from fnn.metrics.accuracies import categorical_accuracy as categorical_accuracy
+from fnn.metrics.accuracies import top_k as top_k
+from fnn.metrics.checks import Metric
+from fnn.metrics.confusion import confusion_matrix as confusion_matrix
+from fnn.metrics.reports import Average
+from fnn.metrics.reports import ClassReport as ClassReport
+from fnn.metrics.reports import classification_report as classification_report
+from fnn.optimizers import OPTIMIZERS as OPTIMIZERS
+from fnn.optimizers.adaptive import adagrad as adagrad
+from fnn.optimizers.adaptive import adam as adam
+from fnn.optimizers.adaptive import adamw as adamw
+from fnn.optimizers.adaptive import rmsprop as rmsprop
+from fnn.optimizers.adaptive import scale_by_adam as scale_by_adam
+from fnn.optimizers.adaptive import scale_by_rms as scale_by_rms
+from fnn.optimizers.compose import apply_updates as apply_updates
+from fnn.optimizers.compose import chain as chain
+from fnn.optimizers.gradient import momentum as momentum
+from fnn.optimizers.gradient import scale_by_learning_rate as scale_by_learning_rate
+from fnn.optimizers.gradient import sgd as sgd
+from fnn.optimizers.gradient import trace as trace
+from fnn.optimizers.restraint import add_decayed_weights as add_decayed_weights
+from fnn.optimizers.restraint import clip_by_global_norm as clip_by_global_norm
+from fnn.optimizers.restraint import freeze as freeze
+from fnn.optimizers.restraint import global_norm as global_norm
+from fnn.optimizers.transform import Transform as Transform
+from fnn.recipe import constructor as constructor
+from fnn.registry import Registry as Registry
 from fnn.runs import config as config
 from fnn.runs import pictures as pictures
-from fnn.runs.checkpoint import (
-    load_model,
-    save_model,
-)
-from fnn.training.derivatives import (
-    hvp,
-    jacobian,
-    jvp,
-    per_example_grads,
-)
-from fnn.training.loop import (
-    Fit,
-    History,
-    early_stopping,
-    fit,
-)
-from fnn.training.step import (
-    TrainState,
-    evaluate,
-    init_train_state,
-    jit,
-    predict,
-    scan,
-    train_step,
-    value_and_grad,
-)
-from fnn.tree import (
-    Tree,
-)
+from fnn.runs.checkpoint.models import load_model as load_model
+from fnn.runs.checkpoint.models import save_model as save_model
+from fnn.training.derivatives import hvp as hvp
+from fnn.training.derivatives import jacobian as jacobian
+from fnn.training.derivatives import jvp as jvp
+from fnn.training.derivatives import per_example_grads as per_example_grads
+from fnn.training.evaluation import evaluate as evaluate
+from fnn.training.evaluation import predict as predict
+from fnn.training.history import History as History
+from fnn.training.history import early_stopping as early_stopping
+from fnn.training.loop import Fit as Fit
+from fnn.training.loop import fit as fit
+from fnn.training.state import TrainState as TrainState
+from fnn.training.state import init_train_state as init_train_state
+from fnn.training.step import jit as jit
+from fnn.training.step import scan as scan
+from fnn.training.step import train_step as train_step
+from fnn.training.step import value_and_grad as value_and_grad
+from fnn.tree import Tree as Tree
 
 __version__: str
-
-__all__ = [
-    "ACTIVATIONS",
-    "INITIALIZERS",
-    "LOSSES",
-    "METRICS",
-    "OPTIMIZERS",
-    "AvgPool",
-    "BatchNorm",
-    "Batches",
-    "ClassReport",
-    "Conv",
-    "DTypeError",
-    "DataError",
-    "Dataset",
-    "Dense",
-    "DivergedError",
-    "Dropout",
-    "Fit",
-    "Flatten",
-    "FnnError",
-    "GlobalAvgPool",
-    "History",
-    "Identity",
-    "Key",
-    "Keys",
-    "Layer",
-    "LeakyRelu",
-    "LogSoftmax",
-    "MaxPool",
-    "OneHot",
-    "OptionError",
-    "Registry",
-    "Relu",
-    "Reshape",
-    "ShapeError",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-    "TrainState",
-    "Traits",
-    "Transform",
-    "Tree",
-    "TreeError",
-    "__version__",
-    "absolute_error",
-    "accuracy",
-    "adagrad",
-    "adam",
-    "adamw",
-    "add_decayed_weights",
-    "apply_updates",
-    "batches",
-    "binary_accuracy",
-    "blobs",
-    "categorical_accuracy",
-    "chain",
-    "circles",
-    "class_weights",
-    "classification_report",
-    "clip_by_global_norm",
-    "config",
-    "confusion_matrix",
-    "constant",
-    "constructor",
-    "cross_entropy",
-    "digits",
-    "early_stopping",
-    "elementwise",
-    "evaluate",
-    "find_mnist",
-    "fit",
-    "freeze",
-    "frozen",
-    "global_norm",
-    "glorot_normal",
-    "glorot_uniform",
-    "half_squared_error",
-    "handwriting",
-    "he_normal",
-    "he_uniform",
-    "hvp",
-    "image_folder",
-    "init_train_state",
-    "jacobian",
-    "jit",
-    "jvp",
-    "lecun_normal",
-    "lecun_uniform",
-    "load_model",
-    "make_layer",
-    "make_loss",
-    "mnist",
-    "momentum",
-    "named",
-    "nll",
-    "normal",
-    "ones",
-    "over_members",
-    "parity",
-    "per_example_grads",
-    "pictures",
-    "predict",
-    "read_idx",
-    "read_image",
-    "residual",
-    "rmsprop",
-    "save_model",
-    "scale_by_adam",
-    "scale_by_learning_rate",
-    "scale_by_rms",
-    "scan",
-    "serial",
-    "sgd",
-    "sigmoid_cross_entropy",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_dense",
-    "spirals",
-    "squared_error",
-    "stacked",
-    "summary",
-    "summed",
-    "threads",
-    "top_k",
-    "trace",
-    "train_step",
-    "tree",
-    "two_moons",
-    "uniform",
-    "value_and_grad",
-    "write_idx",
-    "zeros",
-]

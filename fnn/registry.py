@@ -1,24 +1,132 @@
-"""Registries: values by name, for configurations and command lines, to which users add their own."""
+"""What is public, by name: the stub that lists it, packages that import lazily, and registries.
+
+`fnn/__init__.pyi` is the one list of public names. Type checkers read it, and so does `lazy_names`,
+which gives a package its names without importing what defines them (PEP 562).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, Generic, TypeVar
 
 from fnn.errors import OptionError
 
 T = TypeVar("T")
+F = TypeVar("F")
+
+
+# --- the list of names
+
+
+@cache
+def listed(package: str = "fnn") -> tuple[tuple[str, str, bool], ...]:
+    """Return what the stub of a package lists: (name, module, whether the package itself shows it)."""
+    spec: Any = sys.modules[package].__spec__
+    stub = os.path.join(os.path.dirname(spec.origin), "__init__.pyi")
+    # Asked of the loader, because the package may lie in a zip file. Split by hand: `ast` would take
+    # longer than all the rest of `import fnn`.
+    found = []
+    for line in spec.loader.get_data(stub).decode().splitlines():
+        if line.startswith("from "):
+            module, _, names = line.removeprefix("from ").partition(" import ")
+            for each in names.split(","):
+                name, _, alias = each.strip().partition(" as ")
+                found.append((name, module, bool(alias)))
+        elif line.startswith("__version__:"):
+            found.append(("__version__", package, True))
+    return tuple(found)
+
+
+def lazy_names(
+    package: str, *, stub: str = "fnn"
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` of a package whose names are imported on first use.
+
+    Args:
+        package: Its `__name__`.
+        stub: The package whose stub lists them. Of another package's stub, they are the names
+            defined in `package`.
+    """
+    home = {
+        name: module
+        for name, module, shown in listed(stub)
+        if (shown if package == stub else f"{module}.".startswith(f"{package}."))
+    }
+    public = sorted(home)
+
+    def load(name: str) -> Any:
+        """Import a public name from where it is defined, or the submodule of that name."""
+        if home.get(name, package) != package:
+            module = import_module(home[name])
+            if hasattr(module, name):
+                value = getattr(module, name)
+            else:  # A module that is public itself.
+                value = import_module(f"{module.__name__}.{name}")
+            setattr(sys.modules[package], name, value)  # Asked for once.
+            return value
+        missing = AttributeError(f"module {package!r} has no attribute {name!r}")
+        if name.startswith("_"):
+            raise missing
+        try:
+            return import_module(f"{package}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{package}.{name}":
+                raise
+            raise missing from None
+
+    def names() -> list[str]:
+        """Return the public names, the submodules that define them, and what is there by now."""
+        inside = f"{package}."
+        modules = {
+            module.removeprefix(inside).partition(".")[0]
+            for module in home.values()
+            if module.startswith(inside)
+        }
+        return sorted({*public, *modules, *vars(sys.modules[package])})
+
+    return load, names, public
+
+
+# --- registries
 
 
 class Registry(Generic[T]):
-    """Names for values of one kind: `LOSSES["nll"]`; iteration gives the names, sorted."""
+    """Names for values of one kind: `LOSSES["nll"]`; iteration gives the names, sorted.
 
-    def __init__(self, kind: str, values: Mapping[str, T]) -> None:
-        """Keep a copy of `values`; `kind` is what errors call them ("loss")."""
+    The built-in values of a room stand where they are defined:
+
+        @LOSSES.builtin("nll")
+        def nll(pred, target): ...
+
+    The registry knows the room and finds them when it is first asked: it imports every module that the
+    list of public names has there. So a new one is in no second list.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        values: Mapping[str, T] | Callable[[], Mapping[str, T]] | None = None,
+        *,
+        room: str | None = None,
+    ) -> None:
+        """Keep a copy of `values`, or call them when the registry is first asked.
+
+        Args:
+            kind: What errors call a value ("loss").
+            values: Values by name.
+            room: The package in which built-in values are defined ("fnn.losses").
+        """
         self.kind = kind
+        self._room = room
+        self._later = values if callable(values) else None
         self._values: dict[str, T] = {}
-        for name, value in values.items():
-            self.register(name, value)
+        if values is not None and not callable(values):
+            for name, value in values.items():
+                self._add(name, value)
 
     def register(self, name: str, value: T) -> T:
         """Add `value` under a new name and return it.
@@ -26,12 +134,40 @@ class Registry(Generic[T]):
         Raises:
             OptionError: If the name is taken, empty or not a string.
         """
+        self._find_builtins()
+        return self._add(name, value)
+
+    def builtin(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that adds what it decorates, in a module of the registry's own room.
+
+        It looks for no others, which may be about to import that module.
+        """
+
+        def add(value: F) -> F:
+            self._add(name, value)  # type: ignore[arg-type]
+            return value
+
+        return add
+
+    def _add(self, name: str, value: T) -> T:
         if not isinstance(name, str) or not name:
             raise OptionError(f"expected a name, got {name!r}", path=(self.kind,))
         if name in self._values:
             raise OptionError(f"expected a new name, {name!r} is taken", path=(self.kind,))
         self._values[name] = value
         return value
+
+    def _find_builtins(self) -> None:
+        """Import the modules of the room, once, so that they register what they define."""
+        if self._room is None:
+            return
+        for module in dict.fromkeys(module for _, module, _ in listed()):
+            if module.startswith(f"{self._room}."):
+                import_module(module)
+        if self._later is not None:
+            for name, value in self._later().items():
+                self._values.setdefault(name, value)
+        self._room = None  # After the imports, so that another thread waits for them too.
 
     def __getitem__(self, name: str) -> T:
         """Return the value of that name.
@@ -50,12 +186,15 @@ class Registry(Generic[T]):
         raise OptionError(f"expected one of {known}, got {name!r}{hint}", path=(self.kind,))
 
     def __contains__(self, name: object) -> bool:
+        self._find_builtins()
         return isinstance(name, str) and name in self._values
 
     def __iter__(self) -> Iterator[str]:
+        self._find_builtins()
         return iter(sorted(self._values))
 
     def __len__(self) -> int:
+        self._find_builtins()
         return len(self._values)
 
     def __repr__(self) -> str:

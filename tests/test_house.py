@@ -1,14 +1,10 @@
-"""The house: imports go strictly down the ranks, files are of a size to read, importing is cheap."""
+"""The house: imports go strictly down the ranks, and files are of a size to read."""
 
 from __future__ import annotations
 
 import ast
-import importlib
-import inspect
-import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tomllib
@@ -16,18 +12,28 @@ from pathlib import Path
 
 import pytest
 
-import fnn
-import fnn.testing
+from fnn.registry import listed
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fnn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+LAZY = {module_of(path) for path in FILES if "= lazy_names(__name__)" in path.read_text("utf-8")} - {
+    "fnn"
+}
+"""Packages whose names are imported on first use."""
+
 # --- ranks
 
 RANKS = """
 errors recipe
-tree keys options registry rooms files
+tree keys options registry files
 kernels
 layers.calls layers.initializers
 layers.contract
@@ -56,27 +62,37 @@ of it both have a rank, the part has its own, and the room's is that of all its 
 RANK = {name: rank for rank, line in enumerate(RANKS.split("\n")) for name in line.split()}
 
 
-def module_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
 def imported(source, module):
-    """Yield (line, module) for every module of fnn that the source imports, wherever it does so."""
+    """Yield (line, module) for every module of fnn that the source imports, wherever it does so.
+
+    A name is imported from where it is defined, whichever package shows it; a package whose names are
+    imported on first use stands for all of its modules (`fnn.layers.*`).
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found = [whole(alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:  # Seen from a module, not from a package's __init__.
                 base = ".".join([*module.split(".")[: -node.level], *filter(None, [node.module])])
-            # `from fnn import tree` imports fnn.tree; a name of fnn's own would be its __init__.
-            names = [f"fnn.{alias.name}" for alias in node.names] if base == "fnn" else [base]
+            found = [origin(base, alias.name) for alias in node.names]
         else:
             continue
-        for name in names:
+        for name in found:
             if name.split(".")[0] == "fnn":
                 yield node.lineno, name
+
+
+def whole(module):
+    return f"{module}.*" if module in LAZY else module
+
+
+def origin(base, name):
+    """Return the module that `from base import name` imports from, or imports."""
+    if base in LAZY:
+        return next((module for each, module, _ in listed() if each == name), whole(f"{base}.{name}"))
+    # `from fnn import tree` imports fnn.tree; a name of fnn's own would be its __init__.
+    return whole(f"fnn.{name}") if base == "fnn" else base
 
 
 def ranked(module):
@@ -94,7 +110,10 @@ def violations(source, module):
     found = []
     for line, name in imported(source, module):
         other = ranked(name)
-        if other != own and RANK.get(other, 99) >= RANK[own]:
+        rank = RANK.get(other, 99)
+        if name.endswith(".*"):
+            rank = max(r for part, r in RANK.items() if f"{part}.".startswith(f"{other}."))
+        if rank > RANK[own] or (rank == RANK[own] and other != own):
             found.append(f"{module}:{line} imports {name}, which is not below it")
     return found
 
@@ -141,6 +160,10 @@ def test_every_rank_is_of_something_that_is_there():
         ("fnn.losses.sums", "from fnn.optimizers.compose import chain"),
         ("fnn.losses.__init__", "from fnn.metrics import accuracy"),
         ("fnn.layers.__init__", "from ..combinators import serial"),
+        ("fnn.layers.dense", "from fnn.layers import serial"),
+        ("fnn.layers.dense", "from fnn import layers"),
+        ("fnn.layers.dense", "import fnn.layers as room"),
+        ("fnn.training.state", "from fnn.training import jit"),
         ("fnn.training", "from fnn.brand_new import x"),
         ("fnn.brand_new", "import numpy"),
     ],
@@ -159,6 +182,7 @@ def test_the_rule_of_the_ranks_sees_every_way_up(module, source):
         ("fnn.layers.dense", "from fnn.layers.convolution import lay\nfrom .shape import Flatten"),
         ("fnn.layers.dense", "from fnn import tree\nfrom .. import errors"),
         ("fnn.layers.__init__", "from .dense import Dense\nfrom fnn.layers import shape"),
+        ("fnn.losses.sums", "from fnn.losses import LOSSES, nll\nfrom fnn import losses"),
         ("fnn.training", "import numpy as np\nimport fnnx"),
     ],
 )
@@ -190,6 +214,12 @@ def test_the_other_files_are_short_enough_to_read_too(folder):
         if (lines := len(path.read_text("utf-8").splitlines())) > 400
     }
     assert not long
+
+
+def test_the_package_shows_at_its_top_no_more_than_one_can_take_in():
+    top = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert sum(path.is_file() for path in top) <= 14
+    assert sum(path.is_dir() for path in top) <= 15
 
 
 def test_no_name_says_that_nobody_knew_where_to_put_it():
@@ -287,101 +317,6 @@ def test_no_tracked_file_names_a_package_registry():
     for name in tracked():
         text = (ROOT / name).read_bytes().decode("utf-8", "ignore").lower()
         assert [host for host in hosts if host in text] == [], name
-
-
-# --- names
-
-
-@pytest.mark.parametrize("package", [fnn, fnn.testing], ids=lambda package: package.__name__)
-def test_the_public_names_are_sorted_complete_and_those_that_type_checkers_see(package):
-    assert package.__all__ == sorted(package.__all__)
-    assert len(set(package.__all__)) == len(package.__all__)
-    stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text("utf-8"))
-    for node in stub.body:
-        if isinstance(node, ast.ImportFrom) and node.module != "fnn":
-            room = importlib.import_module(node.module)
-            for alias in node.names:
-                vars(package).pop(alias.name, None)  # As at its first use.
-                assert getattr(package, alias.name) is getattr(room, alias.name)
-    listed = next(node.value for node in stub.body if isinstance(node, ast.Assign))
-    assert sorted(ast.literal_eval(listed)) == package.__all__
-
-
-def test_names_that_are_not_there_are_said_to_be_missing():
-    for name in ("Dens", "_tree", "datasets_of_mine"):
-        with pytest.raises(AttributeError, match=name):
-            getattr(fnn, name)
-    assert {*fnn.__all__, "losses", "layers", "__doc__"} <= set(dir(fnn))
-
-
-def documented(name):
-    value = getattr(fnn, name)
-    if isinstance(value, str | fnn.Registry):
-        return True
-    return bool(inspect.getdoc(value)) and inspect.getdoc(value) != inspect.getdoc(type(value))
-
-
-@pytest.mark.parametrize("name", fnn.__all__)
-def test_every_public_name_is_there_and_documented(name):
-    assert documented(name)
-
-
-def test_no_public_name_hides_a_module():
-    """`fnn.freeze` may not be a function where `fnn/freeze.py` is a module, at any level."""
-    for path in FILES:
-        *parents, name = module_of(path).split(".")
-        if not parents or name == "__main__":
-            continue
-        package = importlib.import_module(".".join(parents))
-        module = importlib.import_module(module_of(path))
-        assert getattr(package, name) is module
-        if len(parents) > 1:
-            assert not hasattr(fnn, name) or inspect.ismodule(getattr(fnn, name)), name
-
-
-# --- importing
-
-OPTIONAL = [
-    "matplotlib",
-    "tqdm",
-    "pooch",
-    "PIL",
-    "torch",
-    "jax",
-    "sklearn",
-    "scipy",
-    "pytest",
-    "hypothesis",
-]
-BUDGET = 0.4
-
-
-def run_python(code, folder):
-    # Bytecode is kept beside nobody's files: the first run writes it, the others read it.
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    env["PYTHONPYCACHEPREFIX"] = str(folder)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, cwd=ROOT
-    )
-    return done.stdout
-
-
-def test_importing_the_library_imports_no_optional_package(tmp_path):
-    code = f"import sys, fnn; sys.stdout.write(' '.join(m for m in {OPTIONAL} if m in sys.modules))"
-    assert run_python(code, tmp_path) == ""
-
-
-def test_importing_the_library_adds_at_most_two_fifths_of_numpys_own_time(tmp_path):
-    code = (
-        "import sys; from time import perf_counter as now; a = now(); import numpy; b = now(); "
-        "import fnn; c = now(); sys.stdout.write(f'{b - a} {c - b}')"
-    )
-    run_python(code, tmp_path)
-    ratios = []
-    for _ in range(11):
-        numpy_took, fnn_took = map(float, run_python(code, tmp_path).split())
-        ratios.append(fnn_took / numpy_took)
-    assert statistics.median(ratios) <= BUDGET, sorted(round(ratio, 2) for ratio in ratios)
 
 
 # --- tools

@@ -1,7 +1,11 @@
 """Registries: values by name."""
 
+import subprocess
+import sys
+
 import pytest
 
+import fnn
 from fnn.errors import OptionError
 from fnn.losses import LOSSES, squared_error
 from fnn.registry import Registry
@@ -35,3 +39,45 @@ def test_users_register_their_own_and_nobody_overwrites():
     for name in ("", 3, None):
         with pytest.raises(OptionError, match="number: expected a name, got"):
             registry.register(name, 3)
+
+
+def fresh(code):
+    """Run code in an interpreter that has imported nothing of fnn."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_registry_finds_what_its_room_defines_when_it_is_first_asked():
+    asked = "import sys, fnn; {}; sys.stdout.write(' '.join(fnn.{}))"
+    for registry in ("ACTIVATIONS", "INITIALIZERS", "LOSSES", "METRICS", "OPTIMIZERS"):
+        assert fresh(asked.format("pass", registry)) == list(getattr(fnn, registry))
+    assert fresh(asked.format("fnn.nll; fnn.LOSSES.register('mine', 3)", "LOSSES")) == sorted(
+        [*fnn.LOSSES, "mine"]
+    )
+    assert fresh(
+        "import sys, fnn; sys.stdout.write(f'{len(fnn.METRICS)} {\"adam\" in fnn.OPTIMIZERS}')"
+    ) == [str(len(fnn.METRICS)), "True"]
+
+
+def test_a_built_in_name_is_taken_before_the_built_in_was_imported():
+    fresh(
+        "import fnn\n"
+        "try:\n"
+        "    fnn.LOSSES.register('nll', 3)\n"
+        "except fnn.OptionError as error:\n"
+        "    assert str(error) == \"loss: expected a new name, 'nll' is taken\"\n"
+        "assert fnn.LOSSES['nll'] is fnn.nll\n"
+    )
+
+
+def test_what_is_built_in_is_registered_beside_its_definition():
+    registry = Registry("number")
+
+    @registry.builtin("one")
+    def one():
+        return 1
+
+    assert registry["one"] is one
+    with pytest.raises(OptionError, match="number: expected a new name, 'one' is taken"):
+        registry.builtin("one")(one)

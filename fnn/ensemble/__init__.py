@@ -21,17 +21,6 @@ A member whose numbers are no longer finite stops them all: the step raises Dive
 what it was. `diverging` says which members it was, and `stack` goes on with the others.
 """
 
-from fnn.ensemble.layers import stacked
-from fnn.ensemble.members import Keys, stack, unstack
-from fnn.ensemble.steps import diverging, member_metrics, over_members, per_member
+from fnn.registry import lazy_names
 
-__all__ = [
-    "Keys",
-    "diverging",
-    "member_metrics",
-    "over_members",
-    "per_member",
-    "stack",
-    "stacked",
-    "unstack",
-]
+__getattr__, __dir__, __all__ = lazy_names(__name__)

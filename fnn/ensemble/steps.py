@@ -12,10 +12,9 @@ from fnn.ensemble.layers import stacked
 from fnn.ensemble.members import stack, unstack
 from fnn.errors import DivergedError, OptionError, ShapeError
 from fnn.kernels.parts import rows
-from fnn.losses import half_squared_error
 from fnn.losses.reduction import Loss
-from fnn.optimizers import Transform
-from fnn.optimizers.transform import frozen_by
+from fnn.losses.sums import half_squared_error
+from fnn.optimizers.transform import Transform, frozen_by
 from fnn.options import integer
 from fnn.recipe import bare, constructor
 from fnn.training.state import Batch, TrainState

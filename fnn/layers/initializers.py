@@ -28,6 +28,9 @@ from fnn.tree import Array
 Initializer: TypeAlias = Callable[..., Any]
 Shape: TypeAlias = tuple[int, ...]
 
+INITIALIZERS: Registry[Initializer] = Registry("initializer", room="fnn.layers")
+"""Initializers by name: `INITIALIZERS["he_normal"]`."""
+
 _shapes_only: ContextVar[bool] = ContextVar("shapes_only", default=False)
 
 
@@ -117,11 +120,13 @@ def _uniform(key: Key, shape: Shape, low: float, high: float) -> Array:
     return key.generator().random(shape, "float32") * np.float32(high - low) + np.float32(low)
 
 
+@INITIALIZERS.builtin("zeros")
 def zeros(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Return zeros."""
     return np.zeros(shape, "float32")
 
 
+@INITIALIZERS.builtin("ones")
 def ones(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Return ones."""
     return np.ones(shape, "float32")
@@ -160,6 +165,9 @@ def normal(std: float = 1.0, mean: float = 0.0) -> Drawn:
     return Drawn(lambda key, shape: _normal(key, shape, std, mean))
 
 
+INITIALIZERS.builtin("normal")(normal())
+
+
 @constructor
 def uniform(low: float = -1.0, high: float = 1.0) -> Drawn:
     """Draw uniformly between `low` and `high`."""
@@ -168,6 +176,10 @@ def uniform(low: float = -1.0, high: float = 1.0) -> Drawn:
     return Drawn(lambda key, shape: _uniform(key, shape, low, high))
 
 
+INITIALIZERS.builtin("uniform")(uniform())
+
+
+@INITIALIZERS.builtin("glorot_normal")
 def glorot_normal(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
@@ -175,6 +187,7 @@ def glorot_normal(
     return _normal(key, shape, math.sqrt(2.0 / sum(_fans(shape, fan_in, fan_out))))
 
 
+@INITIALIZERS.builtin("glorot_uniform")
 def glorot_uniform(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
@@ -183,17 +196,20 @@ def glorot_uniform(
     return _uniform(key, shape, -limit, limit)
 
 
+@INITIALIZERS.builtin("he_normal")
 def he_normal(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Draw from N(0, 2 / fan_in). He et al. (2015), eq. 10."""
     return _normal(key, shape, math.sqrt(2.0 / _fans(shape, fan_in, fan_out)[0]))
 
 
+@INITIALIZERS.builtin("he_uniform")
 def he_uniform(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Draw uniformly from ±√(6 / fan_in), of variance 2 / fan_in. He et al. (2015), eq. 10."""
     limit = math.sqrt(6.0 / _fans(shape, fan_in, fan_out)[0])
     return _uniform(key, shape, -limit, limit)
 
 
+@INITIALIZERS.builtin("lecun_normal")
 def lecun_normal(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
@@ -201,26 +217,10 @@ def lecun_normal(
     return _normal(key, shape, math.sqrt(1.0 / _fans(shape, fan_in, fan_out)[0]))
 
 
+@INITIALIZERS.builtin("lecun_uniform")
 def lecun_uniform(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
     """Draw uniformly from ±√(3 / fan_in), of variance 1 / fan_in. LeCun et al. (1998), eq. 16."""
     limit = math.sqrt(3.0 / _fans(shape, fan_in, fan_out)[0])
     return _uniform(key, shape, -limit, limit)
-
-
-INITIALIZERS: Registry[Initializer] = Registry(
-    "initializer",
-    {
-        "zeros": zeros,
-        "ones": ones,
-        "normal": normal(),
-        "uniform": uniform(),
-        "glorot_normal": glorot_normal,
-        "glorot_uniform": glorot_uniform,
-        "he_normal": he_normal,
-        "he_uniform": he_uniform,
-        "lecun_normal": lecun_normal,
-        "lecun_uniform": lecun_uniform,
-    },
-)

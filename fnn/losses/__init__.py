@@ -1,20 +1,27 @@
 """Losses: `loss(pred, target, *, weight=None) -> (value, dpred)`; `Loss` states the contract."""
 
-from fnn.losses.made import make_loss
-from fnn.losses.probabilities import cross_entropy, nll
-from fnn.losses.reduction import Loss
-from fnn.losses.regression import absolute_error, squared_error
-from fnn.losses.scores import (
-    sigmoid_cross_entropy,
-    softmax_cross_entropy,
-    softmax_cross_entropy_dense,
-)
-from fnn.losses.sums import half_squared_error, summed
-from fnn.registry import Registry
+from __future__ import annotations
 
-LOSSES: Registry[Loss] = Registry(
-    "loss",
-    {
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fnn.registry import Registry, lazy_names
+
+if TYPE_CHECKING:
+    from fnn.losses.reduction import Loss as Loss
+
+
+def _builtins() -> Mapping[str, Loss]:
+    from fnn.losses.probabilities import cross_entropy, nll
+    from fnn.losses.regression import absolute_error, squared_error
+    from fnn.losses.scores import (
+        sigmoid_cross_entropy,
+        softmax_cross_entropy,
+        softmax_cross_entropy_dense,
+    )
+    from fnn.losses.sums import half_squared_error
+
+    return {
         "absolute_error": absolute_error,
         "cross_entropy": cross_entropy,
         "half_squared_error": half_squared_error,
@@ -23,20 +30,9 @@ LOSSES: Registry[Loss] = Registry(
         "softmax_cross_entropy": softmax_cross_entropy,
         "softmax_cross_entropy_dense": softmax_cross_entropy_dense,
         "squared_error": squared_error,
-    },
-)
+    }
 
-__all__ = [
-    "LOSSES",
-    "Loss",
-    "absolute_error",
-    "cross_entropy",
-    "half_squared_error",
-    "make_loss",
-    "nll",
-    "sigmoid_cross_entropy",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_dense",
-    "squared_error",
-    "summed",
-]
+
+LOSSES: Registry[Loss] = Registry("loss", _builtins, room=__name__)
+
+__getattr__, __dir__, __all__ = lazy_names(__name__)

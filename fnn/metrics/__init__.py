@@ -5,38 +5,28 @@ that the mean over batches weighted by their sizes is the metric of the whole; a
 counts as two of it would, one of weight 0 as none. NaN in pred has no class and raises.
 """
 
-from fnn.metrics.accuracies import (
-    accuracy,
-    binary_accuracy,
-    binary_accuracy_at,
-    categorical_accuracy,
-    top_k,
-)
-from fnn.metrics.checks import Metric
-from fnn.metrics.confusion import confusion_matrix
-from fnn.metrics.reports import Average, ClassReport, classification_report
-from fnn.registry import Registry
+from __future__ import annotations
 
-METRICS: Registry[Metric] = Registry(
-    "metric",
-    {
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fnn.registry import Registry, lazy_names
+
+if TYPE_CHECKING:
+    from fnn.metrics.checks import Metric as Metric
+
+
+def _builtins() -> Mapping[str, Metric]:
+    from fnn.metrics.accuracies import accuracy, binary_accuracy, categorical_accuracy, top_k
+
+    return {
         "accuracy": accuracy,
         "binary_accuracy": binary_accuracy,
         "categorical_accuracy": categorical_accuracy,
         "top_5_accuracy": top_k(5),
-    },
-)
+    }
 
-__all__ = [
-    "METRICS",
-    "Average",
-    "ClassReport",
-    "Metric",
-    "accuracy",
-    "binary_accuracy",
-    "binary_accuracy_at",
-    "categorical_accuracy",
-    "classification_report",
-    "confusion_matrix",
-    "top_k",
-]
+
+METRICS: Registry[Metric] = Registry("metric", _builtins, room=__name__)
+
+__getattr__, __dir__, __all__ = lazy_names(__name__)

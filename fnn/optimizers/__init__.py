@@ -1,43 +1,30 @@
 """Optimizers: pure state transitions that chain."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from fnn.optimizers.adaptive import adagrad, adam, adamw, rmsprop, scale_by_adam, scale_by_rms
-from fnn.optimizers.compose import apply_updates, chain
-from fnn.optimizers.gradient import momentum, scale_by_learning_rate, sgd, trace
-from fnn.optimizers.restraint import add_decayed_weights, clip_by_global_norm, freeze, global_norm
-from fnn.optimizers.transform import Transform
-from fnn.registry import Registry
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-OPTIMIZERS: Registry[Callable[..., Transform]] = Registry(
-    "optimizer",
-    {
+from fnn.registry import Registry, lazy_names
+
+if TYPE_CHECKING:
+    from fnn.optimizers.transform import Transform as Transform
+
+
+def _builtins() -> Mapping[str, Callable[..., Transform]]:
+    from fnn.optimizers.adaptive import adagrad, adam, adamw, rmsprop
+    from fnn.optimizers.gradient import momentum, sgd
+
+    return {
         "adagrad": adagrad,
         "adam": adam,
         "adamw": adamw,
         "momentum": momentum,
         "rmsprop": rmsprop,
         "sgd": sgd,
-    },
-)
+    }
 
-__all__ = [
-    "OPTIMIZERS",
-    "Transform",
-    "adagrad",
-    "adam",
-    "adamw",
-    "add_decayed_weights",
-    "apply_updates",
-    "chain",
-    "clip_by_global_norm",
-    "freeze",
-    "global_norm",
-    "momentum",
-    "rmsprop",
-    "scale_by_adam",
-    "scale_by_learning_rate",
-    "scale_by_rms",
-    "sgd",
-    "trace",
-]
+
+OPTIMIZERS: Registry[Callable[..., Transform]] = Registry("optimizer", _builtins, room=__name__)
+
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -12,23 +12,6 @@ wrong versions. Strategies for Hypothesis are in `fnn.testing.strategies`, which
 `test` (`pip install fnn[test]`); nothing else here does.
 """
 
-from fnn.rooms import open_on_use
+from fnn.registry import lazy_names
 
-__getattr__, __dir__, __all__ = open_on_use(
-    __name__,
-    {
-        "function_laws": "check_vjp",
-        "layer_laws": (
-            "ALL check_adjoint check_apply_is_vjp check_batch_independent check_complex_safe "
-            "check_dtype check_entries check_finite check_insertion_stable check_kinks "
-            "check_layer check_pullback_linear check_pure check_shapes check_state "
-            "check_stochastic"
-        ),
-        "loss_laws": "check_loss",
-        "mutation": "Mutant MutationScore differs mutants mutation_score",
-        "report": "LawError Report Violation",
-        "small_laws": "check_codec check_schedule",
-        "training_laws": "check_train_step",
-        "transform_laws": "check_transform",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__, stub=__name__)

@@ -1,60 +1,32 @@
-"""What type checkers see: every public name in its room. A test holds it to `__init__.py`."""
+"""The list of the public names of `fnn.testing`, as `fnn/__init__.pyi` is that of `fnn`."""
 
-from fnn.testing.function_laws import check_vjp
-from fnn.testing.layer_laws import (
-    ALL,
-    check_adjoint,
-    check_apply_is_vjp,
-    check_batch_independent,
-    check_complex_safe,
-    check_dtype,
-    check_entries,
-    check_finite,
-    check_insertion_stable,
-    check_kinks,
-    check_layer,
-    check_pullback_linear,
-    check_pure,
-    check_shapes,
-    check_state,
-    check_stochastic,
-)
-from fnn.testing.loss_laws import check_loss
-from fnn.testing.mutation import Mutant, MutationScore, differs, mutants, mutation_score
-from fnn.testing.report import LawError, Report, Violation
-from fnn.testing.small_laws import check_codec, check_schedule
-from fnn.testing.training_laws import check_train_step
-from fnn.testing.transform_laws import check_transform
-
-__all__ = [
-    "ALL",
-    "LawError",
-    "Mutant",
-    "MutationScore",
-    "Report",
-    "Violation",
-    "check_adjoint",
-    "check_apply_is_vjp",
-    "check_batch_independent",
-    "check_codec",
-    "check_complex_safe",
-    "check_dtype",
-    "check_entries",
-    "check_finite",
-    "check_insertion_stable",
-    "check_kinks",
-    "check_layer",
-    "check_loss",
-    "check_pullback_linear",
-    "check_pure",
-    "check_schedule",
-    "check_shapes",
-    "check_state",
-    "check_stochastic",
-    "check_train_step",
-    "check_transform",
-    "check_vjp",
-    "differs",
-    "mutants",
-    "mutation_score",
-]
+from fnn.testing.function_laws import check_vjp as check_vjp
+from fnn.testing.layer_laws import ALL as ALL
+from fnn.testing.layer_laws import check_adjoint as check_adjoint
+from fnn.testing.layer_laws import check_apply_is_vjp as check_apply_is_vjp
+from fnn.testing.layer_laws import check_batch_independent as check_batch_independent
+from fnn.testing.layer_laws import check_complex_safe as check_complex_safe
+from fnn.testing.layer_laws import check_dtype as check_dtype
+from fnn.testing.layer_laws import check_entries as check_entries
+from fnn.testing.layer_laws import check_finite as check_finite
+from fnn.testing.layer_laws import check_insertion_stable as check_insertion_stable
+from fnn.testing.layer_laws import check_kinks as check_kinks
+from fnn.testing.layer_laws import check_layer as check_layer
+from fnn.testing.layer_laws import check_pullback_linear as check_pullback_linear
+from fnn.testing.layer_laws import check_pure as check_pure
+from fnn.testing.layer_laws import check_shapes as check_shapes
+from fnn.testing.layer_laws import check_state as check_state
+from fnn.testing.layer_laws import check_stochastic as check_stochastic
+from fnn.testing.loss_laws import check_loss as check_loss
+from fnn.testing.mutant_parts import Mutant as Mutant
+from fnn.testing.mutation import MutationScore as MutationScore
+from fnn.testing.mutation import differs as differs
+from fnn.testing.mutation import mutants as mutants
+from fnn.testing.mutation import mutation_score as mutation_score
+from fnn.testing.report import LawError as LawError
+from fnn.testing.report import Report as Report
+from fnn.testing.report import Violation as Violation
+from fnn.testing.small_laws import check_codec as check_codec
+from fnn.testing.small_laws import check_schedule as check_schedule
+from fnn.testing.training_laws import check_train_step as check_train_step
+from fnn.testing.transform_laws import check_transform as check_transform

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import ShapeError
-from fnn.losses import Loss
+from fnn.losses.reduction import Loss
 from fnn.testing.gradient_mutants import GRADIENT_FAULTS
 from fnn.testing.mutant_parts import FACTOR, Buffers, Mutant, halved, overwrite, rounded, wide
 from fnn.tree import Array

@@ -14,7 +14,7 @@ import numpy as np
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.losses import Loss
+from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.mutant_parts import each

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fnn.datasets import Dataset
+from fnn.datasets.dataset import Dataset
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
 from fnn.kernels.ordinary import first_infinite, unwrapped

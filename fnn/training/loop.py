@@ -9,13 +9,13 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.datasets import Batches, Dataset, batches
+from fnn.datasets.dataset import Batches, Dataset, batches
 from fnn.datasets.entries import precision
 from fnn.errors import DataError, DivergedError, OptionError
 from fnn.kernels.parts import length, mapped, rows
 from fnn.keys import Key
 from fnn.layers.contract import Layer
-from fnn.optimizers import Transform
+from fnn.optimizers.transform import Transform
 from fnn.options import integer
 from fnn.training.evaluation import Metrics, check_weighed, evaluate, metric_table, weighed
 from fnn.training.history import (

@@ -16,7 +16,7 @@ from fnn.kernels.parts import is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.optimizers import Transform
+from fnn.optimizers.transform import Transform
 from fnn.options import integer
 from fnn.tree import Tree, TreeLike, freeze
 

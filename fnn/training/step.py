@@ -17,8 +17,10 @@ from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
-from fnn.optimizers import Transform, apply_updates, global_norm
+from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.entrywise import Rule, rule_of
+from fnn.optimizers.restraint import global_norm
+from fnn.optimizers.transform import Transform
 from fnn.recipe import bare
 from fnn.training.evaluation import Metric, Metrics, evaluate, measure, metric_table, predict
 from fnn.training.plans import Flat, MisfitError, Owned, Plan, planned, signature

@@ -19,10 +19,10 @@ import attrs
 
 from fnn import layers
 from fnn.errors import DataError, FnnError, OptionError
-from fnn.layers import combinators, elementwise, initializers, make_layer
 from fnn.layers.combinators import frozen
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import INITIALIZERS, Drawn
+from fnn.layers.making import elementwise, make_layer
 from fnn.recipe import Recipe
 from fnn.runs.checkpoint.alike import alike
 
@@ -43,12 +43,10 @@ _TOKEN = re.compile(
 def _library() -> dict[str, Callable[..., Any]]:
     """Return what makes layers and initializers, by name: every constructor of the library."""
     found: dict[str, Any] = {name: INITIALIZERS[name] for name in INITIALIZERS}
-    for room in (initializers, combinators, layers):
-        for name, value in vars(room).items():
-            # `constructor` wraps what it decorates.
-            is_own = getattr(value, "__module__", "").startswith(room.__name__)
-            if is_own and inspect.isfunction(value) and hasattr(value, "__wrapped__"):
-                found[name] = value
+    for name in layers.__all__:
+        value = getattr(layers, name)
+        if inspect.isfunction(value) and hasattr(value, "__wrapped__"):  # As `constructor` leaves it.
+            found[name] = value
     for made_of_functions in (elementwise, make_layer):  # Which no text can say.
         del found[made_of_functions.__name__]
     return found

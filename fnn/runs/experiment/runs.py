@@ -13,14 +13,14 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.datasets import Dataset
+from fnn.datasets.dataset import Dataset
 from fnn.errors import DataError, OptionError
 from fnn.files import limit, make_folder, present, replacing, shown, write_line
 from fnn.kernels.parts import arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.optimizers import Transform
+from fnn.optimizers.transform import Transform
 from fnn.runs.checkpoint import Checkpoints, save_model, save_tree
 from fnn.runs.checkpoint.models import model_tree
 from fnn.runs.config import plain

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.datasets import Dataset
+from fnn.datasets.dataset import Dataset
 from fnn.errors import DataError, OptionError, ShapeError
 from fnn.files import PathLike
 from fnn.layers.contract import Layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fnn.metrics import confusion_matrix
+from fnn.metrics.confusion import confusion_matrix
 from fnn.runs.report.matrix import confusion, large_confusion
 from fnn.runs.report.parts import Block, Cell, Drawing, Drawings, Section, Table, Text
 from fnn.runs.report.reading import RunRecord
