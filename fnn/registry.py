@@ -107,13 +107,9 @@ class Registry(Generic[T]):
     """
 
     def __init__(
-        self,
-        kind: str,
-        values: Mapping[str, T] | Callable[[], Mapping[str, T]] | None = None,
-        *,
-        room: str | None = None,
+        self, kind: str, values: Mapping[str, T] | None = None, *, room: str | None = None
     ) -> None:
-        """Keep a copy of `values`, or call them when the registry is first asked.
+        """Keep a copy of `values`.
 
         Args:
             kind: What errors call a value ("loss").
@@ -122,11 +118,9 @@ class Registry(Generic[T]):
         """
         self.kind = kind
         self._room = room
-        self._later = values if callable(values) else None
         self._values: dict[str, T] = {}
-        if values is not None and not callable(values):
-            for name, value in values.items():
-                self._add(name, value)
+        for name, value in (values or {}).items():
+            self._add(name, value)
 
     def register(self, name: str, value: T) -> T:
         """Add `value` under a new name and return it.
@@ -164,9 +158,6 @@ class Registry(Generic[T]):
         for module in dict.fromkeys(module for _, module, _ in listed()):
             if module.startswith(f"{self._room}."):
                 import_module(module)
-        if self._later is not None:
-            for name, value in self._later().items():
-                self._values.setdefault(name, value)
         self._room = None  # After the imports, so that another thread waits for them too.
 
     def __getitem__(self, name: str) -> T:

@@ -15,19 +15,25 @@ from fnn.recipe import constructor
 from fnn.registry import Registry
 from fnn.tree import EMPTY
 
+ACTIVATIONS: Registry[Callable[[], Layer]] = Registry("activation", room="fnn.layers")
+"""Constructors of activations by name: `ACTIVATIONS["relu"]()`."""
 
+
+@ACTIVATIONS.builtin("identity")
 @constructor
 def Identity() -> Layer:
     """Return the input unchanged: y = x."""
     return elementwise("identity", lambda x: x, lambda x, y, dy: dy, flops=0)
 
 
+@ACTIVATIONS.builtin("relu")
 @constructor
 def Relu() -> Layer:
     """Cut off below zero: y = max(x, 0); the derivative at 0 is 0."""
     return elementwise("relu", activation.relu, activation.relu_vjp, has_kinks=True)
 
 
+@ACTIVATIONS.builtin("leaky_relu")
 @constructor
 def LeakyRelu(slope: float = 0.01) -> Layer:
     """Flatten below zero: y = x where x > 0, else slope x; the derivative at 0 is the slope."""
@@ -40,12 +46,14 @@ def LeakyRelu(slope: float = 0.01) -> Layer:
     )
 
 
+@ACTIVATIONS.builtin("sigmoid")
 @constructor
 def Sigmoid() -> Layer:
     """Squash to (0, 1): y = 1 / (1 + exp(-x)), dy/dx = y (1 - y)."""
     return elementwise("sigmoid", activation.sigmoid, activation.sigmoid_vjp)
 
 
+@ACTIVATIONS.builtin("tanh")
 @constructor
 def Tanh() -> Layer:
     """Squash to (-1, 1): y = tanh x, dy/dx = 1 - y²."""
@@ -79,6 +87,7 @@ def _over_axis(
     return make_layer(name, shapes, fwd, flops=5, members="fold")
 
 
+@ACTIVATIONS.builtin("softmax")
 @constructor
 def Softmax(*, axis: int = -1) -> Layer:
     """Turn scores into probabilities over one axis: y = exp(x) / Σ exp(x).
@@ -92,6 +101,7 @@ def Softmax(*, axis: int = -1) -> Layer:
     return _over_axis("Softmax", "softmax", axis, softmax.softmax, softmax.softmax_vjp)
 
 
+@ACTIVATIONS.builtin("log_softmax")
 @constructor
 def LogSoftmax(*, axis: int = -1) -> Layer:
     """Turn scores into log-probabilities over one axis: y = x - log Σ exp(x).
@@ -102,18 +112,3 @@ def LogSoftmax(*, axis: int = -1) -> Layer:
         axis: Axis of the classes, the batch being axis 0; -1 is the last.
     """
     return _over_axis("LogSoftmax", "log_softmax", axis, softmax.log_softmax, softmax.log_softmax_vjp)
-
-
-ACTIVATIONS: Registry[Callable[[], Layer]] = Registry(
-    "activation",
-    {
-        "identity": Identity,
-        "relu": Relu,
-        "leaky_relu": LeakyRelu,
-        "sigmoid": Sigmoid,
-        "tanh": Tanh,
-        "softmax": Softmax,
-        "log_softmax": LogSoftmax,
-    },
-)
-"""Constructors of activations by name: `ACTIVATIONS["relu"]()`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.losses import LOSSES
 from fnn.losses.checks import check_labels, check_pred, classes_back, classes_last, refuse
 from fnn.losses.reduction import quiet, reduced
 from fnn.tree import Array
@@ -45,6 +46,7 @@ def _minus_log(p: Array) -> tuple[Array, Array]:
     return np.where(low, (tiny - p) / tiny, 0) - np.log(safe), -1 / safe
 
 
+@LOSSES.builtin("cross_entropy")
 @quiet
 def cross_entropy(
     probabilities: Array,
@@ -85,6 +87,7 @@ def _minus(p: Array) -> tuple[Array, Array]:
     return -p, np.full_like(p, -1)
 
 
+@LOSSES.builtin("nll")
 @quiet
 def nll(
     log_probabilities: Array,

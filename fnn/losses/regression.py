@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.losses import LOSSES
 from fnn.losses.reduction import pointwise, quiet
 from fnn.tree import Array
 
@@ -15,6 +16,7 @@ def _squared(pred: Array, target: Array) -> tuple[Array, Array]:
     return d * d, 2 * d
 
 
+@LOSSES.builtin("squared_error")
 @quiet
 def squared_error(
     pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "mean"
@@ -43,6 +45,7 @@ def _absolute(pred: Array, target: Array) -> tuple[Array, Array]:
     return sign * d, sign
 
 
+@LOSSES.builtin("absolute_error")
 @quiet
 def absolute_error(
     pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "mean"

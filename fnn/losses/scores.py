@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.losses import LOSSES
 from fnn.losses.checks import check_labels, check_pred, check_real, classes_back, classes_last, refuse
 from fnn.losses.reduction import pointwise, quiet, reduced
 from fnn.tree import Array
@@ -24,6 +25,7 @@ def _shifted(logits: Array) -> Array:
     return logits - np.maximum.reduce(logits.real, axis=-1, keepdims=True)
 
 
+@LOSSES.builtin("softmax_cross_entropy")
 @quiet
 def softmax_cross_entropy(
     logits: Array,
@@ -70,6 +72,7 @@ def softmax_cross_entropy(
     return value, classes_back(dlogits, axis)
 
 
+@LOSSES.builtin("softmax_cross_entropy_dense")
 @quiet
 def softmax_cross_entropy_dense(
     logits: Array,
@@ -140,6 +143,7 @@ def _sigmoid(logits: Array, targets: Array) -> tuple[Array, Array]:
     return values, np.where(positive, -off, off)
 
 
+@LOSSES.builtin("sigmoid_cross_entropy")
 @quiet
 def sigmoid_cross_entropy(
     logits: Array, targets: Array, *, weight: Array | None = None, reduction: str = "mean"

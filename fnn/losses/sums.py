@@ -8,11 +8,13 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError
+from fnn.losses import LOSSES
 from fnn.losses.checks import check_pred, check_real, check_reduction, check_weight
 from fnn.losses.reduction import Loss, quiet, reduced, weigh
 from fnn.tree import Array
 
 
+@LOSSES.builtin("half_squared_error")
 @quiet
 def half_squared_error(
     pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "sum"

@@ -7,7 +7,6 @@ counts as two of it would, one of weight 0 as none. NaN in pred has no class and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fnn.registry import Registry, lazy_names
@@ -16,17 +15,6 @@ if TYPE_CHECKING:
     from fnn.metrics.checks import Metric as Metric
 
 
-def _builtins() -> Mapping[str, Metric]:
-    from fnn.metrics.accuracies import accuracy, binary_accuracy, categorical_accuracy, top_k
-
-    return {
-        "accuracy": accuracy,
-        "binary_accuracy": binary_accuracy,
-        "categorical_accuracy": categorical_accuracy,
-        "top_5_accuracy": top_k(5),
-    }
-
-
-METRICS: Registry[Metric] = Registry("metric", _builtins, room=__name__)
+METRICS: Registry[Metric] = Registry("metric", room=__name__)
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -10,11 +10,13 @@ import numpy as np
 
 from fnn.errors import ShapeError
 from fnn.losses.checks import check_labels, refuse
+from fnn.metrics import METRICS
 from fnn.metrics.checks import Metric, check_same_shape, check_scores, share
 from fnn.options import integer, real
 from fnn.tree import Array
 
 
+@METRICS.builtin("accuracy")
 def accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> float:
     """Return the fraction of examples whose highest score is that of their label.
 
@@ -33,6 +35,7 @@ def accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> floa
     return share("accuracy", pred.argmax(axis=-1).reshape(-1) == labels, len(pred), weight)
 
 
+@METRICS.builtin("categorical_accuracy")
 def categorical_accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> float:
     """Return the fraction of examples whose highest score is where their target row is highest.
 
@@ -75,6 +78,7 @@ def _binary_accuracy(who: str, threshold: float, pred: Array, target: Array, wei
     return share(who, (pred > threshold) == (target == 1), len(pred), weight)
 
 
+@METRICS.builtin("binary_accuracy")
 def binary_accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> float:
     """Return the fraction of entries where pred > 0.5 says what target says.
 
@@ -119,3 +123,6 @@ def top_k(k: int) -> Metric:
     """
     k = integer("top_k", "k", k)
     return _With(f"top_{k}_accuracy", k, _top_k_accuracy)
+
+
+METRICS.builtin("top_5_accuracy")(top_k(5))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.entrywise import Run, capped, entrywise
 from fnn.optimizers.transform import RATE, Numbers, Transform, factor, held, numbers_of
 from fnn.options import Number, real
@@ -60,6 +61,7 @@ def _eps(who: str, eps: Any) -> float:
 # --- rmsprop, adagrad -----------------------------------------------------------------------
 
 
+@OPTIMIZERS.builtin("rmsprop")
 @constructor
 def rmsprop(learning_rate: Number, decay: Number = 0.9, *, eps: float = 1e-6) -> Transform:
     """Divide by a running root mean square: s ← decay s + (1 - decay) g², u = -lr g / (√s + eps).
@@ -109,6 +111,7 @@ def _rms(name: str, numbers: Numbers, eps: float) -> Transform:
     return entrywise(name, ("square",), bind, numbers)
 
 
+@OPTIMIZERS.builtin("adagrad")
 @constructor
 def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
     """Divide by the root of the sum of all squares so far: s ← s + g², u = -lr g / (√s + eps).
@@ -141,6 +144,7 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
 # --- adam -----------------------------------------------------------------------------------
 
 
+@OPTIMIZERS.builtin("adam")
 @constructor
 def adam(
     learning_rate: Number = 0.001, *, b1: Number = 0.9, b2: Number = 0.999, eps: float = 1e-8
@@ -167,6 +171,7 @@ def adam(
     return _adam("adam", numbers, _eps("adam", eps))
 
 
+@OPTIMIZERS.builtin("adamw")
 @constructor
 def adamw(
     learning_rate: Number = 0.001,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.entrywise import Run, capped, entrywise
 from fnn.optimizers.transform import RATE, Numbers, Transform, factor, numbers_of
 from fnn.options import Number
@@ -15,6 +16,7 @@ from fnn.tree import Array
 # --- steepest descent -------------------------------------------------------------------------
 
 
+@OPTIMIZERS.builtin("sgd")
 @constructor
 def sgd(learning_rate: Number) -> Transform:
     """Step against the gradient: u = -lr g.
@@ -62,6 +64,7 @@ def _descent(name: str, learning_rate: Number) -> Transform:
 # --- momentum -----------------------------------------------------------------------------------
 
 
+@OPTIMIZERS.builtin("momentum")
 @constructor
 def momentum(learning_rate: Number, decay: Number = 0.9, *, nesterov: bool = False) -> Transform:
     """Step along a decaying sum of gradients: v ← decay v + g, u = -lr v.
