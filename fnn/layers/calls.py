@@ -101,7 +101,7 @@ def checked_core(core: Core, name: str, where: str) -> Core:
                 check_cotangent("dy", dy, y)
                 with np.errstate(all="ignore"):
                     dparams, dx = back(dy, need_dx=need_dx)
-                return freeze(dparams), dx
+                return freeze(dparams), dx if need_dx else None
             except (FnnError, KeyError) as error:
                 raise placed_error(error, name, where) from error.__cause__
 

@@ -17,7 +17,7 @@ from fnn.errors import DTypeError, FnnError, ShapeError
 from fnn.kernels.checks import check_entry, check_precision, check_shape, check_value, entries
 from fnn.kernels.parts import arrays, example_shape, is_integer, is_tuple_of_shapes, length
 from fnn.keys import Key
-from fnn.layers.calls import Shape
+from fnn.layers.calls import Init, Shape
 from fnn.layers.contract import Shapes, Traits
 from fnn.layers.initializers import Initializer, draw, zeros
 from fnn.tree import Array
@@ -43,20 +43,44 @@ class Leaf:
         return draw(self.init, key, self.shape, *(self.fans or (None, None)))
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Spec:
-    """What arrays a layer has, and what it gives, for one shape of x.
+    """What arrays a layer has for one shape of x, and what was seen to be right for it.
+
+    What has once been right for these shapes and dtypes is not asked again: y in this mode, dparams and
+    dx of a pullback of this code. All closures that one `fwd` returns share their code.
 
     Attributes:
         params, state: Name and shape of every leaf.
-        dtype: That of the leaves and of y: x's, or if x holds integers that of the leaves.
-        y_shape: Shape of y, the batch included; of a tuple the shapes of its parts without it.
+        like: Dtypes of x, and of the leaves.
+        y_shape: Shape of y, the batch included; of a tuple the shapes of its parts; None if that is
+            not known.
+        modes: For which `train` y was right.
+        seen: Code of a pullback that takes `need_dx`, whose dparams were right.
+        trusted: Code of a pullback of which dx was right too: it is returned as it is.
     """
 
-    params: tuple[tuple[str, tuple[int, ...]], ...]
-    state: tuple[tuple[str, tuple[int, ...]], ...]
-    dtype: Any
-    y_shape: Shape
+    params: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    state: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    like: tuple[Any, Any] = (None, None)
+    y_shape: Shape | None = None
+    modes: set[bool] = attrs.field(factory=set)
+    seen: Any = None
+    trusted: Any = None
+
+    def fits(self, params: Any, state: Any) -> bool:
+        """Return whether that is what params and state have; called at every call."""
+        dtype = self.like[1]
+        for tree, leaves in ((params, self.params), (state, self.state)):
+            if len(tree) != len(leaves):
+                return False
+            for name, shape in leaves:
+                leaf = tree.get(name)
+                if type(leaf) is not np.ndarray or leaf.shape != shape:
+                    return False
+                if leaf.dtype is not dtype and leaf.dtype != dtype:
+                    return False
+        return True
 
 
 MOST_SPECS = 64
@@ -68,7 +92,7 @@ class Leaves:
 
     def __init__(self, shapes: Shapes, traits: Traits) -> None:
         """Ask nothing before the first call."""
-        self._shapes, self._traits = shapes, traits
+        self.shapes, self._traits = shapes, traits
         self._specs: dict[Any, Spec] = {}
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Shape, dict[str, Array], dict[str, Array]]:
@@ -77,21 +101,22 @@ class Leaves:
         params, state = ({name: leaf.draw(key.fold(name)) for name, leaf in t.items()} for t in trees)
         return out_shape, params, state
 
-    def checked(self, params: Any, state: Any, x: Any) -> Spec:
+    def fitting(self, params: Any, state: Any, x: Any) -> Spec:
         """Return what belongs to x, or refuse what does not fit it.
 
         Raises:
             ShapeError, DTypeError, TreeError: Naming the leaf, or the axis of x, that disagrees.
         """
-        mark = (x.shape, x.dtype) if type(x) is np.ndarray else _mark(x)
+        is_array = type(x) is np.ndarray
+        mark, dtype = (x.shape, x.dtype) if is_array else _marks(x)
         spec = self._specs.get(mark)
-        if (
-            spec is not None
-            and has(params, spec.params, spec.dtype)
-            and has(state, spec.state, spec.dtype)
-        ):
-            return spec
-        spec = self._checked(params, state, x)
+        if spec is not None and (dtype is spec.like[0] or dtype == spec.like[0]):
+            # Where nothing is expected and nothing came, nothing need be compared.
+            if not params and not state and not spec.params and not spec.state:
+                return spec
+            if spec.fits(params, state):
+                return spec
+        spec = self._checked(params, state, x, dtype)
         if mark is not None:
             if len(self._specs) >= MOST_SPECS:
                 self._specs.clear()
@@ -101,9 +126,9 @@ class Leaves:
     def _asked(self, in_shape: Shape) -> tuple[Shape, Mapping[str, Leaf], Mapping[str, Leaf]]:
         if not self._traits.takes_tuples:
             check_shape(in_shape)
-        return self._shapes(in_shape)
+        return self.shapes(in_shape)
 
-    def _checked(self, params: Any, state: Any, x: Any) -> Spec:
+    def _checked(self, params: Any, state: Any, x: Any, dtype: Any) -> Spec:
         check_taken(x, self._traits)
         in_shape = example_shape(x)
         try:
@@ -124,10 +149,9 @@ class Leaves:
             check_precision(floats[0], leaves[0][2])
         for name, leaf, array in leaves:
             check_entry(name, array, leaf.shape, floats[0] if floats else leaves[0][2])
-        like = floats or [array for _, _, array in leaves]
         params_of, state_of = (tuple((name, leaf.shape) for name, leaf in own.items()) for own in trees)
-        y_shape = _batched(tuple(out_shape), length(x))
-        return Spec(params_of, state_of, like[0].dtype if like else None, y_shape)
+        own_dtype = leaves[0][2].dtype if leaves else None
+        return Spec(params_of, state_of, (dtype, own_dtype), _batched(tuple(out_shape), length(x)))
 
     def _fits(self, in_shape: Shape, params: Any, state: Any) -> bool:
         """Return whether params and state are such as an example of that shape would have."""
@@ -139,25 +163,28 @@ class Leaves:
         return all(tree[name].shape == leaf.shape for own, tree in pairs for name, leaf in own.items())
 
 
-def _mark(x: Any) -> Any:
+class Unknown:
+    """The leaves of a layer that has an `init` of its own: only x is checked."""
+
+    shapes = None
+
+    def __init__(self, init: Init, traits: Traits) -> None:
+        """Keep the function."""
+        self.init, self._traits = init, traits
+
+    def fitting(self, params: Any, state: Any, x: Any) -> Spec:
+        """Refuse an x that is not of the kind that the layer takes."""
+        check_taken(x, self._traits)
+        return Spec()
+
+
+def _marks(x: Any) -> tuple[Any, Any]:
     """Return shapes and dtypes of a tuple of ordinary arrays, None of anything else."""
     if type(x) is not tuple:
-        return None
-    marks = tuple((x.shape, x.dtype) if type(x) is np.ndarray else _mark(x) for x in x)
-    return None if None in marks else marks
-
-
-def has(tree: Any, leaves: tuple[tuple[str, tuple[int, ...]], ...], dtype: Any) -> bool:
-    """Return whether a tree has those leaves in that dtype and no others; called at every call."""
-    if len(tree) != len(leaves):
-        return False
-    for name, shape in leaves:
-        leaf = tree.get(name)
-        if type(leaf) is not np.ndarray or leaf.shape != shape:
-            return False
-        if leaf.dtype is not dtype and leaf.dtype != dtype:
-            return False
-    return True
+        return None, None
+    marks = [(part.shape, part.dtype) if type(part) is np.ndarray else _marks(part) for part in x]
+    shapes, dtypes = zip(*marks, strict=True) if marks else ((None,), ())
+    return (None, None) if None in shapes else (shapes, dtypes)
 
 
 def _batched(shape: Shape, n: int) -> Shape:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from types import CodeType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +18,7 @@ from fnn.kernels.parts import count_numbers, mapped
 from fnn.keys import Key
 from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
 from fnn.layers.contract import Flops, Layer, Shapes, Traits
-from fnn.layers.leaves import Leaf, Leaves, Spec, check_taken, has
+from fnn.layers.leaves import Leaf, Leaves, Spec, Unknown
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
 
@@ -133,61 +132,63 @@ def _made(
     check_functions(who, shapes=shapes, fwd=fwd)
     if not isinstance(traits, Traits):
         raise OptionError(f"traits: expected Traits, got {traits!r}", path=(who,))
-    leaves = None if _takes_a_key(shapes) else Leaves(shapes, traits)
+    leaves: Any = Unknown(shapes, traits) if _takes_a_key(shapes) else Leaves(shapes, traits)
     says_y, says_dx = says
 
-    def vjp(
-        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
-    ) -> tuple[Any, TreeLike, Pullback]:
-        spec = None
-        if leaves is not None:
-            spec = leaves.checked(params, state, x)
-        else:
-            check_taken(x, traits)
-        if traits.stochastic and train:
-            need_key(key)
-        y, new_state, back = fwd(params, state, x, train, key)
-        # What fits passes by comparisons alone, here and on the way back.
-        if (
-            spec is None
-            or type(y) is not np.ndarray
-            or y.shape != spec.y_shape
-            or y.dtype != spec.dtype
-        ):
-            _check_y(says_y, y, spec, x, params, traits)
-
-        def pullback(
-            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
-        ) -> tuple[TreeLike, Any]:
-            dparams, dx = _called(back, dy, need_dx, need_dparams)
-            if need_dparams and (spec is None or not has(dparams, spec.params, spec.dtype)):
-                _check_dparams(dparams, params, spec)
-            if not need_dx:
-                return dparams, None
-            if (
-                type(dx) is not np.ndarray
-                or type(x) is not np.ndarray
-                or dx.shape != x.shape
-                or dx.dtype != x.dtype
-            ):
-                check_cotangent(says_dx, dx, x)
-            return dparams, dx
-
-        return y, state if new_state is state else freeze(new_state), pullback
+    fitting, draws = leaves.fitting, traits.stochastic
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        y, new_state, _ = vjp(params, state, x, train=train, key=key)
-        return y, new_state
+        spec = fitting(params, state, x)
+        if draws and train:
+            need_key(key)
+        y, moved, _ = fwd(params, state, x, train, key)
+        if train not in spec.modes:
+            _check_y(says_y, y, spec, x, params, traits)
+            spec.modes.add(train)
+        return y, state if moved is state else freeze(moved)
+
+    def vjp(
+        params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
+    ) -> tuple[Any, TreeLike, Pullback]:
+        spec = fitting(params, state, x)
+        if draws and train:
+            need_key(key)
+        y, moved, back = fwd(params, state, x, train, key)
+        if train not in spec.modes:
+            _check_y(says_y, y, spec, x, params, traits)
+            spec.modes.add(train)
+        state = state if moved is state else freeze(moved)
+        code = getattr(back, "__code__", back)
+        if code is spec.trusted:
+            return y, state, back
+
+        def pullback(
+            dy: Any, *, need_dx: bool = True, need_dparams: bool = True
+        ) -> tuple[TreeLike, Any]:
+            if code is spec.seen and not need_dx and need_dparams:
+                return back(dy, need_dx=False)[0], None
+            dparams, dx, takes_need_dx = _called(back, dy, need_dx, need_dparams)
+            if need_dparams:
+                _check_dparams(dparams, params, spec)
+                spec.seen = code if takes_need_dx else None
+            if not need_dx:
+                return dparams, None
+            check_cotangent(says_dx, dx, x)
+            if need_dparams and takes_need_dx:
+                spec.trusted = code
+            return dparams, dx
+
+        return y, state, pullback
 
     return Layer(
         name,
-        shapes if leaves is None else leaves.init,
+        leaves.init,
         apply,
         vjp,
         traits=traits,
-        shapes=None if leaves is None else shapes,
+        shapes=leaves.shapes,
         flops=_per_number(flops) if isinstance(flops, int) else flops,
         members=members,
     )
@@ -208,45 +209,31 @@ def _per_number(flops: int) -> Flops:
     return lambda in_shape, out_shape, params: flops * count_numbers(in_shape)
 
 
-def _called(back: Any, dy: Any, need_dx: bool, need_dparams: bool) -> tuple[Any, Any]:
-    """Call a pullback with what it takes of `need_dx` and `need_dparams`."""
-    code = getattr(back, "__code__", None)
-    taken = _TAKEN.get(code)
-    if taken is None:
-        names = inspect.signature(back).parameters
-        taken = "need_dx" in names, "need_dparams" in names
-        if code is not None and len(_TAKEN) < _MOST_TAKEN:
-            _TAKEN[code] = taken
-    if taken == _BOTH:
-        return back(dy, need_dx=need_dx, need_dparams=need_dparams)
-    if taken[0]:
-        return back(dy, need_dx=need_dx)
-    return back(dy, need_dparams=need_dparams) if taken[1] else back(dy)
+def _called(back: Any, dy: Any, need_dx: bool, need_dparams: bool) -> tuple[Any, Any, bool]:
+    """Call a pullback with what it takes of `need_dx` and `need_dparams`; say whether of the first."""
+    names = inspect.signature(back).parameters
+    given = {"need_dx": need_dx, "need_dparams": need_dparams}
+    dparams, dx = back(dy, **{name: value for name, value in given.items() if name in names})
+    return dparams, dx, "need_dx" in names
 
 
-_BOTH = True, True
-_MOST_TAKEN = 4096
-_TAKEN: dict[CodeType | None, tuple[bool, bool]] = {}
-"""By the code of a pullback, which all closures of one `fwd` share, what it takes."""
-
-
-def _check_y(what: str, y: Any, spec: Spec | None, x: Any, params: Any, traits: Traits) -> None:
+def _check_y(what: str, y: Any, spec: Spec, x: Any, params: Any, traits: Traits) -> None:
     """Refuse a y of another shape or precision than the layer announced."""
     if what != "y":  # Of a function of single numbers: it is like x.
         check_cotangent(what, y, x)
         return
-    if spec is not None:
+    if spec.y_shape is not None:
         check_shaped(what, y, spec.y_shape)
-    if spec is not None or isinstance(y, np.ndarray | tuple):
-        check_value(y, integers=traits.takes_integers)
-        check_precisions(y, x, params)
+    elif not isinstance(y, np.ndarray | tuple):
+        return
+    check_value(y, integers=traits.takes_integers)
+    check_precisions(y, x, params)
 
 
-def _check_dparams(dparams: Any, params: Any, spec: Spec | None) -> None:
+def _check_dparams(dparams: Any, params: Any, spec: Spec) -> None:
     """Refuse derivatives that are not those of all params, and of them alone."""
     if not isinstance(dparams, Mapping) or dparams.keys() != params.keys():
         got = sorted(dparams) if isinstance(dparams, Mapping) else type(dparams).__name__
         raise TreeError(f"expected dparams {sorted(params)}, got {got}")
-    if spec is not None:
-        for name, _ in spec.params:
-            check_like(f"the derivative in {name}", dparams[name], params[name])
+    for name, _ in spec.params:
+        check_like(f"the derivative in {name}", dparams[name], params[name])
