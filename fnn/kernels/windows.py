@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
@@ -24,7 +25,9 @@ Sizes: TypeAlias = int | tuple[int, ...]
 Padding: TypeAlias = str | int | Pairs
 
 
-@attrs.frozen(cache_hash=True)
+@attrs.frozen(
+    eq=False
+)  # One for all calls of `windows` with equal arguments; what keys a cache hashes fast.
 class Windows:
     """Where windows lie along each spatial axis of one image size.
 
@@ -188,6 +191,28 @@ def pool_windows(
     if at.misses():
         raise ShapeError(f"expected windows that all meet the image {space}, got {at.pads} padding")
     return at
+
+
+def windowing(
+    size: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes = 1,
+    ceil: bool = False,
+    *,
+    lay: Callable[..., Windows] = windows,
+) -> Callable[[tuple[int, ...]], Windows]:
+    """Return the function from the space of an image to the windows over it.
+
+    What it has once laid it keeps, for a layer is called again and again with images of one size.
+
+    Args:
+        size, stride, padding, dilation, ceil: As in `windows`.
+        lay: `windows`, or `pool_windows`.
+    """
+    return functools.lru_cache(maxsize=64)(
+        lambda space: lay(space, size, stride, padding, dilation, ceil)
+    )
 
 
 _LAST = [(*range(1, n), 0) for n in range(33)]

@@ -128,10 +128,12 @@ def _children(who: str, layers: tuple[Layer, ...]) -> tuple[tuple[str, Layer], .
 
 
 def _check_names(names: frozenset[str], params: Any, state: Any) -> None:
+    """Refuse trees with entries that are no child's."""
     for what, tree in (("params", params), ("state", state)):
-        if not isinstance(tree, dict) and not isinstance(
-            tree, Mapping
-        ):  # The first is the faster test.
+        # What is ours passes at once.
+        if type(tree) is Tree and (not tree or tree.keys() <= names):
+            continue
+        if not isinstance(tree, Mapping):
             raise TreeError(f"expected {what} of {sorted(names)}, got {type(tree).__name__}")
         if not tree.keys() <= names:
             unknown = sorted(tree.keys() - names)
@@ -166,13 +168,12 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
     ) -> tuple[Any, TreeLike]:
         _check_names(names, params, state)
         moved: dict[str, Any] = {}
-        own_params, own_state = params.get, state.get
         name = where = ""
         try:
             for name, where, child, _, stochastic in parts:  # noqa: B007 - the error's place
                 own_key = key.fold(name) if stochastic and key is not None else None
-                own = own_state(name, EMPTY)
-                x, new = child(own_params(name, EMPTY), own, x, train=train, key=own_key)
+                own = state.get(name, EMPTY) if state else EMPTY
+                x, new = child(params.get(name, EMPTY), own, x, train=train, key=own_key)
                 if new is not own:
                     moved[name] = freeze(new)
         except (FnnError, KeyError) as error:
@@ -189,7 +190,7 @@ def _composed(children: tuple[tuple[str, Layer], ...]) -> tuple[Any, Any, Any]:
         try:
             for name, where, _, child, stochastic in parts:
                 own_key = key.fold(name) if stochastic and key is not None else None
-                own = state.get(name, EMPTY)
+                own = state.get(name, EMPTY) if state else EMPTY
                 x, new, back = child(params.get(name, EMPTY), own, x, train=train, key=own_key)
                 pullbacks.append((name, where, back))
                 if new is not own:

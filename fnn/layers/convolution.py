@@ -7,7 +7,7 @@ from typing import Any
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.convolution import convolution, convolution_vjp
-from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, windows
+from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, windowing
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import Initializer, glorot_uniform, zeros
@@ -62,6 +62,7 @@ def Conv(
     channels, groups = integer("Conv", "channels", channels), integer("Conv", "groups", groups)
     window, stride, dilation = each_size("Conv", window=window, stride=stride, dilation=dilation)
     padding, bias = padding_of("Conv", padding), flag("Conv", "bias", bias)
+    geometry = windowing(window, stride, padding, dilation)
     if channels % groups:
         message = f"channels: expected a multiple of groups={groups}, got {channels}"
         raise OptionError(message, path=("Conv",))
@@ -72,7 +73,7 @@ def Conv(
         n_in = in_shape[0]
         if n_in < 1 or n_in % groups:
             raise ShapeError(f"expected channels in multiples of groups={groups}, got {in_shape}")
-        at = windows(in_shape[1:], window, stride, padding, dilation)
+        at = geometry(in_shape[1:])
         area = math.prod(at.size)
         fans = n_in // groups * area, channels // groups * area
         leaves = {"w": Leaf((channels, n_in // groups, *at.size), init_w, fans)}
@@ -81,8 +82,9 @@ def Conv(
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
         w = params["w"]
-        at = windows(x.shape[2:], window, stride, padding, dilation)
-        x = batch_first(batch_last(x))  # Once, and not again on the way back.
+        at = geometry(x.shape[2:])
+        if train:
+            x = batch_first(batch_last(x))  # Once, and not again on the way back.
 
         def pullback(dy: Any, *, need_dx: bool = True, need_dparams: bool = True) -> Any:
             needs = {"bias": bias, "need_dx": need_dx, "need_dw": need_dparams}

@@ -52,34 +52,42 @@ class Spec:
 
     Attributes:
         params, state: Name and shape of every leaf.
-        like: Dtypes of x, and of the leaves.
+        dtype: That of x, or a tuple of those of its parts.
+        own_dtype: That of the leaves.
         y_shape: Shape of y, the batch included; of a tuple the shapes of its parts; None if that is
             not known.
         modes: For which `train` y was right.
         seen: Code of a pullback that takes `need_dx`, whose dparams were right.
         trusted: Code of a pullback of which dx was right too: it is returned as it is.
+        is_plain: Whether there are neither params nor state.
     """
 
     params: tuple[tuple[str, tuple[int, ...]], ...] = ()
     state: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    like: tuple[Any, Any] = (None, None)
+    dtype: Any = None
+    own_dtype: Any = None
     y_shape: Shape | None = None
     modes: set[bool] = attrs.field(factory=set)
     seen: Any = None
     trusted: Any = None
+    is_plain: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_plain = not self.params and not self.state
 
     def fits(self, params: Any, state: Any) -> bool:
         """Return whether that is what params and state have; called at every call."""
-        dtype = self.like[1]
-        for tree, leaves in ((params, self.params), (state, self.state)):
-            if len(tree) != len(leaves):
+        if len(params) != len(self.params) or len(state) != len(self.state):
+            return False
+        dtype = self.own_dtype
+        for name, shape in self.params:
+            leaf = params.get(name)
+            if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype is not dtype:
                 return False
-            for name, shape in leaves:
-                leaf = tree.get(name)
-                if type(leaf) is not np.ndarray or leaf.shape != shape:
-                    return False
-                if leaf.dtype is not dtype and leaf.dtype != dtype:
-                    return False
+        for name, shape in self.state:
+            leaf = state.get(name)
+            if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype is not dtype:
+                return False
         return True
 
 
@@ -93,7 +101,7 @@ class Leaves:
     def __init__(self, shapes: Shapes, traits: Traits) -> None:
         """Ask nothing before the first call."""
         self.shapes, self._traits = shapes, traits
-        self._specs: dict[Any, Spec] = {}
+        self.specs: dict[Any, Spec] = {}
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Shape, dict[str, Array], dict[str, Array]]:
         """Draw every leaf from the key folded with its name."""
@@ -107,20 +115,15 @@ class Leaves:
         Raises:
             ShapeError, DTypeError, TreeError: Naming the leaf, or the axis of x, that disagrees.
         """
-        is_array = type(x) is np.ndarray
-        mark, dtype = (x.shape, x.dtype) if is_array else _marks(x)
-        spec = self._specs.get(mark)
-        if spec is not None and (dtype is spec.like[0] or dtype == spec.like[0]):
-            # Where nothing is expected and nothing came, nothing need be compared.
-            if not params and not state and not spec.params and not spec.state:
-                return spec
-            if spec.fits(params, state):
-                return spec
+        mark, dtype = (x.shape, x.dtype) if type(x) is np.ndarray else _marks(x)
+        spec = self.specs.get(mark)
+        if spec is not None and dtype == spec.dtype and spec.fits(params, state):
+            return spec
         spec = self._checked(params, state, x, dtype)
         if mark is not None:
-            if len(self._specs) >= MOST_SPECS:
-                self._specs.clear()
-            self._specs[mark] = spec
+            if len(self.specs) >= MOST_SPECS:
+                self.specs.clear()
+            self.specs[mark] = spec
         return spec
 
     def _asked(self, in_shape: Shape) -> tuple[Shape, Mapping[str, Leaf], Mapping[str, Leaf]]:
@@ -151,7 +154,7 @@ class Leaves:
             check_entry(name, array, leaf.shape, floats[0] if floats else leaves[0][2])
         params_of, state_of = (tuple((name, leaf.shape) for name, leaf in own.items()) for own in trees)
         own_dtype = leaves[0][2].dtype if leaves else None
-        return Spec(params_of, state_of, (dtype, own_dtype), _batched(tuple(out_shape), length(x)))
+        return Spec(params_of, state_of, dtype, own_dtype, _batched(tuple(out_shape), length(x)))
 
     def _fits(self, in_shape: Shape, params: Any, state: Any) -> bool:
         """Return whether params and state are such as an example of that shape would have."""
@@ -167,6 +170,7 @@ class Unknown:
     """The leaves of a layer that has an `init` of its own: only x is checked."""
 
     shapes = None
+    specs: Mapping[Any, Spec] = {}
 
     def __init__(self, init: Init, traits: Traits) -> None:
         """Keep the function."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from fnn.errors import ShapeError
 from fnn.kernels import pooling
-from fnn.kernels.windows import Padding, Sizes, Windows, pool_windows
+from fnn.kernels.windows import Padding, Sizes, Windows, pool_windows, windowing
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
 from fnn.layers.making import make_layer
@@ -22,9 +22,7 @@ def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, has_kink
     stride = window if stride is None else stride
     window, stride, dilation = each_size(who, window=window, stride=stride, dilation=dilation)
     padding, ceil = padding_of(who, padding), flag(who, "ceil", ceil)
-
-    def geometry(space: Shape) -> Windows:
-        return pool_windows(space, window, stride, padding, dilation, ceil)
+    geometry = windowing(window, stride, padding, dilation, ceil, lay=pool_windows)
 
     def shapes(in_shape: Shape) -> Any:
         if len(in_shape) < 2:

@@ -17,16 +17,18 @@ from fnn.tree import EMPTY
 
 
 def _reshaped(name: str, out_shape: Callable[[Shape], Shape]) -> Layer:
-    kept = functools.lru_cache(maxsize=64)(out_shape)  # Once per shape, not at every call.
+    @functools.lru_cache(maxsize=64)  # Once per shape, not at every call.
+    def batched(shape: Shape) -> Shape:
+        return (shape[0], *out_shape(shape[1:]))
 
     def shapes(in_shape: Shape) -> Any:
-        return kept(in_shape), {}, {}
+        return out_shape(in_shape), {}, {}
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
         def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             return EMPTY, dy.reshape(x.shape) if need_dx else None
 
-        return x.reshape(len(x), *kept(x.shape[1:])), state, pullback
+        return x.reshape(batched(x.shape)), state, pullback
 
     return make_layer(name, shapes, fwd, flops=0, members="fold")
 

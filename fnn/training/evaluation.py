@@ -160,8 +160,11 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
         DataError: If x holds NaN or infinity; names the first place.
         ShapeError, DTypeError: If the network does not take such x; names the layer.
     """
-    x = unwrapped("x", x, ("predict",))
-    given = arrays(x, "x")
+    if type(x) is np.ndarray:
+        given = [("x", x)]
+    else:
+        x = unwrapped("x", x, ("predict",))
+        given = arrays(x, "x")
     size = _size("predict", batch_size, given)
     with np.errstate(all="ignore"):
         for name, part in given:

@@ -162,12 +162,13 @@ def is_finite(node: Any) -> bool:
             return all(map(is_finite, node.values()))
         if isinstance(node, tuple):
             return all(map(is_finite, node))
+    kind = node.dtype.kind
+    if kind not in "fc":
+        return True
     # One pass in BLAS, without a temporary; where the squares overflow, look closely.
-    return (
-        node.dtype.kind not in "fc"
-        or math.isfinite(np.vdot(node, node).real)
-        or first_infinite(node) is None
-    )
+    flat = node if node.ndim == 1 else node.reshape(-1)
+    squares = flat.dot(flat) if kind == "f" else np.vdot(flat, flat).real
+    return math.isfinite(squares) or first_infinite(node) is None
 
 
 def check_kept(before: TreeLike, after: TreeLike, path: str) -> None:
