@@ -82,11 +82,15 @@ class Spec:
         dtype = self.own_dtype
         for name, shape in self.params:
             leaf = params.get(name)
-            if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype is not dtype:
+            if type(leaf) is not np.ndarray or leaf.shape != shape:
+                return False
+            if leaf.dtype is not dtype and leaf.dtype != dtype:
                 return False
         for name, shape in self.state:
             leaf = state.get(name)
-            if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype is not dtype:
+            if type(leaf) is not np.ndarray or leaf.shape != shape:
+                return False
+            if leaf.dtype is not dtype and leaf.dtype != dtype:
                 return False
         return True
 

@@ -144,7 +144,7 @@ def _made(
         spec = specs.get(x.shape) if type(x) is np.ndarray else None
         if (
             spec is None
-            or x.dtype is not spec.dtype
+            or (x.dtype is not spec.dtype and x.dtype != spec.dtype)
             or (params or state if spec.is_plain else not spec.fits(params, state))
         ):
             spec = fitting(params, state, x)
@@ -162,7 +162,7 @@ def _made(
         spec = specs.get(x.shape) if type(x) is np.ndarray else None
         if (
             spec is None
-            or x.dtype is not spec.dtype
+            or (x.dtype is not spec.dtype and x.dtype != spec.dtype)
             or (params or state if spec.is_plain else not spec.fits(params, state))
         ):
             spec = fitting(params, state, x)
