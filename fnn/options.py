@@ -42,9 +42,15 @@ def flag(who: str, name: str, value: Any) -> bool:
 
 
 def real(
-    who: str, name: str, value: Any, *, least: float = -math.inf, below: float = math.inf
+    who: str,
+    name: str,
+    value: Any,
+    *,
+    least: float = -math.inf,
+    below: float = math.inf,
+    most: float | None = None,
 ) -> float:
-    """Return `value` as a finite Python float in [least, below).
+    """Return `value` as a finite Python float in [least, below), or in [least, most] if that is given.
 
     NumPy scalars become Python floats, because `float32 * np.float64` is float64 in NumPy 2.
     """
@@ -54,8 +60,10 @@ def real(
         number = float(value)
     except (TypeError, ValueError):
         raise OptionError(f"{name}: expected a number, got {value!r}", path=_path(who)) from None
-    if not (math.isfinite(number) and least <= number < below):
-        bounds = f"[{least}, {below})".replace("[-inf", "(-inf")
+    is_inside = number < below if most is None else number <= most
+    if not (math.isfinite(number) and least <= number and is_inside):
+        bounds = f"[{least}, {below})" if most is None else f"[{least}, {most}]"
+        bounds = bounds.replace("[-inf", "(-inf")
         raise OptionError(f"{name}: expected a number in {bounds}, got {value!r}", path=_path(who))
     return number
 
@@ -85,17 +93,26 @@ def sizes(who: str, name: str, value: Any, n_axes: int, *, least: int = 1) -> tu
     return (integer(who, name, value, least=least),) * n_axes
 
 
+def axis_of(who: str, value: Any, what: str) -> int:
+    """Return the axis of `what`; that of the batch, 0, is refused."""
+    axis = integer(who, "axis", value, least=-32)
+    if axis == 0:
+        raise OptionError(f"axis: expected {what}, got 0, the batch's", path=_path(who))
+    return axis
+
+
 def each_size(who: str, **given: Any) -> tuple[Any, ...]:
     """Return each option as an integer of 1 or more, or a tuple of them, one per axis.
 
     How many axes there are shows when an image comes.
     """
-    return tuple(
-        sizes(who, name, value, len(value))
-        if isinstance(value, tuple | list)
-        else integer(who, name, value)
-        for name, value in given.items()
-    )
+
+    def checked(name: str, value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return sizes(who, name, value, len(value))
+        return integer(who, name, value)
+
+    return tuple(checked(name, value) for name, value in given.items())
 
 
 def padding_of(who: str, padding: Any) -> Any:

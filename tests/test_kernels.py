@@ -81,7 +81,7 @@ def test_average_pooling_equals_the_loops_with_and_without_the_padding(at, seed,
     dy = rng.normal(size=y.shape)
     want_y, want_dx = loop_average_pool(x, dy, at, count_padding)
     np.testing.assert_allclose(y, want_y, rtol=1e-13, atol=1e-14)
-    dx = pooling.average_pool_vjp(x, dy, at, count_padding=count_padding)
+    dx = pooling.average_pool_vjp(x, y, dy, at, count_padding=count_padding)
     np.testing.assert_allclose(dx, want_dx, rtol=1e-13, atol=1e-14)
 
 

@@ -5,6 +5,8 @@ Every function takes arrays (n_features, n_values): views with the features firs
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fnn.kernels.affine import FEW_TERMS, row_sums
@@ -39,6 +41,20 @@ def moments(x: Array) -> tuple[Array, Array, Array, Array]:
         first, missed = first + missed, np.zeros_like(missed)
         var = _mean_squares(centered)
     return first + missed, var, centered, missed
+
+
+def running_moments(
+    state: Any, mean: Array, var: Array, count: int, momentum: float
+) -> dict[str, Array]:
+    """Return the running moments after a batch of `count` values per feature, the variance unbiased.
+
+    running ← momentum running + (1 - momentum) batch, for `mean` and `var`, which is biased.
+    """
+    keep, unbias = 1 - momentum, count / (count - 1)
+    return {
+        "mean": momentum * state["mean"] + keep * mean,
+        "var": momentum * state["var"] + keep * unbias * var,
+    }
 
 
 def _means(x: Array) -> Array:

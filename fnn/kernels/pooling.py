@@ -92,7 +92,7 @@ def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
     return batch_first(y)
 
 
-def average_pool_vjp(x: Array, dy: Array, at: Windows, *, count_padding: bool) -> Array:
+def average_pool_vjp(x: Array, y: Array, dy: Array, at: Windows, *, count_padding: bool) -> Array:
     """Return dx: every window's dy / count, added where windows overlap."""
     g = batch_last(dy)
     g = np.multiply(g, _inverse_counts(at, g.real.dtype, count_padding), like(g))
@@ -125,7 +125,7 @@ def global_average_pool(x: Array) -> Array:
     return x.mean(axis=tuple(range(2, x.ndim)))
 
 
-def global_average_pool_vjp(x: Array, dy: Array) -> Array:
+def global_average_pool_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx: dy / n at every place, in the memory format of x."""
     dx = np.empty_like(x, dy.dtype)
     share = dy / x[0, 0].size if x.size else dy

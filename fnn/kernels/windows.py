@@ -193,6 +193,19 @@ def pool_windows(
     return at
 
 
+def image_shape(in_shape: tuple[int, ...], *, least: int = 0) -> tuple[int, tuple[int, ...]]:
+    """Return the number of channels of an example, and its space.
+
+    Raises:
+        ShapeError: If it has no spatial axis, or one of fewer than `least` rows.
+    """
+    if len(in_shape) < 2:
+        raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
+    if min(in_shape[1:]) < least:
+        raise ShapeError(f"expected images of {least} or more values, got in_shape={in_shape}")
+    return in_shape[0], in_shape[1:]
+
+
 def windowing(
     size: Sizes,
     stride: Sizes,

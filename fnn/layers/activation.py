@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fnn.errors import OptionError, ShapeError
+from fnn.errors import ShapeError
 from fnn.kernels import activation, softmax
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.layers.making import elementwise, make_layer
-from fnn.options import integer, real
+from fnn.layers.making import elementwise, fwd_of, make_layer
+from fnn.options import axis_of, real
 from fnn.recipe import constructor
 from fnn.registry import Registry
-from fnn.tree import EMPTY
 
 ACTIVATIONS: Registry[Callable[[], Layer]] = Registry("activation", room="fnn.layers")
 """Constructors of activations by name: `ACTIVATIONS["relu"]()`."""
@@ -64,9 +63,7 @@ def _over_axis(
     who: str, name: str, axis: Any, f: Callable[..., Any], f_vjp: Callable[..., Any]
 ) -> Layer:
     """Make a layer of f(x, axis), which returns y, and f_vjp(y, dy, axis), which returns dx."""
-    axis = integer(who, "axis", axis, least=-32)
-    if axis == 0:
-        raise OptionError("axis: expected an axis of the scores, got 0, the batch's", path=(who,))
+    axis = axis_of(who, axis, "an axis of the scores")
 
     def shapes(in_shape: Shape) -> Any:
         at = axis - 1 if axis > 0 else len(in_shape) + axis
@@ -75,14 +72,7 @@ def _over_axis(
             raise ShapeError(f"{expected}, got in_shape={in_shape}")
         return in_shape, {}, {}
 
-    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        y = f(x, axis)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
-            return EMPTY, f_vjp(y, dy, axis) if need_dx else None
-
-        return y, state, pullback
-
+    fwd = fwd_of(lambda x: f(x, axis), lambda x, y, dy: f_vjp(y, dy, axis))
     # Largest, difference, exp, sum, quotient.
     return make_layer(name, shapes, fwd, flops=5, members="fold")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.convolution import convolution, convolution_vjp
-from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, windowing
+from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, image_shape, windowing
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import Initializer, glorot_uniform, zeros
@@ -68,12 +68,10 @@ def Conv(
         raise OptionError(message, path=("Conv",))
 
     def shapes(in_shape: Shape) -> Any:
-        if len(in_shape) < 2:
-            raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        n_in = in_shape[0]
+        n_in, space = image_shape(in_shape)
         if n_in < 1 or n_in % groups:
             raise ShapeError(f"expected channels in multiples of groups={groups}, got {in_shape}")
-        at = geometry(in_shape[1:])
+        at = geometry(space)
         area = math.prod(at.size)
         fans = n_in // groups * area, channels // groups * area
         leaves = {"w": Leaf((channels, n_in // groups, *at.size), init_w, fans)}

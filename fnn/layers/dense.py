@@ -19,11 +19,7 @@ from fnn.tree import EMPTY, Tree
 
 @constructor
 def Dense(
-    width: int,
-    *,
-    bias: bool = True,
-    init_w: Initializer = glorot_uniform,
-    init_b: Initializer = zeros,
+    width: int, *, bias: bool = True, init_w: Initializer = glorot_uniform, init_b: Initializer = zeros
 ) -> Layer:
     """Map the last axis affinely to `width` features: y = x w + b.
 

@@ -22,7 +22,7 @@ from fnn.layers.leaves import Leaf, Leaves, Spec, Unknown
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
 
-__all__ = ["Fwd", "Leaf", "elementwise", "keeps_shape", "make_layer", "need_key"]
+__all__ = ["Fwd", "Leaf", "elementwise", "fwd_of", "keeps_shape", "make_layer", "need_key"]
 
 Fwd: TypeAlias = Callable[..., tuple[Any, Any, Callable[..., tuple[Any, Any]]]]
 """fwd(params, state, x, train, key) -> (y, state, pullback)."""
@@ -40,6 +40,20 @@ def need_key(key: Key | None) -> Key:
 def keeps_shape(in_shape: Shape) -> tuple[Shape, dict[str, Leaf], dict[str, Leaf]]:
     """Return the shapes of a layer without params or state whose y has the shape of x."""
     return in_shape, {}, {}
+
+
+def fwd_of(f: Callable[[Any], Any], f_vjp: Callable[[Any, Any, Any], Any]) -> Fwd:
+    """Return the `fwd` of a layer without params or state: y = f(x), dx = f_vjp(x, y, dy)."""
+
+    def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
+        y = f(x)
+
+        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+            return EMPTY, f_vjp(x, y, dy) if need_dx else None
+
+        return y, state, pullback
+
+    return fwd
 
 
 @constructor
@@ -102,15 +116,11 @@ def elementwise(
     """
     check_functions("elementwise", f=f, f_vjp=f_vjp)
 
+    of_array = fwd_of(f, f_vjp)
+    of_tuple = fwd_of(lambda x: mapped(f, x), lambda x, y, dy: mapped(f_vjp, x, y, dy))
+
     def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
-        y = f(x) if type(x) is np.ndarray else mapped(f, x)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            if not need_dx:
-                return EMPTY, None
-            return EMPTY, f_vjp(x, y, dy) if type(x) is np.ndarray else mapped(f_vjp, x, y, dy)
-
-        return y, state, pullback
+        return (of_array if type(x) is np.ndarray else of_tuple)(params, state, x, train, key)
 
     traits = Traits(has_kinks=has_kinks, complex_safe=complex_safe, takes_tuples=True)
     says = "f(x)", "f_vjp(x, y, dy)"

@@ -6,33 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from fnn.errors import OptionError, ShapeError
+from fnn.errors import ShapeError
 from fnn.kernels.normalization import (
     batch_norm_vjp,
     by_feature,
     moments,
     restored,
+    running_moments,
     scale_and_shift,
     scale_and_shift_vjp,
 )
 from fnn.kernels.rows import down
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
-from fnn.layers.initializers import ones, zeros
+from fnn.layers.initializers import ones
 from fnn.layers.making import Leaf, make_layer
-from fnn.options import flag, integer, real
+from fnn.options import axis_of, flag, real
 from fnn.recipe import constructor
-from fnn.tree import Array, Tree
+from fnn.tree import Tree
 
 
 @constructor
 def BatchNorm(
-    *,
-    axis: int = 1,
-    momentum: float = 0.9,
-    eps: float = 1e-5,
-    scale: bool = True,
-    shift: bool = True,
+    *, axis: int = 1, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, shift: bool = True
 ) -> Layer:
     """Standardise every feature over the batch, then scale and shift: y = scale z + shift.
 
@@ -62,48 +58,36 @@ def BatchNorm(
 
     References: Ioffe & Szegedy (2015), "Batch normalization", algorithms 1 and 2.
     """
-    axis = integer("BatchNorm", "axis", axis, least=-32)
-    if axis == 0:
-        raise OptionError("axis: expected a feature axis, got 0, the batch's", path=("BatchNorm",))
-    momentum = real("BatchNorm", "momentum", momentum)
-    if not 0 <= momentum <= 1:
-        raise OptionError(f"momentum: expected a number in [0, 1], got {momentum}", path=("BatchNorm",))
+    axis = axis_of("BatchNorm", axis, "a feature axis")
+    momentum = real("BatchNorm", "momentum", momentum, least=0, most=1)
     eps = real("BatchNorm", "eps", eps, least=0)
     scale, shift = flag("BatchNorm", "scale", scale), flag("BatchNorm", "shift", shift)
 
-    def feature_axis(n_axes: int) -> int:
-        at = axis if axis > 0 else n_axes + axis
-        if not 0 < at < n_axes:
-            raise ShapeError(f"expected a feature axis {axis}, got arrays of {n_axes} axes")
-        return at
-
     def shapes(in_shape: Shape) -> Any:
-        n = in_shape[feature_axis(len(in_shape) + 1) - 1]
-        if n < 1:
+        at = axis - 1 if axis > 0 else len(in_shape) + axis
+        if not 0 <= at < len(in_shape):
+            got = f"got arrays of {len(in_shape) + 1} axes"
+            raise ShapeError(f"expected a feature axis {axis}, {got}")
+        if (n := in_shape[at]) < 1:
             raise ShapeError(f"expected 1 or more features, got in_shape={in_shape}")
-        first_0, first_1 = Leaf((n,), zeros), Leaf((n,), ones)
-        params = ({"scale": first_1} if scale else {}) | ({"shift": first_0} if shift else {})
-        return in_shape, params, {"mean": first_0, "var": first_1}
-
-    def moved(state: Any, mean: Array, var: Array, count: int) -> Tree:
-        """Return the running moments after a batch; `var` is biased."""
-        keep, unbias = 1 - momentum, count / (count - 1)
-        moments = {"mean": (mean, keep), "var": (var, keep * unbias)}
-        return Tree.own({name: momentum * state[name] + k * new for name, (new, k) in moments.items()})
+        params = ({"scale": Leaf((n,), ones)} if scale else {}) | (
+            {"shift": Leaf((n,))} if shift else {}
+        )
+        return in_shape, params, {"mean": Leaf((n,)), "var": Leaf((n,), ones)}
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        at = feature_axis(x.ndim)
+        at = axis % x.ndim
         rows = by_feature(x, at)
         if train:
             if rows.shape[1] < 2:
                 expected = "expected 2 or more values per feature in training"
                 raise ShapeError(f"{expected}, got {x.shape}")
             mean, var, rest, missed = moments(rows)
-            state = moved(state, mean, var, rows.shape[1])
+            state = Tree.own(running_moments(state, mean, var, rows.shape[1], momentum))
         else:
             var, missed = state["var"], np.zeros_like(state["mean"])
             rest = down(np.subtract, rows, state["mean"])
-        # y = factor rest + offset, where x is its mean + missed + rest.
+        # What was taken from x is its mean but for `missed`, so that y = factor rest + offset.
         inv_std = 1 / np.sqrt(var + eps)
         factor = params["scale"] * inv_std if scale else inv_std
         offset = params["shift"] - missed * factor if shift else -missed * factor
@@ -111,8 +95,8 @@ def BatchNorm(
         def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             drows = by_feature(dy, at)
             dfactor, dshift = scale_and_shift_vjp(drows, rest, missed)
-            dparams = {"scale": dfactor * inv_std} if scale else {}
-            dparams = Tree.own(dparams | ({"shift": dshift} if shift else {}))
+            derivatives = {"scale": dfactor * inv_std, "shift": dshift}
+            dparams = Tree.own({name: derivatives[name] for name in params})
             if not need_dx:
                 return dparams, None
             if train:

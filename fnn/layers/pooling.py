@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
-from fnn.errors import ShapeError
 from fnn.kernels import pooling
-from fnn.kernels.windows import Padding, Sizes, Windows, pool_windows, windowing
+from fnn.kernels.windows import Padding, Sizes, image_shape, pool_windows, windowing
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
-from fnn.layers.making import make_layer
+from fnn.layers.making import fwd_of, make_layer
 from fnn.options import each_size, flag, padding_of
 from fnn.recipe import constructor
-from fnn.tree import EMPTY
 
 
-def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, has_kinks: bool) -> Layer:
+def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, kinks: bool = False) -> Layer:
     """Make a pooling layer of `pool(x, at)`, which returns y, and `pool_vjp(x, y, dy, at)`, dx."""
     window, stride, padding, dilation, ceil = options
     stride = window if stride is None else stride
@@ -25,24 +24,17 @@ def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, has_kink
     geometry = windowing(window, stride, padding, dilation, ceil, lay=pool_windows)
 
     def shapes(in_shape: Shape) -> Any:
-        if len(in_shape) < 2:
-            raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        return (in_shape[0], *geometry(in_shape[1:]).out), {}, {}
-
-    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        at = geometry(x.shape[2:])
-        y = pool(x, at)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
-            return EMPTY, pool_vjp(x, y, dy, at) if need_dx else None
-
-        return y, state, pullback
+        channels, space = image_shape(in_shape)
+        return (channels, *geometry(space).out), {}, {}
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
         return math.prod(out_shape) * math.prod(geometry(in_shape[1:]).size)
 
-    traits = Traits(has_kinks=has_kinks)
-    return make_layer(name, shapes, fwd, traits=traits, flops=flops, members="fold")
+    fwd = fwd_of(
+        lambda x: pool(x, geometry(x.shape[2:])),
+        lambda x, y, dy: pool_vjp(x, y, dy, geometry(x.shape[2:])),
+    )
+    return make_layer(name, shapes, fwd, traits=Traits(has_kinks=kinks), flops=flops, members="fold")
 
 
 @constructor
@@ -72,8 +64,7 @@ def MaxPool(
         ShapeError: If the window is larger than the padded image, or the padding than the window.
     """
     options = window, stride, padding, dilation, ceil
-    functions = pooling.max_pool, pooling.max_pool_vjp
-    return _pool("MaxPool", "max_pool", *functions, *options, has_kinks=True)
+    return _pool("MaxPool", "max_pool", pooling.max_pool, pooling.max_pool_vjp, *options, kinks=True)
 
 
 @constructor
@@ -102,16 +93,9 @@ def AvgPool(
         ShapeError: If the window is larger than the padded image, or the padding than the window.
     """
 
-    count_padding = flag("AvgPool", "count_padding", count_padding)
-    options = window, stride, padding, dilation, ceil
-
-    def pool(x: Any, at: Windows) -> Any:
-        return pooling.average_pool(x, at, count_padding=count_padding)
-
-    def pool_vjp(x: Any, y: Any, dy: Any, at: Windows) -> Any:
-        return pooling.average_pool_vjp(x, dy, at, count_padding=count_padding)
-
-    return _pool("AvgPool", "avg_pool", pool, pool_vjp, *options, has_kinks=False)
+    count: Any = {"count_padding": flag("AvgPool", "count_padding", count_padding)}
+    functions = partial(pooling.average_pool, **count), partial(pooling.average_pool_vjp, **count)
+    return _pool("AvgPool", "avg_pool", *functions, window, stride, padding, dilation, ceil)
 
 
 @constructor
@@ -123,16 +107,7 @@ def GlobalAvgPool() -> Layer:
     """
 
     def shapes(in_shape: Shape) -> Any:
-        if len(in_shape) < 2:
-            raise ShapeError(f"expected examples (channels, *space), got in_shape={in_shape}")
-        if 0 in in_shape:
-            raise ShapeError(f"expected images of 1 or more values, got in_shape={in_shape}")
-        return in_shape[:1], {}, {}
+        return image_shape(in_shape, least=1)[:1], {}, {}
 
-    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
-            return EMPTY, pooling.global_average_pool_vjp(x, dy) if need_dx else None
-
-        return pooling.global_average_pool(x), state, pullback
-
+    fwd = fwd_of(pooling.global_average_pool, pooling.global_average_pool_vjp)
     return make_layer("global_avg_pool", shapes, fwd, flops=1, members="fold")

@@ -10,10 +10,9 @@ from typing import Any
 from fnn.errors import OptionError, ShapeError
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.layers.making import make_layer
+from fnn.layers.making import fwd_of, make_layer
 from fnn.options import integer
 from fnn.recipe import constructor
-from fnn.tree import EMPTY
 
 
 def _reshaped(name: str, out_shape: Callable[[Shape], Shape]) -> Layer:
@@ -24,12 +23,7 @@ def _reshaped(name: str, out_shape: Callable[[Shape], Shape]) -> Layer:
     def shapes(in_shape: Shape) -> Any:
         return out_shape(in_shape), {}, {}
 
-    def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        def pullback(dy: Any, *, need_dx: bool = True) -> Any:
-            return EMPTY, dy.reshape(x.shape) if need_dx else None
-
-        return x.reshape(batched(x.shape)), state, pullback
-
+    fwd = fwd_of(lambda x: x.reshape(batched(x.shape)), lambda x, y, dy: dy.reshape(x.shape))
     return make_layer(name, shapes, fwd, flops=0, members="fold")
 
 
