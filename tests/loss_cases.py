@@ -1,14 +1,69 @@
-"""Predictions, targets and weights that suit each loss, for the tests of losses."""
+"""One table of all losses: what each is, and predictions, targets and weights that suit it."""
+
+from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
+import attrs
 import numpy as np
 
 from fnn.losses import LOSSES
 
+
+@attrs.frozen
+class Definition:
+    """A loss by its definition, for single numbers or for the scores of the classes.
+
+    Attributes:
+        value: From one prediction and one target to a number, or from the predictions of all classes
+            and a label, or as many targets.
+        takes: "numbers", "labels", or "rows" of one target per class.
+        pred: From normal draws to predictions.
+        target: How targets of numbers are drawn, given a generator and a shape.
+        is_sum: Whether the values are summed, not averaged.
+    """
+
+    value: Callable
+    takes: str = "numbers"
+    pred: Callable = lambda x: x
+    target: Callable = lambda rng, shape: rng.normal(size=shape)
+    is_sum: bool = False
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def fractions(rng, shape):
+    return rng.random(shape)
+
+
+def log_sum(x):
+    return np.log(np.sum(np.exp(x)))
+
+
+DEFINITIONS = {
+    "absolute_error": Definition(lambda x, t: abs(x - t)),
+    "cross_entropy": Definition(lambda p, t: -np.log(p[t]), "labels", softmax),
+    "half_squared_error": Definition(lambda x, t: (x - t) ** 2 / 2, is_sum=True),
+    "nll": Definition(lambda x, t: -x[t], "labels", lambda x: np.log(softmax(x))),
+    "sigmoid_cross_entropy": Definition(
+        lambda x, t: -t * np.log(1 / (1 + np.exp(-x))) - (1 - t) * np.log(1 / (1 + np.exp(x))),
+        target=fractions,
+    ),
+    "softmax_cross_entropy": Definition(lambda x, t: log_sum(x) - x[t], "labels"),
+    "softmax_cross_entropy_dense": Definition(
+        lambda x, t: sum(r * (log_sum(x) - a) for r, a in zip(t, x, strict=True)),
+        "rows",
+        target=fractions,
+    ),
+    "squared_error": Definition(lambda x, t: (x - t) ** 2),
+}
 NAMES = tuple(LOSSES)
-OF_CLASSES = ("cross_entropy", "nll", "softmax_cross_entropy", "softmax_cross_entropy_dense")
-WITH_LABELS = ("cross_entropy", "nll", "softmax_cross_entropy")
+OF_CLASSES = tuple(name for name in NAMES if DEFINITIONS[name].takes != "numbers")
+WITH_LABELS = tuple(name for name in NAMES if DEFINITIONS[name].takes == "labels")
 SHAPES = ((5,), (5, 3), (1, 4), (4, 2, 3), (3, 2, 1, 4))
 CASES = [
     (name, shape)
@@ -17,22 +72,14 @@ CASES = [
 ]
 
 
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
 def example(name, shape, dtype="float64", seed=0):
     """Return predictions, targets and weights that suit the loss."""
-    rng = np.random.default_rng([seed, len(shape)])
-    x = rng.normal(size=shape) * 2
-    pred = {"cross_entropy": softmax(x), "nll": np.log(softmax(x))}.get(name, x).astype(dtype)
-    if name in WITH_LABELS:
+    definition, rng = DEFINITIONS[name], np.random.default_rng([seed, len(shape)])
+    pred = definition.pred(rng.normal(size=shape) * 2).astype(dtype)
+    if definition.takes == "labels":
         target = rng.integers(0, shape[-1], shape[:-1])
-    elif name in ("softmax_cross_entropy_dense", "sigmoid_cross_entropy"):
-        target = rng.random(shape)
     else:
-        target = rng.normal(size=shape)
+        target = definition.target(rng, shape)
     return pred, target, rng.random(shape[0]) + 0.1
 
 

@@ -85,6 +85,16 @@ def test_the_absolute_error_has_no_slope_where_it_is_zero():
 # --- PyTorch ------------------------------------------------------------------------------------
 
 
+OF_NUMBERS = {
+    "absolute_error": "l1_loss",
+    "half_squared_error": "mse_loss",
+    "sigmoid_cross_entropy": "binary_cross_entropy_with_logits",
+    "squared_error": "mse_loss",
+}
+THERE = {*OF_NUMBERS, "cross_entropy", "nll", "softmax_cross_entropy", "softmax_cross_entropy_dense"}
+"""Losses that PyTorch has too."""
+
+
 def torch_mean(torch, name, x, target, weight):
     """Return PyTorch's loss per example, averaged as ours are."""
     f = torch.nn.functional
@@ -98,13 +108,7 @@ def torch_mean(torch, name, x, target, weight):
         log_p = x.log() if name == "cross_entropy" else x
         values = f.nll_loss(log_p.permute(last_to_1).contiguous(), t, **options)
     else:
-        function = {
-            "sigmoid_cross_entropy": f.binary_cross_entropy_with_logits,
-            "squared_error": f.mse_loss,
-            "absolute_error": f.l1_loss,
-            "half_squared_error": f.mse_loss,
-        }[name]
-        values = function(x, t.to(x.dtype), **options)
+        values = getattr(f, OF_NUMBERS[name])(x, t.to(x.dtype), **options)
     by_example = values.reshape(len(x), -1)
     w = torch.ones(len(x), dtype=x.dtype) if weight is None else torch.tensor(weight).to(x.dtype)
     if name == "half_squared_error":
@@ -112,7 +116,7 @@ def torch_mean(torch, name, x, target, weight):
     return (w * by_example.mean(1)).sum() / w.sum()
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
+@pytest.mark.parametrize(("name", "shape"), [case for case in CASES if case[0] in THERE])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
 def test_values_and_gradients_agree_with_pytorch(name, shape, weighted, dtype, tolerance):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loss_cases import CASES, NAMES, WITH_LABELS, example, softmax
+from loss_cases import CASES, DEFINITIONS, NAMES, example, softmax
 
 from fnn.errors import DataError
 from fnn.losses import (
@@ -25,36 +25,19 @@ from fnn.losses import (
 
 def by_loops(name, pred, target, weight):
     """Compute the value entry by entry from its definition."""
-    n = len(pred)
+    definition, n = DEFINITIONS[name], len(pred)
     weight = np.ones(n) if weight is None else weight
     total = 0.0
     for i in range(n):
-        rows = pred[i].reshape(-1, pred.shape[-1]) if pred.ndim > 1 else pred[i : i + 1, None]
-        wanted = target[i].reshape(-1) if name in WITH_LABELS else target[i].reshape(rows.shape)
-        values = []
-        for x, t in zip(rows, wanted, strict=True):
-            if name == "cross_entropy":
-                values.append(-np.log(x[t]))
-            elif name == "nll":
-                values.append(-x[t])
-            elif name == "softmax_cross_entropy":
-                values.append(np.log(np.sum(np.exp(x))) - x[t])
-            elif name == "softmax_cross_entropy_dense":
-                values.append(
-                    sum(r * (np.log(np.sum(np.exp(x))) - a) for r, a in zip(t, x, strict=True))
-                )
-            else:
-                for a, b in zip(x, t, strict=True):
-                    one = {
-                        "sigmoid_cross_entropy": -b * np.log(1 / (1 + np.exp(-a)))
-                        - (1 - b) * np.log(1 / (1 + np.exp(a))),
-                        "squared_error": (a - b) ** 2,
-                        "absolute_error": abs(a - b),
-                        "half_squared_error": (a - b) ** 2 / 2,
-                    }[name]
-                    values.append(one)
-        total += weight[i] * (np.sum(values) if name == "half_squared_error" else np.mean(values))
-    return total if name == "half_squared_error" else total / weight.sum()
+        if definition.takes == "numbers":
+            pairs = zip(pred[i].reshape(-1), target[i].reshape(-1), strict=True)
+        else:
+            rows = pred[i].reshape(-1, pred.shape[-1])
+            wanted = target[i].reshape(-1 if definition.takes == "labels" else rows.shape)
+            pairs = zip(rows, wanted, strict=True)
+        values = [definition.value(x, t) for x, t in pairs]
+        total += weight[i] * (np.sum(values) if definition.is_sum else np.mean(values))
+    return total if definition.is_sum else total / weight.sum()
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)

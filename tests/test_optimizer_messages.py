@@ -218,6 +218,6 @@ def test_a_bare_array_has_no_path_to_freeze():
 
 def test_optimizers_are_found_by_name():
     assert OPTIMIZERS["adam"] is adam
-    assert list(OPTIMIZERS) == ["adagrad", "adam", "adamw", "momentum", "rmsprop", "sgd"]
+    assert {"adagrad", "adam", "adamw", "momentum", "rmsprop", "sgd"} <= {*OPTIMIZERS}
     with pytest.raises(OptionError, match=r"^optimizer: expected one of .*did you mean"):
         OPTIMIZERS["addam"]

@@ -14,7 +14,7 @@ from fnn.registry import Registry
 def test_a_registry_finds_lists_and_suggests():
     assert LOSSES["squared_error"] is squared_error
     assert list(LOSSES) == sorted(LOSSES)
-    assert len(LOSSES) == 8
+    assert len(LOSSES) == len(list(LOSSES)) >= 8
     assert "nll" in LOSSES
     assert "mse" not in LOSSES
     assert [] not in LOSSES

@@ -68,10 +68,12 @@ def has_option(option, made):
 COMBINATORS = {"serial", "residual", "named"}
 
 
-def test_every_public_layer_is_in_the_alphabet_of_layers_or_networks():
+def test_every_activation_and_what_else_has_a_row_is_in_the_alphabet_of_layers_or_networks():
     # A stack is many networks, not one: what is drawn is what it would be made of. What is frozen has a
     # gradient of zero, which says nothing of those around it (test_frozen.py).
-    assert public("Layer") - {"stacked", "frozen"} == LAYERS.keys() | COMBINATORS
+    assert LAYERS.keys() | COMBINATORS <= public("Layer") - {"stacked", "frozen"}
+    assert {fnn.ACTIVATIONS[name].__name__ for name in fnn.ACTIVATIONS} <= LAYERS.keys()
+    assert {"Dense", "Conv", "BatchNorm", "Dropout", "MaxPool", "Reshape"} <= LAYERS.keys()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -87,10 +89,11 @@ def test_networks_reach_every_combinator_and_kind_of_layer(name):
     assert name in makers(network)
 
 
-def test_every_public_transform_can_be_drawn():
+def test_every_optimizer_and_what_else_has_a_row_can_be_drawn():
     params = {"dense_0": {"w": np.ones(3)}}
-    assert public("Transform") == TRANSFORMS.keys() | {"freeze", "chain"}
-    for name in sorted(public("Transform")):
+    drawn = TRANSFORMS.keys() | {"freeze", "chain"}
+    assert {*fnn.OPTIMIZERS} <= drawn <= public("Transform")
+    for name in sorted(drawn):
         is_wanted = functools.partial(is_made_by, name)
         assert some(transforms(params), is_wanted).name == name
 

@@ -11,7 +11,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from fnn.keys import Key
-from fnn.layers.activation import Identity, LeakyRelu, LogSoftmax, Relu, Sigmoid, Softmax, Tanh
+from fnn.layers.activation import (
+    ACTIVATIONS,
+    Identity,
+    LeakyRelu,
+    LogSoftmax,
+    Relu,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv
@@ -212,6 +221,10 @@ LAYERS: dict[str, tuple[int, int, Maker]] = {
     "MaxPool": (2, 2, _pool(MaxPool)),
     "Conv": (2, 3, _conv),
 }
+for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
+    # With its defaults, where no row above draws its options; what users registered is theirs to draw.
+    if getattr(_make, "__module__", "").startswith("fnn.") and _make.__name__ not in LAYERS:
+        LAYERS[_make.__name__] = (1, 1, _plain(_make))
 
 
 HEADS = ("Softmax", "LogSoftmax")

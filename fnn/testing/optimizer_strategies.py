@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from fnn import tree
+from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import adagrad, adam, adamw, rmsprop, scale_by_adam, scale_by_rms
 from fnn.optimizers.compose import chain
 from fnn.optimizers.gradient import momentum, scale_by_learning_rate, sgd, trace
@@ -71,7 +72,7 @@ def _table() -> dict[str, st.SearchStrategy[Transform]]:
     rate, decay, nesterov = _numbers(1e-4), _numbers(most=0.99), st.booleans()
     eps = st.sampled_from([1e-8, 1e-3, 0.1])
     moments = {"b1": decay, "b2": decay, "eps": eps}
-    return {
+    table = {
         "sgd": st.builds(sgd, rate),
         "scale_by_learning_rate": st.builds(scale_by_learning_rate, rate),
         "momentum": st.builds(momentum, rate, decay, nesterov=nesterov),
@@ -85,6 +86,11 @@ def _table() -> dict[str, st.SearchStrategy[Transform]]:
         "add_decayed_weights": st.builds(add_decayed_weights, _numbers()),
         "clip_by_global_norm": st.builds(clip_by_global_norm, _numbers(most=10.0)),
     }
+    for name in OPTIMIZERS:
+        # With its defaults, where no row above draws them; what users registered is theirs to draw.
+        if getattr(OPTIMIZERS[name], "__module__", "").startswith("fnn."):
+            table.setdefault(name, st.builds(OPTIMIZERS[name], rate))
+    return table
 
 
 TRANSFORMS = _table()
