@@ -61,7 +61,11 @@ from fnn.recipe import constructor
 
 @constructor
 def Stretch() -> Layer:
-    """Multiply every feature by a gain of its own: y = g x."""
+    """Multiply every feature by a gain of its own: y = g x.
+
+    Params:
+        g: Gains, shape in_shape, first 1.
+    """
 
     def shapes(in_shape: Shape) -> Any:
         return in_shape, {"g": Leaf(in_shape, ones)}, {}
@@ -74,23 +78,15 @@ def Stretch() -> Layer:
 
     return make_layer("stretch", shapes, fwd)
 '''
-ACTIVATION = '''"""Waves: an activation with a period."""
+ACTIVATION = '''
 
-from __future__ import annotations
-
-import numpy as np
-
-from fnn.layers.activation import ACTIVATIONS
-from fnn.layers.contract import Layer
-from fnn.layers.making import elementwise
-from fnn.recipe import constructor
-
-
-@ACTIVATIONS.builtin("wave")
+@ACTIVATIONS.builtin("half_tanh")
 @constructor
-def Wave() -> Layer:
-    """Go up and down: y = sin x, dy/dx = cos x."""
-    return elementwise("wave", np.sin, lambda x, y, dy: np.cos(x) * dy)
+def HalfTanh() -> Layer:
+    """Squash to (-½, ½): y = tanh(x) / 2, dy/dx = ½ - 2 y²."""
+    return elementwise(
+        "half_tanh", lambda x: activation.tanh(x) / 2, lambda x, y, dy: (0.5 - 2 * y * y) * dy
+    )
 '''
 LOSS = '''
 
@@ -143,12 +139,12 @@ ADDED = {
         OF_LAYERS,
         "adjoint",
     ),
-    "Wave": Addition(
-        "fnn/layers/wave.py",
+    "HalfTanh": Addition(
+        "fnn/layers/activation.py",
         ACTIVATION,
-        "    (fnn.Wave(), (4,)),\n",
+        "    (fnn.HalfTanh(), (4,)),\n",
         ("tests/layer_cases.py", r"CASES\b.* = \["),
-        ("np.cos(x) * dy", "np.cos(x) ** 2 * dy"),
+        ("0.5 - 2 * y * y", "0.5 - y * y"),
         OF_LAYERS,
         "adjoint",
     ),
