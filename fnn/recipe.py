@@ -77,23 +77,10 @@ class Recipe:
     call: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = attrs.field(factory=dict)
-    below: Recipe | None = None
 
     @classmethod
-    def of(
-        cls,
-        call: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        below: Recipe | None = None,
-    ) -> Recipe:
-        """Return the recipe of `call(*args, **kwargs)` in its shortest form.
-
-        Args:
-            call, args, kwargs: The call.
-            below: The recipe that what it returned had already: that of `serial(...)` in a
-                constructor that returns one. Comparisons and pickles leave it out.
-        """
+    def of(cls, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
+        """Return the recipe of `call(*args, **kwargs)` in its shortest form."""
         signature = inspect.signature(call)
         bound = signature.bind(*args, **kwargs).arguments
         parameters = [signature.parameters[name] for name in bound]
@@ -113,7 +100,7 @@ class Recipe:
                     named[name] = value
             else:
                 short.append(value)
-        return cls(call, tuple(short), named, below)
+        return cls(call, tuple(short), named)
 
     def build(self) -> Any:
         """Make the call again."""
@@ -219,7 +206,7 @@ def constructor(make: Callable[P, M]) -> Callable[P, M]:
             raise TypeError(
                 f"{name}: expected a layer or a transform to be returned, got {value!r:.80}"
             )
-        recipe = Recipe.of(made, args, kwargs, value.recipe)
+        recipe = Recipe.of(made, args, kwargs)
         return attrs.evolve(value, recipe=recipe, where=caller())  # type: ignore[misc]
 
     return made

@@ -133,8 +133,9 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     with shapes_only(), noted_inits() as calls:
         init_child(net.name, net, Key.of(0), checked_shape(shape))
     [whole] = calls
-    # A `serial` that is the whole network has no row of its own.
-    shown = whole.below if _call(net).call is serial else calls
+    # A chain of layers that is the whole network has no row of its own.
+    is_chain = net.members == "chain" and (net.children or not net.stands_still)
+    shown = whole.below if is_chain else calls
     below = "" if shown is calls else None
     rows = [row for call in shown for row in _rows(call, call.layer, call.name, below, 0, most)]
     return Summary(shape, tuple(rows))
