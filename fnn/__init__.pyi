@@ -66,6 +66,7 @@ from fnn.layers.initializers import normal as normal
 from fnn.layers.initializers import ones as ones
 from fnn.layers.initializers import uniform as uniform
 from fnn.layers.initializers import zeros as zeros
+from fnn.layers.leaves import Leaf as Leaf
 from fnn.layers.making import elementwise as elementwise
 from fnn.layers.making import make_layer as make_layer
 from fnn.layers.norm import BatchNorm as BatchNorm
