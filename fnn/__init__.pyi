@@ -77,7 +77,7 @@ from fnn.layers.shape import Flatten as Flatten
 from fnn.layers.shape import Reshape as Reshape
 from fnn.layers.summaries import summary as summary
 from fnn.losses import LOSSES as LOSSES
-from fnn.losses.made import make_loss as make_loss
+from fnn.losses.declaring import make_loss as make_loss
 from fnn.losses.probabilities import cross_entropy as cross_entropy
 from fnn.losses.probabilities import nll as nll
 from fnn.losses.reduction import Loss

@@ -90,18 +90,12 @@ def HalfTanh() -> Layer:
 '''
 LOSS = '''
 
-def _quartic(pred: Array, target: Array) -> tuple[Array, Array]:
+@LOSSES.builtin("quartic_error")
+@pointwise
+def quartic_error(pred: Array, target: Array) -> tuple[Array, Array]:
+    """Return the mean of (pred - target)⁴ and its gradient in pred."""
     d = pred - target
     return d * d * d * d, 4 * d * d * d
-
-
-@LOSSES.builtin("quartic_error")
-@quiet
-def quartic_error(
-    pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "mean"
-) -> tuple[Any, Array]:
-    """Return the mean of (pred - target)⁴ and its gradient in pred."""
-    return pointwise("quartic_error", _quartic, pred, target, weight, reduction)
 '''
 OPTIMIZER = '''
 

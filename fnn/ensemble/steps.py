@@ -12,7 +12,7 @@ from fnn.ensemble.layers import stacked
 from fnn.ensemble.members import stack, unstack
 from fnn.errors import DivergedError, OptionError, ShapeError
 from fnn.kernels.parts import rows
-from fnn.losses.reduction import Loss
+from fnn.losses.reduction import Loss, unsilenced
 from fnn.losses.sums import half_squared_error
 from fnn.optimizers.transform import Transform, frozen_by
 from fnn.options import integer
@@ -45,7 +45,7 @@ class OverMembers:
             # A sum of single terms: all members at once give each the bits that it gets alone.
             lead = len(rows) * rows.shape[1], *rows.shape[2:]
             whole = np.broadcast_to(target, rows.shape) if self.shared else target.swapaxes(0, 1)
-            value, dpred = bare(self.loss)(rows.reshape(lead), whole.reshape(lead))
+            value, dpred = unsilenced(self.loss)(rows.reshape(lead), whole.reshape(lead))
             return value, dpred.reshape(rows.shape).swapaxes(0, 1)
         dpred = np.empty_like(rows)
         total = rows.dtype.type(0)
@@ -53,7 +53,7 @@ class OverMembers:
         for i, own in enumerate(rows):
             parts = [self.part(i, len(rows), values) for values in given]
             named = {} if weight is None else {"weight": parts[1]}
-            value, dpred[i] = bare(self.loss)(own, parts[0], **named)
+            value, dpred[i] = unsilenced(self.loss)(own, parts[0], **named)
             total = total + value
         return total, dpred.swapaxes(0, 1)
 

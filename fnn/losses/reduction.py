@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from fnn.errors import DTypeError, ShapeError
-from fnn.losses.checks import check_pred, check_real, check_reduction, check_weight
+from fnn.losses.checks import check_reduction, check_weight
 from fnn.tree import Array
 
 Pointwise: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
-F = TypeVar("F", bound=Callable[..., tuple[Any, Array]])
-
-
-def quiet(loss: F) -> F:
-    """Return the loss with NumPy's warnings silenced: what is not finite shows in what it returns.
-
-    A loop that has silenced them for a whole step calls `bare(loss)`.
-    """
-
-    @functools.wraps(loss)
-    def silenced(*args: Any, **kwargs: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return loss(*args, **kwargs)
-
-    silenced.bare = loss  # type: ignore[attr-defined]
-    return silenced  # type: ignore[return-value]
+LossFunction: TypeAlias = Callable[..., "tuple[Any, Array]"]
 
 
 class Loss(Protocol):
@@ -43,6 +27,9 @@ class Loss(Protocol):
     The losses of this library also take `reduction`: "sum" gives Σ wᵢ ℓᵢ with its gradient, "none"
     the values wᵢ ℓᵢ, shape (batch,), with every example's own gradient, divided by no n.
 
+    One that silences NumPy's warnings itself may have a function `unsilenced` that does not, for
+    loops that have silenced them for a whole step.
+
     A loss that complex numbers do not pass through (`np.abs` and comparisons lose the imaginary
     part) says so by an attribute `complex_safe = False`; who tests it then takes differences.
     """
@@ -51,6 +38,11 @@ class Loss(Protocol):
         self, pred: Array, target: Array, /, *, weight: Array | None = None
     ) -> tuple[Any, Array]:
         """Return (value, dpred)."""
+
+
+def unsilenced(loss: Any) -> Any:
+    """Return what computes a loss and leaves NumPy's warnings as they are."""
+    return getattr(loss, "unsilenced", loss)
 
 
 def weigh(values: Array, dvalues: Array, weight: Array) -> tuple[Array, Array]:
@@ -91,17 +83,6 @@ def reduced(
         values, dvalues = weigh(values, dvalues, check_weight(who, weight, n)[0])
     each = np.add.reduce(values.reshape(n, -1), axis=1) / inner
     return each if reduction == "none" else np.add.reduce(each), dvalues * (1.0 / inner)
-
-
-def pointwise(
-    who: str, f: Pointwise, pred: Array, target: Array, weight: Array | None, reduction: str = "mean"
-) -> tuple[Any, Array]:
-    """Check the arrays, call `f` on them and reduce."""
-    check_pred(who, "pred", pred)
-    check_real(who, "target", target, pred.shape)
-    values, dvalues = f(pred, target.astype(pred.real.dtype, copy=False))
-    values, dvalues = fitted(who, "l", values, pred), fitted(who, "dl", dvalues, pred)
-    return reduced(who, values, dvalues, weight, reduction)
 
 
 def fitted(

@@ -10,13 +10,12 @@ classes: 1 - 0.99999999 has no digit in float32, and the sum of what is left has
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from fnn.losses import LOSSES
-from fnn.losses.checks import check_labels, check_pred, check_real, classes_back, classes_last, refuse
-from fnn.losses.reduction import pointwise, quiet, reduced
+from fnn.losses.checks import refuse
+from fnn.losses.declaring import per_class, pointwise
 from fnn.tree import Array
 
 
@@ -26,35 +25,16 @@ def _shifted(logits: Array) -> Array:
 
 
 @LOSSES.builtin("softmax_cross_entropy")
-@quiet
-def softmax_cross_entropy(
-    logits: Array,
-    labels: Array,
-    *,
-    weight: Array | None = None,
-    axis: int = -1,
-    reduction: str = "mean",
-) -> tuple[Any, Array]:
+@per_class
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean of log Σⱼ exp xⱼ - x[label], in nats, and its gradient in the logits x.
 
     Args:
         logits: Scores, not probabilities, shape (batch, ..., n_classes); finite up to 1e30.
         labels: Integers in [0, n_classes), shape (batch, ...).
-        weight: One weight per example, shape (batch,).
-        axis: Where the classes are in logits, if not last; 0 is the batch.
-        reduction: "mean", "sum" or "none", as in `Loss`.
-
-    Raises:
-        ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
-        OptionError: If there is no such axis or reduction.
     """
-    who = "softmax_cross_entropy"
-    check_pred(who, "logits", logits, 2)
-    logits = np.ascontiguousarray(classes_last(who, logits, axis))
-    *shape, n_classes = logits.shape
-    flat = check_labels(who, labels, tuple(shape), n_classes)
-    at = np.arange(flat.size) * n_classes + flat
-    exp = _shifted(logits.reshape(-1, n_classes))
+    at = np.arange(labels.size) * logits.shape[1] + labels
+    exp = _shifted(logits)
     entries = exp.reshape(-1)
     picked = entries[at]
     # Whatever is not needed again is written over: the exponentials become the gradient.
@@ -67,21 +47,17 @@ def softmax_cross_entropy(
     values = np.log1p(others + (own - 1)) - picked
     exp /= total[:, None]
     entries[at] = -others / total
-    dlogits = exp.reshape(logits.shape)
-    value, dlogits = reduced(who, values.reshape(shape), dlogits, weight, reduction)
-    return value, classes_back(dlogits, axis)
+    return values, exp
+
+
+def _check_rows(who: str, rows: Array) -> None:
+    if not (np.minimum.reduce(rows, axis=None) >= 0 and np.maximum.reduce(rows, axis=None) < math.inf):
+        refuse(who, "rows", rows, ~(np.isfinite(rows) & (rows >= 0)), "is not finite and 0 or more")
 
 
 @LOSSES.builtin("softmax_cross_entropy_dense")
-@quiet
-def softmax_cross_entropy_dense(
-    logits: Array,
-    rows: Array,
-    *,
-    weight: Array | None = None,
-    axis: int = -1,
-    reduction: str = "mean",
-) -> tuple[Any, Array]:
+@per_class(rows=True, check=_check_rows)
+def softmax_cross_entropy_dense(logits: Array, rows: Array) -> tuple[Array, Array]:
     """Return the mean of s log Σⱼ exp xⱼ - Σⱼ rⱼ xⱼ, s = Σⱼ rⱼ, and its gradient in the logits x.
 
     For rows r that sum to 1 this is the cross-entropy -Σⱼ rⱼ log softmax(x)ⱼ, in nats; value and
@@ -90,30 +66,16 @@ def softmax_cross_entropy_dense(
     Args:
         logits: Scores, not probabilities, shape (batch, ..., n_classes).
         rows: Probabilities of the classes, finite and 0 or more, of the logits' shape.
-        weight: One weight per example, shape (batch,).
-        axis: Where the classes are in logits and rows, if not last; 0 is the batch.
-        reduction: "mean", "sum" or "none", as in `Loss`.
-
-    Raises:
-        ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
-        OptionError: If there is no such axis or reduction.
     """
-    who = "softmax_cross_entropy_dense"
-    check_pred(who, "logits", logits, 2)
-    check_real(who, "rows", rows, logits.shape)
-    if not (np.minimum.reduce(rows, axis=None) >= 0 and np.maximum.reduce(rows, axis=None) < math.inf):
-        refuse(who, "rows", rows, ~(np.isfinite(rows) & (rows >= 0)), "is not finite and 0 or more")
-    logits = np.ascontiguousarray(classes_last(who, logits, axis))
-    rows = np.ascontiguousarray(classes_last(who, rows, axis), logits.real.dtype)
     shifted = _shifted(logits)
-    at = shifted.real.argmax(axis=-1).reshape(-1)
+    at = shifted.real.argmax(axis=-1)
     at += np.arange(at.size) * logits.shape[-1]
     exp = np.exp(shifted)
     entries = exp.reshape(-1)
-    own = entries[at]
+    own = entries[at][:, None]
     entries[at] = 0
     others = np.add.reduce(exp, axis=-1, keepdims=True)
-    total = others + own.reshape(others.shape)
+    total = others + own
     mass = np.add.reduce(rows, axis=-1, keepdims=True)
     inner = rows * shifted
     if not np.minimum.reduce(shifted.real, axis=None) > -math.inf:
@@ -121,17 +83,31 @@ def softmax_cross_entropy_dense(
         inner = np.where(rows > 0, inner, 0)
     inner = np.add.reduce(inner, axis=-1)
     # log Σ exp = log1p(Σ exp - 1), where the highest score adds exp 0 = 1.
-    values = mass[..., 0] * np.log1p(others + (own.reshape(others.shape) - 1))[..., 0] - inner
+    values = mass[:, 0] * np.log1p(others + (own - 1))[:, 0] - inner
     # The gradient sums to 0, so that its entry at the highest score follows from the others.
     dlogits = exp * (mass / total) - rows
     entries = dlogits.reshape(-1)
     entries[at] = 0
-    entries[at] = -np.add.reduce(dlogits, axis=-1).reshape(-1)
-    value, dlogits = reduced(who, values, dlogits, weight, reduction)
-    return value, classes_back(dlogits, axis)
+    entries[at] = -np.add.reduce(dlogits, axis=-1)
+    return values, dlogits
 
 
-def _sigmoid(logits: Array, targets: Array) -> tuple[Array, Array]:
+def _check_targets(who: str, targets: Array) -> None:
+    if not (np.minimum.reduce(targets, axis=None) >= 0 and np.maximum.reduce(targets, axis=None) <= 1):
+        refuse(who, "targets", targets, ~((targets >= 0) & (targets <= 1)), "is not in [0, 1]")
+
+
+@LOSSES.builtin("sigmoid_cross_entropy")
+@pointwise(check=_check_targets)
+def sigmoid_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Return the mean of log(1 + eˣ) - t x, in nats, and its gradient σ(x) - t in the logits x.
+
+    Every entry is a yes-or-no question of its own; all axes are averaged, the last one too.
+
+    Args:
+        logits: Scores, not probabilities, shape (batch, ...); finite up to 1e30.
+        targets: Probabilities of yes in [0, 1], of the logits' shape.
+    """
     positive = logits.real > 0
     # Only exponentials of what is not positive are taken: they cannot overflow.
     below = np.where(positive, -logits, logits)
@@ -141,30 +117,3 @@ def _sigmoid(logits: Array, targets: Array) -> tuple[Array, Array]:
     values = np.log1p(exp) - below * share
     off = exp / (1 + exp) - share
     return values, np.where(positive, -off, off)
-
-
-@LOSSES.builtin("sigmoid_cross_entropy")
-@quiet
-def sigmoid_cross_entropy(
-    logits: Array, targets: Array, *, weight: Array | None = None, reduction: str = "mean"
-) -> tuple[Any, Array]:
-    """Return the mean of log(1 + eˣ) - t x, in nats, and its gradient σ(x) - t in the logits x.
-
-    Every entry is a yes-or-no question of its own; all axes are averaged, the last one too.
-
-    Args:
-        logits: Scores, not probabilities, shape (batch, ...); finite up to 1e30.
-        targets: Probabilities of yes in [0, 1], of the logits' shape.
-        weight: One weight per example, shape (batch,).
-        reduction: "mean", "sum" or "none", as in `Loss`.
-
-    Raises:
-        ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
-        OptionError: If there is no such reduction.
-    """
-    who = "sigmoid_cross_entropy"
-    check_pred(who, "logits", logits)
-    check_real(who, "targets", targets, logits.shape)
-    if not (np.minimum.reduce(targets, axis=None) >= 0 and np.maximum.reduce(targets, axis=None) <= 1):
-        refuse(who, "targets", targets, ~((targets >= 0) & (targets <= 1)), "is not in [0, 1]")
-    return pointwise(who, _sigmoid, logits, targets, weight, reduction)

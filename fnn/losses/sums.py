@@ -10,29 +10,25 @@ import numpy as np
 from fnn.errors import OptionError
 from fnn.losses import LOSSES
 from fnn.losses.checks import check_pred, check_real, check_reduction, check_weight
-from fnn.losses.reduction import Loss, quiet, reduced, weigh
+from fnn.losses.declaring import whole
+from fnn.losses.reduction import Loss, reduced, weigh
 from fnn.tree import Array
 
 
 @LOSSES.builtin("half_squared_error")
-@quiet
+@whole
 def half_squared_error(
     pred: Array, target: Array, *, weight: Array | None = None, reduction: str = "sum"
 ) -> tuple[Any, Array]:
     """Return ½ Σ wᵢ (pred - target)² and its gradient wᵢ (pred - target), divided by nothing.
 
     The sum runs over examples and all other axes, so that a learning rate that suits one batch
-    size is too large for a bigger one.
+    size is too large for a bigger one. Of the other reductions "none" gives the sums of single
+    examples, "mean" Σ wᵢ ℓᵢ / Σ wᵢ.
 
     Args:
         pred: Predictions, shape (batch, ...).
         target: Real numbers of pred's shape.
-        weight: One weight per example, shape (batch,).
-        reduction: "sum"; "none" for the sums of single examples, or "mean" for Σ wᵢ ℓᵢ / Σ wᵢ.
-
-    Raises:
-        ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
-        OptionError: If there is no such reduction.
     """
     who = "half_squared_error"
     check_pred(who, "pred", pred)
@@ -87,5 +83,7 @@ def summed(loss: Loss) -> Loss:
         OptionError: If `loss` is a sum already.
     """
     if loss is half_squared_error or isinstance(loss, Summed):
-        raise OptionError(f"expected a mean, {loss.__name__} is a sum already", path=("summed",))
+        raise OptionError(
+            f"expected a mean, {getattr(loss, '__name__', loss)} is a sum already", path=("summed",)
+        )
     return Summed(loss)

@@ -17,11 +17,11 @@ from fnn.kernels.memory import Arena, recycled
 from fnn.keys import Key
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
+from fnn.losses.reduction import unsilenced
 from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.entrywise import Rule, rule_of
 from fnn.optimizers.restraint import global_norm
 from fnn.optimizers.transform import Transform
-from fnn.recipe import bare
 from fnn.training.evaluation import Metric, Metrics, evaluate, measure, metric_table, predict
 from fnn.training.plans import Flat, MisfitError, Owned, Plan, planned, signature
 from fnn.training.state import (
@@ -114,7 +114,7 @@ class TrainStep:
             y, state, pullback = net.core.vjp(now.params, now.state, x, train=True, key=key)
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
-        value, dy = bare(self.loss)(y, target, **weight)
+        value, dy = unsilenced(self.loss)(y, target, **weight)
         if getattr(value, "ndim", 0):
             hint = "a step follows a mean or a sum, no reduction='none'"
             raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
