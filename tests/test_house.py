@@ -37,7 +37,7 @@ tree keys options registry files
 kernels
 layers.calls layers.initializers
 layers.contract
-layers.leaves layers.chain
+layers.leaves layers.chains
 layers.making
 layers
 layers.combinators

@@ -12,7 +12,7 @@ from fnn.kernels.parts import arrays, count_numbers, is_integer
 from fnn.keys import Key
 from fnn.layers.activation import Identity
 from fnn.layers.calls import Pullback, Shape, check_name
-from fnn.layers.chain import chained, check_layer, dx_alone, named_children
+from fnn.layers.chains import chained, check_layer, dx_alone, named_children
 from fnn.layers.contract import Change, Layer, Traits
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike, map_new
