@@ -131,12 +131,12 @@ from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.evaluation import predict as predict
 from fnn.training.history import History as History
 from fnn.training.history import early_stopping as early_stopping
+from fnn.training.jitted import jit as jit
+from fnn.training.jitted import scan as scan
 from fnn.training.loop import Fit as Fit
 from fnn.training.loop import fit as fit
 from fnn.training.state import TrainState as TrainState
 from fnn.training.state import init_train_state as init_train_state
-from fnn.training.step import jit as jit
-from fnn.training.step import scan as scan
 from fnn.training.step import train_step as train_step
 from fnn.training.step import value_and_grad as value_and_grad
 from fnn.tree import Tree as Tree

@@ -19,7 +19,7 @@ import fnn
 from fnn.errors import DataError, OptionError
 from fnn.files import replacing, sweep
 from fnn.runs.checkpoint import Checkpoints, load_checkpoint, read_about, save_checkpoint
-from fnn.training.history import Progress
+from fnn.training.progress import Progress
 
 
 def at(step):

@@ -16,7 +16,8 @@ import fnn
 from fnn import tree
 from fnn.errors import DataError, OptionError
 from fnn.runs.checkpoint import load_checkpoint, load_tree, read_about, save_checkpoint, save_tree
-from fnn.training.history import Progress, Record
+from fnn.training.history import Record
+from fnn.training.progress import Progress
 
 NET = fnn.serial(fnn.Dense(8), fnn.BatchNorm(), fnn.Dense(3))
 

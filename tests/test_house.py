@@ -37,17 +37,24 @@ tree keys options registry files
 kernels
 layers.calls layers.initializers
 layers.contract
+<<<<<<< HEAD
 layers.leaves layers.chains
+=======
+layers.leaves layers.chaining
+>>>>>>> ab90e54 (Training in rooms of one thing each: the step, jit and scan, the arguments of fit, its epochs)
 layers.making
 layers
 layers.combinators
 layers.summaries
 losses optimizers datasets
 metrics
-training.state training.progress training.plans
+training.state training.display training.plans
 training.evaluation training.history
+training.progress
 training.step
-training.derivatives ensemble
+training.jitted training.derivatives
+ensemble
+training.arguments training.epochs
 training.loop
 training
 runs.config

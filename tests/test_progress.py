@@ -9,7 +9,7 @@ import pytest
 
 import fnn
 from fnn.errors import OptionError
-from fnn.training.progress import EpochLines
+from fnn.training.display import EpochLines
 
 NET = fnn.serial(fnn.Dense(3))
 

@@ -1,6 +1,7 @@
 """A run that was stopped after any step and continued is the run that was not, bit for bit."""
 
 import dis
+import inspect
 import math
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import fnn
 from fnn.datasets import dataset
 from fnn.errors import DataError, FnnError, OptionError
 from fnn.runs.checkpoint import load_checkpoint, save_checkpoint
-from fnn.training import loop
-from fnn.training.history import Progress, Record
+from fnn.training import epochs, loop
+from fnn.training.history import Record
+from fnn.training.progress import Progress
 
 VALIDATION = examples(33, seed=1)
 CLIPPED = fnn.chain(fnn.clip_by_global_norm(0.5), fnn.momentum(0.05))
@@ -185,9 +187,9 @@ def test_epochs_that_are_done_already_return_at_once():
         return fnn.softmax_cross_entropy(pred, target, weight=weight)
 
     whole, kept = saved()
-    for epochs, start in ((2, kept[-1]), (4, kept[-1]), (0, kept[2])):
+    for n_epochs, start in ((2, kept[-1]), (4, kept[-1]), (0, kept[2])):
         steps.clear()
-        result = run(epochs=epochs, start=start, loss=loss)
+        result = run(epochs=n_epochs, start=start, loss=loss)
         assert result.last is start.now
         assert result.history.records == start.records
     assert result.best is result.last
@@ -225,8 +227,10 @@ SILENT = ("POP_JUMP", "EXTENDED_ARG", "NOT_TAKEN", "NOP", "CACHE")
 def interrupted_at(count, **options):
     """Press Ctrl-C between two operations of the loop: before the one of that number."""
     seen, struck = [0], []
-    codes = [each.__code__ for each in (loop.fit, loop._progress, loop._means)]
-    codes += [code for code in codes[0].co_consts if hasattr(code, "co_code")]
+    methods = [each for each in vars(epochs.Training).values() if inspect.isfunction(each)]
+    own = [each for each in methods if each.__code__.co_filename == epochs.__file__]
+    codes = [each.__code__ for each in (loop.fit, epochs._means, *own)]
+    codes += [inner for code in codes for inner in code.co_consts if hasattr(inner, "co_code")]
     ours = {code: code.co_code for code in codes}
 
     def trace(frame, event, arg):

@@ -19,7 +19,8 @@ from fnn.keys import Key
 from fnn.testing.findings import Findings, bits, named
 from fnn.testing.report import Report
 from fnn.testing.values import described, loose
-from fnn.training.step import Batch, Jitted, TrainState, jit, scan
+from fnn.training.jitted import Jitted, jit, scan
+from fnn.training.state import Batch, TrainState
 
 # --- what all checks of users' functions share ------------------------------------------------
 

@@ -19,8 +19,9 @@ from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
 from fnn.kernels.parts import arrays, is_integer, length, rows
 from fnn.keys import Key
 from fnn.layers.contract import Layer
+from fnn.losses.reduction import Loss
 from fnn.training.state import Batch, unpack
-from fnn.training.step import Loss, value_and_grad
+from fnn.training.step import value_and_grad
 from fnn.tree import Array, Tree, TreeLike
 
 STEP = 1e-30

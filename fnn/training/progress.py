@@ -1,119 +1,116 @@
-"""Progress of a training: a line per epoch, and a bar on a terminal where tqdm is installed."""
+"""Where a run of `fit` stands, so that it can go on bit for bit."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from fnn.files import shown, write_line
+import attrs
 
-T = TypeVar("T")
-
-
-class Bar(Generic[T]):
-    """Batches that pass through while a bar advances; every iteration draws a bar of its own."""
-
-    def __init__(self, batches: Iterable[T], total: int | None, label: str) -> None:
-        """Keep what to iterate over; nothing is drawn before that."""
-        self._batches, self._total, self._label = batches, total, label
-        self._meter: Any = None
-
-    def __iter__(self) -> Iterator[T]:
-        self._meter = _meter(self._total, self._label)
-        try:
-            for batch in self._batches:
-                yield batch
-                self._draw("update", 1)
-        finally:
-            self._draw("close")
-            self._meter = None
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether somebody sees the bar now, so that running numbers are worth computing."""
-        return self._meter is not None
-
-    def show(self, **numbers: float) -> None:
-        """Set the running numbers beside the bar; without a bar nothing happens."""
-        texts = {name: f"{float(value):.4g}" for name, value in numbers.items()}
-        self._draw("set_postfix", texts, refresh=False)
-
-    def _draw(self, what: str, *args: Any, **options: Any) -> None:
-        if self._meter is not None:
-            try:
-                getattr(self._meter, what)(*args, **options)
-            except (OSError, ValueError):  # A terminal that is gone or closed ends no training.
-                self._meter = None
+from fnn.errors import OptionError
+from fnn.options import integer
+from fnn.training.history import Record, records_of
+from fnn.training.state import TrainState
+from fnn.tree import TreeLike
 
 
-def _meter(total: int | None, label: str) -> Any:
-    """Return a tqdm bar, or None where stderr is no terminal or tqdm is not installed."""
-    try:
-        # A windowed Python has no stderr at all; a closed one, or one of somebody's own, may not say.
-        if not sys.stderr.isatty():
-            return None
-    except (AttributeError, OSError, ValueError):
-        return None
-    try:
-        # Imported on use: an optional package must not slow down `import fnn`.
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    try:
-        # The bar goes when the epoch is over; what is worth keeping is said in a line of its own.
-        return tqdm(total=total, desc=label, leave=False, dynamic_ncols=True, file=sys.stderr)
-    except (OSError, ValueError):
-        return None
+def _bits(value: Any) -> Any:
+    """Return what tells numbers apart by their bits, so that NaN equals itself."""
+    if isinstance(value, Mapping):
+        return [(name, _bits(each)) for name, each in value.items()]
+    if isinstance(value, tuple):
+        return [_bits(each) for each in value]
+    return struct.pack("<d", value) if isinstance(value, float) else value
 
 
-def bar(batches: Iterable[T], total: int | None, label: str) -> Bar[T]:
-    """Return `batches` with a progress bar, e.g. `for batch in bar(batches, n, "epoch 3")`.
+@attrs.frozen(repr=False)
+class Progress:
+    """Where a run of `fit` stands: all that it needs to go on bit for bit; equal by every bit.
 
-    The batches are the same with and without a bar. `.show(loss=…)` sets the running numbers; the
-    bar closes when the batches end, and when the loop is left early.
-    """
-    return Bar(batches, total, label)
+    A step counts when it is finished, an epoch when its record is in and all callbacks have
+    answered: a run that was stopped while they were asked asks them again.
 
+    Attributes:
+        now: State after the last step.
+        best: State after the best epoch, None before there is one.
+        best_value: The monitored number in that epoch, nan if there is none.
+        epoch: Number of finished epochs.
+        batch: Batches of the running epoch that were trained on, 0 between epochs.
+        count: Examples in those batches.
+        sums: What the logs of those batches add up to, each weighted by its examples.
+        records: A record per finished epoch.
+        stopped: Whether a callback asked to stop after the last epoch.
 
-def in_words(record: Mapping[str, Any]) -> str:
-    """Return the numbers of an epoch as one line: "loss 0.2210  validation accuracy 0.9400"."""
-    numbers = {name: value for name, value in record.items() if name not in ("epoch", "step")}
-    return "  ".join(f"{shown(name.replace('_', ' '))} {_number(n)}" for name, n in numbers.items())
-
-
-def _number(value: float) -> str:
-    is_usual = value == 0 or 1e-4 <= abs(value) < 1e6
-    return f"{value:.4f}" if is_usual else f"{value:.4g}"
-
-
-class EpochLines:
-    """A line per finished epoch on stderr, for a terminal, a pipe, a log and a notebook alike.
-
-    Lines that would come sooner than a second after the one before are left out, so that many short
-    epochs fill no log; the first epoch and the last are always said.
+    Raises:
+        OptionError: If the parts contradict each other.
     """
 
-    def __init__(self, epochs: int, *, seconds: float = 1.0) -> None:
-        """Keep how many epochs there will be, and the time between two lines."""
-        self._epochs, self._seconds = epochs, seconds
-        self._said: float | None = None
-        self._last: Any = None
+    now: TrainState
+    best: TrainState | None = None
+    best_value: float = attrs.field(default=math.nan, converter=float, eq=_bits)
+    epoch: int = 0
+    batch: int = 0
+    count: int = 0
+    sums: Record = attrs.field(factory=Record, converter=Record, eq=_bits)
+    records: tuple[Record, ...] = attrs.field(default=(), converter=records_of, eq=_bits)
+    stopped: bool = False
 
-    def show(self, record: Mapping[str, Any], *, is_last: bool) -> None:
-        """Say an epoch, unless it is too soon; what stderr refuses is no reason to end a training."""
-        now = time.monotonic()
-        if not is_last and self._said is not None and now - self._said < self._seconds:
-            return
-        self._said, self._last = now, record["epoch"]
-        width = len(str(self._epochs))
-        line = f"epoch {record['epoch']:{width}d}/{self._epochs}  {in_words(record)}"
-        # A windowed Python has no stderr at all.
-        if sys.stderr is not None:
-            write_line(line, sys.stderr)
+    def __attrs_post_init__(self) -> None:
+        """Refuse what `fit` cannot have reached."""
+        who = "Progress"
+        for name in ("now", "best"):
+            state = getattr(self, name)
+            if not isinstance(state, TrainState) and (name == "now" or state is not None):
+                got = type(state).__name__
+                raise OptionError(f"{name}: expected a TrainState, got {got}", path=(who,))
+        for name in ("epoch", "batch", "count"):
+            integer(who, name, getattr(self, name), least=0)
+        if self.epoch != len(self.records):
+            got = f"{len(self.records)} of {self.epoch}"
+            raise OptionError(f"records: expected one per finished epoch, got {got}", path=(who,))
+        if len({bool(self.batch), bool(self.count), bool(self.sums)}) > 1:
+            got = f"{self.batch}, {self.count} and {dict(self.sums)}"
+            message = f"expected batch, count and sums of a running epoch, or none, got {got}"
+            raise OptionError(message, path=(who,))
+        if self.best is None and not math.isnan(self.best_value):
+            raise OptionError(f"best_value: expected nan without a best state, got {self.best_value}")
 
-    def end(self, record: Mapping[str, Any]) -> None:
-        """Say the last finished epoch if that was left out, whatever ended the training."""
-        if record["epoch"] != self._last:
-            self.show(record, is_last=True)
+    def __repr__(self) -> str:
+        place = f"{self.epoch} epochs, {self.batch} batches, {self.now.step} steps"
+        return f"Progress({place}{', stopped' if self.stopped else ''})"
+
+    def misfits(self, like: TrainState) -> list[str]:
+        """Return a line per path in which its states differ in shape or dtype from `like`.
+
+        The key has to be the same one; steps and values do not count.
+        """
+        states = {"now": self.now} if self.best is None else {"now": self.now, "best": self.best}
+        lines = []
+        for name, state in states.items():
+            if state.key != like.key:
+                lines.append(f"{name}/key: expected {like.key!r}, got {state.key!r}")
+            for part in ("params", "state", "opt_state"):
+                at = f"{name}/{part}"
+                lines += differences(getattr(state, part), getattr(like, part), at)
+        return lines
+
+
+def differences(tree: TreeLike, like: TreeLike, path: str = "") -> list[str]:
+    """Return a line per path at which two trees differ in structure, shape or dtype."""
+    got, expected = dict(_described(tree, path)), dict(_described(like, path))
+    return [
+        f"{at}: expected {expected.get(at, 'no such path')}, got {got.get(at, 'no such path')}"
+        for at in sorted(got.keys() | expected.keys())
+        if got.get(at) != expected.get(at)
+    ]
+
+
+def _described(node: TreeLike, path: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(node, Mapping):
+        yield path, f"{node.dtype}{list(node.shape)}"
+    elif not node and path:
+        yield f"{path}/", "nothing"
+    for name, value in node.items() if isinstance(node, Mapping) else ():
+        yield from _described(value, f"{path}/{name}" if path else name)

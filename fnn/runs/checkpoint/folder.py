@@ -14,7 +14,7 @@ from fnn.errors import DataError
 from fnn.files import PathLike, names, remove, sweep
 from fnn.options import integer
 from fnn.runs.checkpoint.runs import fitted, load_checkpoint, save_checkpoint
-from fnn.training.history import Progress
+from fnn.training.progress import Progress
 from fnn.training.state import TrainState
 
 _TRIES = 100

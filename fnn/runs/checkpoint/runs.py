@@ -28,7 +28,8 @@ from fnn.errors import DataError, FnnError, OptionError
 from fnn.files import PathLike
 from fnn.keys import Key
 from fnn.runs.checkpoint.trees import SLACK, load_tree, save_tree
-from fnn.training.history import Progress, Record
+from fnn.training.history import Record
+from fnn.training.progress import Progress
 from fnn.training.state import TrainState
 from fnn.tree import Array, Tree
 

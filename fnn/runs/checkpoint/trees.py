@@ -22,7 +22,7 @@ import numpy as np
 
 from fnn.errors import DataError, FnnError, TreeError
 from fnn.files import PathLike, limit, opened, replacing
-from fnn.training.history import differences
+from fnn.training.progress import differences
 from fnn.tree import Array, Tree, TreeLike, freeze
 
 _VERSION = 1

@@ -20,6 +20,7 @@ from fnn.kernels.parts import arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
+from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
 from fnn.runs.checkpoint import Checkpoints, save_model, save_tree
 from fnn.runs.checkpoint.models import model_tree
@@ -30,11 +31,11 @@ from fnn.runs.experiment.lock import Held
 from fnn.runs.experiment.network_table import network_table
 from fnn.runs.experiment.program import Program
 from fnn.runs.experiment.saver import EVERY, Saver
-from fnn.training.history import Callback, Progress
+from fnn.training.display import in_words
+from fnn.training.history import Callback
 from fnn.training.loop import Fit, History, fit
-from fnn.training.progress import in_words
+from fnn.training.progress import Progress
 from fnn.training.state import TrainState, cast, init_train_state
-from fnn.training.step import Loss
 
 MODEL = "model.npz"
 """The file of a run's folder that holds its trained network."""

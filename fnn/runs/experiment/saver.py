@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from fnn.runs.checkpoint import Checkpoints
-from fnn.training.history import Progress
+from fnn.training.progress import Progress
 
 EVERY = 10
 """Steps between two looks at the clock."""
