@@ -37,11 +37,7 @@ tree keys options registry files
 kernels
 layers.calls layers.initializers
 layers.contract
-<<<<<<< HEAD
 layers.leaves layers.chains
-=======
-layers.leaves layers.chaining
->>>>>>> ab90e54 (Training in rooms of one thing each: the step, jit and scan, the arguments of fit, its epochs)
 layers.making
 layers
 layers.combinators

@@ -80,7 +80,7 @@ def test_a_run_of_any_name_predicts_without_its_script(predict, digit, tmp_path,
             "serial(Conv(1, 2, dilation=20000, padding=10000), Flatten())",
             (1, 28, 28),
             {"conv_0": {"w": zeros(1, 1, 2, 2), "b": zeros(1)}},
-            "conv_0: expected at most 1048576 numbers per example, got 401120784",
+            "conv_0: expected at most 1048576 numbers per example, got",
         ),
         (
             "serial(MaxPool(1500, padding=1400, stride=1400), Flatten())",

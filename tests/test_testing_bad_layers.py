@@ -101,10 +101,6 @@ BAD = {
         bad(vjp_result=lambda p, s, x: (2 * x, s, lambda dy: (EMPTY, 2 * dy))),
         "pullback raised TypeError: .*unexpected keyword argument 'need_dx'",
     ),
-    "need_dx is ignored": (
-        bad(back=lambda dy, need: (EMPTY, 2 * dy)),
-        "with need_dx=False dx should be None",
-    ),
     "integers are taken": (bad(), "dtype: .*integers are not refused"),
     "out_shape is another": (
         bad(init=lambda k, s: ((7,), {}, {})), r"y has not the shape .*got \(1, 1\), want \(1, 7\)",

@@ -191,16 +191,17 @@ _PLACE = 64
 def _largest(call: ChildInit, layer: Layer) -> int:
     """Return a bound on how many numbers a layer makes of an example, whatever its options are.
 
-    Options that are sizes of windows or padding tell it by their types: an image is padded to no more
+    Options that are sizes of windows or padding tell it by their types: an image is padded by no more
     than the product of the sizes and twice the padding, and every place in a window has an index.
     """
     made, numbers = _call(layer), count_numbers(call.out_shape)
     names = inspect.signature(made.call).parameters
-    sizes, pads = [], [0]
+    sizes, window, pads = [], 1, [0]
     for name, value in inspect.signature(made.call).bind(*made.args, **made.kwargs).arguments.items():
         kind = str(names[name].annotation)
         if "Sizes" in kind:
             sizes.append(max(_integers(value), default=1))
+            window = sizes[-1] if names[name].default is inspect.Parameter.empty else window
         elif "Padding" in kind:
             pads.append(max(_integers(value), default=0))
     if not sizes or is_tuple_of_shapes(call.in_shape):
@@ -208,7 +209,7 @@ def _largest(call: ChildInit, layer: Layer) -> int:
     more = math.prod(sizes) + 2 * max(pads)
     n_channels, *space = call.in_shape
     padded = n_channels * math.prod(n + more for n in space)
-    return max(numbers, padded, _PLACE * max(sizes) ** len(space))
+    return max(numbers, padded, _PLACE * window ** len(space))
 
 
 def _integers(value: Any) -> Iterator[int]:
