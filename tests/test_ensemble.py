@@ -237,6 +237,7 @@ def test_a_member_that_diverges_stops_the_step_and_is_found_and_left_behind():
     assert list(diverging(slow, now, data)) == [2]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("n", [1, 32])
 def test_the_parity_network_takes_far_less_time_together(n):
     """A third is the bar, and about a tenth is measured."""

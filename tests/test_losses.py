@@ -181,7 +181,8 @@ REFUSED = {("cross_entropy", np.inf), ("cross_entropy", -np.inf), ("nll", np.inf
 
 
 @pytest.mark.parametrize(
-    ("name", "bad"), sorted({*itertools.product(NAMES, [np.nan, np.inf, -np.inf])} - REFUSED)
+    ("name", "bad"),
+    [pair for pair in itertools.product(NAMES, [np.nan, np.inf, -np.inf]) if pair not in REFUSED],
 )
 def test_predictions_that_are_not_finite_never_warn(name, bad):
     pred, target, weight = example(name, (3, 4), "float32")

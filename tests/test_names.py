@@ -226,6 +226,7 @@ def test_importing_the_library_imports_no_optional_package(tmp_path):
     assert run_python(code, tmp_path) == ""
 
 
+@pytest.mark.alone
 def test_importing_the_library_adds_at_most_two_fifths_of_numpys_own_time(tmp_path):
     code = (
         "import sys; from time import perf_counter as now; a = now(); import numpy; b = now(); "

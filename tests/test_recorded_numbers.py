@@ -168,7 +168,9 @@ def test_a_training_that_came_to_its_end_is_finished_whatever_it_returns(
     assert len(read_metrics(tmp_path / "run")) == 3
 
 
-@pytest.mark.parametrize("value", [0.5, [1, 2], "text", np.float32(1), object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [0.5, [1, 2], "text", np.float32(1), object()], ids=lambda value: type(value).__name__
+)
 def test_a_result_that_is_no_dict_is_said_and_the_run_is_finished(tmp_path, value):
     def odd(config, run):
         train(config, run)

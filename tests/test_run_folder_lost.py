@@ -183,6 +183,7 @@ def test_a_lock_that_was_only_touched_is_still_ours(tmp_path):
     assert not (tmp_path / "lock").exists()
 
 
+@pytest.mark.alone
 def test_looking_at_the_lock_costs_a_few_microseconds(tmp_path):
     with locked(tmp_path) as held:
         took = []

@@ -61,6 +61,7 @@ def shortest(call):
     return min(times)
 
 
+@pytest.mark.alone
 def test_checking_a_small_layer_is_fast_enough_for_hundreds_of_examples():
     layer, x = Dense(4), np.ones((3, 3), "float32")
     _, params, state = layer.init(Key.of(0), (3,))
