@@ -3,13 +3,13 @@
 from fnn.experiment import Run, main, option
 """
 
+from fnn.runs.command_line import main
 from fnn.runs.experiment import (
     MODEL,
     Replay,
     Run,
     config_from,
     execute,
-    main,
     option,
     read_metrics,
     read_run,

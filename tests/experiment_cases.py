@@ -20,7 +20,7 @@ import attrs
 import fnn
 import fnn.runs.experiment
 import fnn.runs.pictures
-from fnn.runs.experiment import main, option
+from fnn.experiment import main, option
 
 
 @attrs.frozen

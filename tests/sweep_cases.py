@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from fnn.runs.experiment import main, option
+from fnn.experiment import main, option
 
 
 @attrs.frozen

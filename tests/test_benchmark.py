@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
-from fnn.runs import experiment
+from fnn import experiment
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 STEPS = ["mlp_bn_1000", "cnn_100", "sigmoid_100", "parity_32", "keras_100", "lenet_128", "predict_1"]

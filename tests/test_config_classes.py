@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from fnn.errors import OptionError
+from fnn.experiment import execute, main, read_run, replay, resume
 from fnn.runs.config import changed, config_from, entries, option, parse, settled, words
-from fnn.runs.experiment import execute, main, read_run, replay, resume
 from fnn.runs.sweep import grid
 
 

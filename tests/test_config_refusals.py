@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from fnn.errors import OptionError
+from fnn.experiment import execute, main
 from fnn.runs.config import config_from, option, settled
-from fnn.runs.experiment import execute, main
 
 
 def train(config, run):

@@ -15,8 +15,8 @@ import pytest
 
 import fnn
 from fnn.errors import DataError, OptionError
+from fnn.experiment import Run, config_from, main, option, read_run
 from fnn.runs.config import entries
-from fnn.runs.experiment import Run, config_from, main, option, read_run
 
 
 @attrs.frozen
@@ -311,7 +311,7 @@ SCRIPT = '''"""Count to a number."""
 from __future__ import annotations
 from pathlib import Path
 import attrs
-from fnn.runs.experiment import Run, main, option
+from fnn.experiment import Run, main, option
 
 @attrs.frozen
 class Config:
@@ -361,9 +361,9 @@ def test_the_verbs_take_a_folder_and_no_flags_of_the_config(capsys, verb):
 
 def test_a_sweep_is_left_to_a_module_of_its_own(monkeypatch):
     seen = []
-    stub = types.ModuleType("fnn.runs.sweep")
+    stub = types.ModuleType("fnn.runs.sweep.verb")
     stub.command = lambda *given: seen.append(given) or {"best": 1}
-    monkeypatch.setitem(sys.modules, "fnn.runs.sweep", stub)
+    monkeypatch.setitem(sys.modules, "fnn.runs.sweep.verb", stub)
     assert main(train_nothing, Config, ["sweep", "--seeds", "3"]) == {"best": 1}
     assert seen == [(train_nothing, Config, ["--seeds", "3"])]
 

@@ -13,8 +13,8 @@ import sweep_cases
 from experiment_cases import Config, train
 
 from fnn.errors import DataError, OptionError
+from fnn.experiment import execute, main, option, read_metrics, read_run, replay
 from fnn.runs.config import config_from
-from fnn.runs.experiment import execute, main, option, read_metrics, read_run, replay
 from fnn.runs.experiment.conditions import changes
 from fnn.runs.experiment.lock import locked
 

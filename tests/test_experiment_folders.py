@@ -16,7 +16,7 @@ from experiment_cases import Config, train
 
 import fnn
 from fnn.errors import DataError, OptionError
-from fnn.runs.experiment import Run, execute, main, read_metrics, read_run, resume
+from fnn.experiment import Run, execute, main, read_metrics, read_run, resume
 from fnn.runs.experiment.conditions import changes, conditions
 from fnn.runs.experiment.folders import Lines, new_folder
 from fnn.runs.experiment.lock import locked

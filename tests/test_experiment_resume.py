@@ -11,8 +11,9 @@ from experiment_cases import Config, train
 
 import fnn
 from fnn.errors import DataError, DivergedError
+from fnn.experiment import Run, execute, main, read_metrics, read_run, resume
 from fnn.runs.checkpoint import Checkpoints
-from fnn.runs.experiment import Run, execute, main, read_metrics, read_run, resume, runs, saver
+from fnn.runs.experiment import runs, saver
 
 SIZES = {"epochs": 3, "examples": 44}
 

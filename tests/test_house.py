@@ -57,6 +57,7 @@ runs.config
 runs.checkpoint runs.pictures
 runs.experiment
 runs.sweep runs.report
+runs.command_line
 runs
 experiment sweep report checkpoint testing
 """
@@ -79,11 +80,20 @@ def imported(source, module):
             if node.level:  # Seen from a module, not from a package's __init__.
                 base = ".".join([*module.split(".")[: -node.level], *filter(None, [node.module])])
             found = [origin(base, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Call) and called_by_name(node):
+            # Past the statement: `importlib.import_module("fnn.runs.sweep")`.
+            found = [whole(each.value) for each in node.args[:1] if isinstance(each, ast.Constant)]
         else:
             continue
         for name in found:
-            if name.split(".")[0] == "fnn":
+            if isinstance(name, str) and name.split(".")[0] == "fnn":
                 yield node.lineno, name
+
+
+def called_by_name(node):
+    """Return whether a call imports the module that its first argument names."""
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return name in ("import_module", "__import__")
 
 
 def whole(module):
@@ -157,6 +167,11 @@ def test_every_rank_is_of_something_that_is_there():
         ("fnn.kernels.affine", "from .. import layer"),
         ("fnn.kernels.affine", "from ..layers.dense import Dense"),
         ("fnn.kernels.affine", "def f():\n    from fnn.training.step import scan"),
+        ("fnn.kernels.affine", "importlib.import_module('fnn.layers.dense')"),
+        ("fnn.kernels.affine", "def f():\n    return __import__('fnn.training.step')"),
+        ("fnn.runs.experiment.runs", "import_module('fnn.runs.sweep').command()"),
+        ("fnn.runs.experiment.runs", "from fnn.runs.sweep import sweep"),
+        ("fnn.runs.sweep.sweeps", "from fnn.runs.command_line import main"),
         ("fnn.kernels.affine", "if TYPE_CHECKING:\n    from fnn.layers.contract import Layer"),
         ("fnn.kernels.affine", "try:\n    import fnn.training.loop\nexcept ImportError: pass"),
         ("fnn.tree", "from fnn.keys import Key"),

@@ -11,7 +11,7 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 import attrs
-from fnn.runs.experiment import main
+from fnn.experiment import main
 
 class Last:
     def __del__(self):

@@ -14,8 +14,8 @@ import experiment_cases
 import pytest
 
 import fnn.runs.report.command_line as report_command
+from fnn.experiment import Run, main, read_run
 from fnn.files import shown, write_line
-from fnn.runs.experiment import Run, main, read_run
 
 NAMES = ["данные", "½ done", "夏", os.fsdecode(b"byte\xff")]
 

@@ -11,7 +11,7 @@ import experiment_cases
 import pytest
 
 from fnn.errors import DataError
-from fnn.runs.experiment import execute, main, read_run, replay, resume
+from fnn.experiment import execute, main, read_run, replay, resume
 from fnn.runs.experiment.program import history, last_program, program_of
 from fnn.runs.report.reading import read
 from fnn.runs.sweep import sweep

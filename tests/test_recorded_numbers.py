@@ -14,8 +14,8 @@ import pytest
 from experiment_cases import Config, train
 
 from fnn.errors import OptionError
+from fnn.experiment import execute, main, read_metrics, read_run, replay
 from fnn.runs.config import plain, recordable
-from fnn.runs.experiment import execute, main, read_metrics, read_run, replay
 
 SMALL = {"epochs": 1, "examples": 40}
 

@@ -11,8 +11,8 @@ from experiment_cases import Config, train
 
 import fnn
 from fnn.errors import DataError
+from fnn.experiment import execute, main, read_metrics, read_run, replay
 from fnn.runs.checkpoint import load_tree, save_tree
-from fnn.runs.experiment import execute, main, read_metrics, read_run, replay
 
 
 @pytest.fixture

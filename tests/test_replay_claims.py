@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from experiment_cases import Config, train
 
+from fnn.experiment import execute, main, read_run, replay
 from fnn.runs.checkpoint import load_tree, save_tree
-from fnn.runs.experiment import execute, main, read_run, replay
 
 
 def train_and_evaluate(config, run):

@@ -17,8 +17,9 @@ from experiment_cases import Config, train
 
 import fnn
 from fnn.errors import DataError
+from fnn.experiment import execute, main, read_run, resume
 from fnn.runs.checkpoint import Checkpoints
-from fnn.runs.experiment import execute, lock, main, read_run, resume
+from fnn.runs.experiment import lock
 from fnn.runs.experiment.lock import locked
 from fnn.runs.sweep import grid, sweep
 

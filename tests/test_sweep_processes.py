@@ -24,7 +24,7 @@ from fnn.runs.sweep import grid, processes, sweep, workers
 SCRIPT = """
 import attrs
 from pathlib import Path
-from fnn.runs.experiment import execute, main, option
+from fnn.experiment import execute, main, option
 from fnn.runs.sweep import grid, sweep
 
 @attrs.frozen
@@ -170,7 +170,7 @@ def test_a_process_that_ends_before_its_member_began_is_told_apart(tmp_path):
 STUBBORN = """
 import os, signal, sys, time, attrs
 from pathlib import Path
-from fnn.runs.experiment import main
+from fnn.experiment import main
 from fnn.runs.sweep import processes
 
 processes.GRACE = 1.0

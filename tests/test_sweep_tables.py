@@ -16,7 +16,7 @@ import sweep_cases
 from sweep_cases import Config, score, slow, train
 
 from fnn.errors import OptionError
-from fnn.runs.experiment import main
+from fnn.experiment import main
 from fnn.runs.sweep import command, grid
 from fnn.runs.sweep.grids import varied
 from fnn.runs.sweep.tables import markdown, mean_and_error, rows_of

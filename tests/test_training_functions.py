@@ -14,7 +14,7 @@ from experiment_cases import Config
 
 import fnn
 from fnn.errors import DataError, OptionError
-from fnn.runs.experiment import execute, main, read_run, replay, resume
+from fnn.experiment import execute, main, read_run, replay, resume
 from fnn.runs.experiment.origin import described, script_of
 
 
@@ -216,7 +216,7 @@ def test_code_that_no_module_holds_is_told_by_its_file(tmp_path):
 CELLS = """
 import attrs, sys
 from pathlib import Path
-from fnn.runs.experiment import Run, execute, main, option, read_run, resume
+from fnn.experiment import Run, execute, main, option, read_run, resume
 
 @attrs.frozen
 class Config:

@@ -25,7 +25,6 @@ replay says which of them changed, and by how much the numbers did.
 """
 
 from fnn.runs.config import config_from, option
-from fnn.runs.experiment.command_line import main
 from fnn.runs.experiment.comparison import Replay, replay
 from fnn.runs.experiment.execution import execute, resume
 from fnn.runs.experiment.folders import read_metrics, read_run
@@ -37,7 +36,6 @@ __all__ = [
     "Run",
     "config_from",
     "execute",
-    "main",
     "option",
     "read_metrics",
     "read_run",

@@ -14,8 +14,8 @@ command goes on where a sweep stopped: what is finished is not run again, what f
 interrupted is resumed from its newest checkpoint.
 """
 
-from fnn.runs.sweep.command_line import command
 from fnn.runs.sweep.grids import grid
 from fnn.runs.sweep.sweeps import Member, Sweep, sweep
+from fnn.runs.sweep.verb import command
 
 __all__ = ["Member", "Sweep", "command", "grid", "sweep"]

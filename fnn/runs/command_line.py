@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import signal
 import sys
 import threading
@@ -92,8 +91,10 @@ def _replay(train: Train[C], config_class: type[C], words: list[str]) -> dict[st
 
 
 def _sweep(train: Train[C], config_class: type[C], words: list[str]) -> dict[str, Any]:
-    # A command of its own, above this one: only who asks for it pays for it.
-    return importlib.import_module("fnn.runs.sweep").command(train, config_class, words)
+    # Imported here: what it needs of processes takes longer than the rest of a script's imports.
+    from fnn.runs.sweep.verb import command
+
+    return command(train, config_class, words)
 
 
 _VERBS = {"run": _run, "resume": _resume, "replay": _replay, "sweep": _sweep}
