@@ -127,11 +127,6 @@ class Recipe:
         return f"{self.call.__name__}({', '.join(args)})"
 
 
-def bare(fn: Any) -> Any:
-    """Return a function as it was written, without the place that its owner adds to its errors."""
-    return getattr(fn, "bare", fn)
-
-
 class Made:
     """A value that remembers the call that made it; it prints, compares, pickles and copies by that.
 

@@ -111,7 +111,7 @@ def sign_descent(learning_rate: Number) -> Transform:
 
         return run
 
-    return entrywise("sign_descent", (), bind, numbers)
+    return make_transform("sign_descent", (), bind, numbers)
 '''
 ROW = """    TransformCase(
         "sign_descent",

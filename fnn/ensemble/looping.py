@@ -17,13 +17,13 @@ from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape
 from fnn.layers.contract import Layer
 from fnn.layers.making import need_key
-from fnn.recipe import bare
 from fnn.tree import EMPTY, TreeLike
 
 
 def looped(layer: Layer, n: int) -> Layer:
     """Return the layer that calls `layer` for each of n members of (members, batch, ...)."""
-    own_init, own_apply, own_vjp = map(bare, layer)
+    core: Any = layer.core
+    own_init, own_apply, own_vjp = core
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         drawn = [own_init(each, in_shape) for each in keys_of(key, n)]

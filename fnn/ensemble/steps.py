@@ -14,9 +14,9 @@ from fnn.errors import DivergedError, OptionError, ShapeError
 from fnn.kernels.parts import rows
 from fnn.losses.reduction import Loss, unsilenced
 from fnn.losses.sums import half_squared_error
-from fnn.optimizers.transform import Transform, frozen_by
+from fnn.optimizers.transform import Transform
 from fnn.options import integer
-from fnn.recipe import bare, constructor
+from fnn.recipe import constructor
 from fnn.training.state import Batch, TrainState
 from fnn.training.step import TrainStep, train_step
 from fnn.tree import Array
@@ -128,7 +128,7 @@ def per_member(optimizer: Transform, n: int) -> Transform:
     if not isinstance(optimizer, Transform):
         raise OptionError(f"optimizer: expected a Transform, got {optimizer!r}", path=("per_member",))
     n = integer("per_member", "n", n)
-    own_init, own_update = bare(optimizer.init), bare(optimizer.update)
+    own_init, own_update, numbers = optimizer.core
 
     def init(params: Any) -> Any:
         return stack([own_init(unstack(params, i)) for i in range(n)])
@@ -140,8 +140,7 @@ def per_member(optimizer: Transform, n: int) -> Transform:
         ]
         return stack([moved for moved, _ in parts]), stack([held for _, held in parts])
 
-    update.frozen = frozen_by(optimizer)  # type: ignore[attr-defined]
-    return Transform("per_member", init, update, numbers=bare(optimizer.numbers))
+    return Transform("per_member", init, update, numbers=numbers, frozen=optimizer.frozen)
 
 
 def diverging(step: Any, now: TrainState, batch: Batch) -> dict[int, DivergedError]:

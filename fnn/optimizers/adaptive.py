@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fnn.optimizers import OPTIMIZERS
-from fnn.optimizers.entrywise import Run, capped, entrywise
-from fnn.optimizers.transform import RATE, Numbers, Transform, factor, held, numbers_of
+from fnn.optimizers.rules import capped, make_transform
+from fnn.optimizers.transform import RATE, Numbers, Run, Transform, factor, held, numbers_of
 from fnn.options import Number, real
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -108,7 +108,7 @@ def _rms(name: str, numbers: Numbers, eps: float) -> Transform:
 
         return run
 
-    return entrywise(name, ("square",), bind, numbers)
+    return make_transform(name, ("square",), bind, numbers)
 
 
 @OPTIMIZERS.builtin("adagrad")
@@ -138,7 +138,7 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
 
         return run
 
-    return entrywise("adagrad", ("square_sum",), bind, numbers)
+    return make_transform("adagrad", ("square_sum",), bind, numbers)
 
 
 # --- adam -----------------------------------------------------------------------------------
@@ -237,4 +237,4 @@ def _adam(name: str, numbers: Numbers, eps: float, *, decays: bool = False) -> T
 
         return run
 
-    return entrywise(name, ("m", "v"), bind, numbers, reads_params=decays)
+    return make_transform(name, ("m", "v"), bind, numbers, reads_params=decays)

@@ -9,9 +9,9 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import FnnError, OptionError, TreeError
-from fnn.optimizers.entrywise import chained
-from fnn.optimizers.transform import Transform, frozen_by, paired, recall
-from fnn.recipe import bare, constructor
+from fnn.optimizers.rules import chained_rule
+from fnn.optimizers.transform import Transform, paired, recall
+from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
 
 
@@ -37,10 +37,10 @@ def chain(*transforms: Transform) -> Transform:
         names.append(f"{each.name}_{seen[each.name]}")
     children = tuple(zip(names, transforms, strict=True))
 
-    frozen = tuple(dict.fromkeys(path for each in transforms for path in frozen_by(each)))
+    frozen = tuple(dict.fromkeys(path for each in transforms for path in each.frozen))
 
     def init(params: TreeLike) -> TreeLike:
-        states = {name: _inside(name, child, child.init, params) for name, child in children}
+        states = {name: _inside(name, child, child.core.init, params) for name, child in children}
         return {name: own for name, own in states.items() if own}
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
@@ -50,7 +50,7 @@ def chain(*transforms: Transform) -> Transform:
         new_state = {}
         for name, child in children:
             own = opt_state.get(name, EMPTY)
-            updates, moved = _inside(name, child, child.update, updates, own, params, step)
+            updates, moved = _inside(name, child, child.core.update, updates, own, params, step)
             if moved:
                 new_state[name] = moved
         return updates, new_state
@@ -58,14 +58,19 @@ def chain(*transforms: Transform) -> Transform:
     def numbers(step: int) -> dict[str, float]:
         merged: dict[str, float] = {}
         for name, child in children:
-            for key, value in _inside(name, child, child.numbers, step).items():
+            for key, value in _inside(name, child, child.core.numbers, step).items():
                 merged[f"{name}/{key}" if key in merged else key] = value
         return merged
 
-    update.rule = chained(children)  # type: ignore[attr-defined]
-    update.frozen = frozen  # type: ignore[attr-defined]
-    elementwise = all(child.elementwise for child in transforms)
-    return Transform("chain", init, update, elementwise=elementwise, numbers=numbers)
+    return Transform(
+        "chain",
+        init,
+        update,
+        elementwise=all(child.elementwise for child in transforms),
+        numbers=numbers,
+        rule=chained_rule(children),
+        frozen=frozen,
+    )
 
 
 def _zeroed(updates: Any, paths: tuple[str, ...]) -> Any:
@@ -82,7 +87,7 @@ def _zeroed(updates: Any, paths: tuple[str, ...]) -> Any:
 def _inside(name: str, child: Transform, fn: Any, *args: Any) -> Any:
     """Call a child's function, its errors placed under its name in the chain."""
     try:
-        return bare(fn)(*args)
+        return fn(*args)
     except FnnError as error:
         raise error.inside(name, child.where)  # noqa: B904 - the same error, with its place
 

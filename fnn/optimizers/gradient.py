@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fnn.optimizers import OPTIMIZERS
-from fnn.optimizers.entrywise import Run, capped, entrywise
-from fnn.optimizers.transform import RATE, Numbers, Transform, factor, numbers_of
+from fnn.optimizers.rules import capped, make_transform
+from fnn.optimizers.transform import RATE, Numbers, Run, Transform, factor, numbers_of
 from fnn.options import Number
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -58,7 +58,7 @@ def _descent(name: str, learning_rate: Number) -> Transform:
 
         return run
 
-    return entrywise(name, (), bind, numbers)
+    return make_transform(name, (), bind, numbers)
 
 
 # --- momentum -----------------------------------------------------------------------------------
@@ -121,4 +121,4 @@ def _velocity(name: str, numbers: Numbers, nesterov: bool) -> Transform:
 
         return run
 
-    return entrywise(name, ("velocity",), bind, numbers)
+    return make_transform(name, ("velocity",), bind, numbers)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import attrs
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import DTypeError, FnnError, OptionError, TreeError
 from fnn.options import at_step, integer, number
-from fnn.recipe import Made, Recipe, bare
+from fnn.recipe import Made, Recipe
 from fnn.tree import EMPTY, Array, TreeLike
 
 
@@ -51,21 +51,32 @@ def no_numbers(step: int) -> dict[str, float]:
     return {}
 
 
-def _placed(part: str, fn: Any, name: str, where: str) -> Any:
-    """Add the transform's name and place to errors of `fn`, check the clock and freeze trees."""
-    inner = bare(fn)
+class Core(NamedTuple):
+    """The functions of a transform as they were written: nothing is checked or frozen."""
 
-    @functools.wraps(inner, updated=())
-    def placed(*args: Any, **kwargs: Any) -> Any:
-        try:
-            if part == "init":
-                return tree.freeze(inner(*args, **kwargs))
-            if part == "numbers":
-                return inner(*args, **kwargs)
-            return update(*args, **kwargs)
-        except FnnError as error:
-            raise error.inside(name, where)  # noqa: B904 - the same error, with its place
+    init: Init
+    update: Update
+    numbers: Numbers
 
+
+def _checked_core(core: Core, name: str, where: str) -> Core:
+    """Return the functions for callers outside: they check the clock and add their place to errors."""
+
+    def placed(fn: Any) -> Any:
+        @functools.wraps(fn, updated=())
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            except FnnError as error:
+                raise error.inside(name, where)  # noqa: B904 - the same error, with its place
+
+        return call
+
+    @functools.wraps(core.init, updated=())
+    def init(params: Any) -> Any:
+        return tree.freeze(core.init(params))
+
+    @functools.wraps(core.update, updated=())
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> Any:
         try:
             # A NumPy integer would make float64 of every number computed from the step.
@@ -75,11 +86,29 @@ def _placed(part: str, fn: Any, name: str, where: str) -> Any:
             raise
         # Gradients that overflow are for the loop to report, once and with their place.
         with np.errstate(over="ignore", invalid="ignore"):
-            new_updates, new_state = inner(updates, opt_state, params, step)
+            new_updates, new_state = core.update(updates, opt_state, params, step)
         return tree.freeze(new_updates), tree.freeze(new_state)
 
-    placed.bare = inner  # type: ignore[attr-defined]
-    return placed
+    return Core(placed(init), placed(update), placed(core.numbers))
+
+
+Run: TypeAlias = Callable[[Array, Array, "list[Array]", "list[Array]", Array], None]
+"""run(g, p, old, new, u): from entries of the gradient, the parameters and each old memory, write the
+new memories and the update u; only those are written to. A new memory may be the old one itself,
+otherwise nothing overlaps."""
+
+
+@attrs.frozen
+class Rule:
+    """What an elementwise transform does to arrays, leaf by leaf or over pieces of one vector.
+
+    Attributes:
+        roles: Paths of the trees that it remembers, each shaped like the parameters.
+        at: From a step to what is run there.
+    """
+
+    roles: tuple[str, ...]
+    at: Callable[[int], Run]
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -90,37 +119,45 @@ class Transform(Made):
     by their recipe.
 
     Attributes:
+        init, update: See the top of this file.
+        core: The functions as they were written, for chains and loops; see `Core`.
         elementwise: The update of every entry depends on that entry's own numbers and `step` alone,
             so that one flat vector of all parameters gives the same bits as their tree.
         numbers: From a step to the numbers used there, for logs and errors: {"learning_rate": 0.1}.
+        rule: What an elementwise transform does to arrays, for loops that keep all parameters in one
+            vector; None if only `update` knows.
+        frozen: Paths in params that it leaves as they are.
     """
 
     name: str
-    init: Init
-    update: Update
+    _init: Init
+    _update: Update
     elementwise: bool = attrs.field(default=False, kw_only=True)
-    numbers: Numbers = attrs.field(default=no_numbers, kw_only=True)
+    _numbers: Numbers = attrs.field(default=no_numbers, kw_only=True)
+    rule: Rule | None = attrs.field(default=None, kw_only=True)
+    frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
+    core: Core = attrs.field(init=False)
+    init: Init = attrs.field(init=False)
+    update: Update = attrs.field(init=False)
+    numbers: Numbers = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        for part in ("init", "update", "numbers"):
-            placed = _placed(part, getattr(self, part), self.name, self.where)
-            object.__setattr__(self, part, placed)
+        core = Core(self._init, self._update, self._numbers)
+        checked = _checked_core(core, self.name, self.where)
+        for name, value in {"core": core, **checked._asdict()}.items():
+            object.__setattr__(self, name, value)
 
     def by_hand(self) -> Recipe:
         """Return the call of `Transform` itself."""
-        options = {"elementwise": self.elementwise, "numbers": bare(self.numbers)}
-        return Recipe(Transform, (self.name, bare(self.init), bare(self.update)), options)
+        options: dict[str, Any] = {"elementwise": self.elementwise, "numbers": self.core.numbers}
+        options |= {"rule": self.rule} if self.rule is not None else {}
+        options |= {"frozen": self.frozen} if self.frozen else {}
+        return Recipe(Transform, (self.name, self.core.init, self.core.update), options)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.update))
-
-
-def frozen_by(transform: Transform) -> tuple[str, ...]:
-    """Return the paths that a transform leaves as they are: those of `freeze`, and of its chains."""
-    paths: tuple[str, ...] = getattr(bare(transform.update), "frozen", ())
-    return paths
 
 
 # --- what transforms share ------------------------------------------------------------------

@@ -13,8 +13,8 @@ from fnn import tree
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import adagrad, adam, adamw, rmsprop, scale_by_adam, scale_by_rms
 from fnn.optimizers.compose import chain
+from fnn.optimizers.constraints import add_decayed_weights, clip_by_global_norm, freeze
 from fnn.optimizers.gradient import momentum, scale_by_learning_rate, sgd, trace
-from fnn.optimizers.restraint import add_decayed_weights, clip_by_global_norm, freeze
 from fnn.optimizers.transform import Transform
 from fnn.tree import TreeLike
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from fnn import tree
 from fnn.optimizers.transform import Transform
-from fnn.recipe import bare
 from fnn.testing.mutant_parts import (
     FACTOR,
     Fault,
@@ -36,7 +35,7 @@ def _around(
     after: Callable[[Any, Any, Any, Any, Any], tuple[Any, Any]] | None = None,
 ) -> dict[str, Any]:
     """Call update with before(its arguments); return after(u, new state, updates, state, params)."""
-    own = bare(transform.update)
+    own = transform.core.update
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> Any:
         given = (updates, opt_state, params, step)
@@ -101,7 +100,7 @@ def _stale_role(role: str) -> Fault:
 
 
 def _forgetful(transform: Transform) -> dict[str, Any]:
-    own = bare(transform.init)
+    own = transform.core.init
     return _around(transform, before=lambda g, s, p, step: (g, own(p), p, step))
 
 
@@ -130,7 +129,7 @@ def _reusing_state(transform: Transform) -> dict[str, Any]:
 
 
 def _first_values(leaf: Leaf, transform: Transform) -> dict[str, Any]:
-    own = bare(transform.init)
+    own = transform.core.init
     return {"init": lambda params: tree.map(leaf, own(params))}
 
 
@@ -157,7 +156,7 @@ def _evaluated_once(transform: Transform) -> dict[str, Any]:
 
 
 def _numbers_late(transform: Transform) -> dict[str, Any]:
-    own = bare(transform.numbers)
+    own = transform.core.numbers
     return {"numbers": lambda step: own(step + 1)}
 
 

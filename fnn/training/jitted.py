@@ -11,7 +11,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import OptionError
 from fnn.kernels.memory import Arena, recycled
-from fnn.optimizers.entrywise import Rule, rule_of
+from fnn.optimizers.transform import Rule
 from fnn.training.plans import Flat, MisfitError, Owned, Plan, planned, signature
 from fnn.training.state import Batch, TrainState, is_finite, merged, trained
 from fnn.training.step import Step, TrainStep
@@ -36,7 +36,7 @@ class Jitted:
         """Wrap `step`; nothing is planned before the first call."""
         self.step = step
         # Not of a subclass: what it overrides is to be heard.
-        self._rule: Any = rule_of(step.optimizer) if type(step) is TrainStep else None
+        self._rule: Any = _rule_of(step)
         self._plans: dict[tuple[Any, ...], Plan | None] = {}
         self._kept = _Kept()
 
@@ -108,11 +108,17 @@ class Jitted:
         return f"jit({self.step!r}: {plans})"
 
 
+def _rule_of(step: Any) -> Rule | None:
+    """Return the rule of the optimizer of a step of the library; None for any other."""
+    is_ours = type(step) is TrainStep and step.optimizer.elementwise
+    return step.optimizer.rule if is_ours else None
+
+
 def jit(step: Step) -> Jitted:
     """Return `step` with what its calls share done once; results are equal bit for bit.
 
     Its kernels write to memory of earlier calls that nobody holds any more. Parameters trained by an
-    entrywise optimizer are kept with their memory as one vector each between calls, and updated
+    elementwise optimizer are kept with their memory as one vector each between calls, and updated
     by a few array operations however many leaves there are. Purity stays: the states handed out are
     immutable and stay what they are, and any state may be given, not only the last. `repr` shows the
     plans made so far, one for every structure of parameters.

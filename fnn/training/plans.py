@@ -1,6 +1,6 @@
 """How trees of one structure lie in one vector, so that an update is a few calls however many leaves.
 
-The rule of an entrywise transform gives every entry the same bits whether the entry stands in its
+The rule of an elementwise transform gives every entry the same bits whether the entry stands in its
 leaf, in a vector of all leaves or in a piece of that. So `Flat` keeps parameters and memory as vectors
 between steps and updates them piece by piece, each small enough to stay in the cache.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import FnnError
 from fnn.kernels import memory
-from fnn.optimizers.entrywise import Rule
+from fnn.optimizers.transform import Rule
 from fnn.tree import Array, Tree
 
 PIECE = 1 << 18

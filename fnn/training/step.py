@@ -17,7 +17,7 @@ from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss, unsilenced
 from fnn.optimizers.compose import apply_updates
-from fnn.optimizers.restraint import global_norm
+from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.transform import Transform
 from fnn.training.evaluation import Metric, Metrics, measure, metric_table
 from fnn.training.state import (

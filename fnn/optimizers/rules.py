@@ -1,4 +1,4 @@
-"""Transforms by entry: one rule of arrays, run leaf by leaf or over pieces of one vector.
+"""Elementwise transforms, declared by a rule for arrays: it runs leaf by leaf, or over one vector.
 
 A rule writes where it is told to, so that the pure update gives it new arrays and a jitted step gives
 it memory of earlier steps; either way the same operations run, and the bits are equal.
@@ -9,34 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.optimizers.transform import Numbers, Transform, paired, recall, stateless_init, zeros_init
-from fnn.recipe import bare
+from fnn.optimizers.transform import (
+    Numbers,
+    Rule,
+    Run,
+    Transform,
+    paired,
+    recall,
+    stateless_init,
+    zeros_init,
+)
 from fnn.tree import EMPTY, Array, TreeLike
-
-Run: TypeAlias = Callable[[Array, Array, "list[Array]", "list[Array]", Array], None]
-"""run(g, p, old, new, u): from entries of the gradient, the parameters and each old memory, write the
-new memories and the update u; only those are written to. A new memory may be the old one itself,
-otherwise nothing overlaps."""
 
 Bind: TypeAlias = Callable[[Mapping[str, float], int], Run]
 """From the numbers used at a step, and the step, to what is run there."""
-
-
-@attrs.frozen
-class Rule:
-    """What an entrywise transform does to arrays.
-
-    Attributes:
-        roles: Paths of the trees that it remembers, each shaped like the parameters.
-        at: From a step to what is run there.
-    """
-
-    roles: tuple[str, ...]
-    at: Callable[[int], Run]
 
 
 def capped(op: np.ufunc, a: Array, b: Array, out: Array) -> None:
@@ -56,10 +45,21 @@ def capped(op: np.ufunc, a: Array, b: Array, out: Array) -> None:
         np.copyto(out, np.copysign(np.finfo(out.dtype).max, out), where=is_new)
 
 
-def entrywise(
+def make_transform(
     name: str, roles: tuple[str, ...], bind: Bind, numbers: Numbers, *, reads_params: bool = False
 ) -> Transform:
-    """Make the transform of a rule; its memory starts at zero.
+    """Make an elementwise transform of what it does to arrays; its memory starts at zero.
+
+        def bind(now, step):
+            rate = -now["learning_rate"]
+
+            def run(g, p, old, new, u):  # Write new and u; everything else is read alone.
+                np.multiply(np.sign(g), rate, u)
+
+            return run
+
+        numbers = numbers_of("sign_descent", learning_rate=(learning_rate, RATE))
+        return make_transform("sign_descent", (), bind, numbers)
 
     Args:
         name: As in `Transform`.
@@ -92,19 +92,14 @@ def entrywise(
         }
         return u, memory or EMPTY
 
-    update.rule = Rule(roles, lambda step: bind(numbers(step), step))  # type: ignore[attr-defined]
     init = zeros_init(*roles) if roles else stateless_init
-    return Transform(name, init, update, elementwise=True, numbers=numbers)
+    rule = Rule(roles, lambda step: bind(numbers(step), step))
+    return Transform(name, init, update, elementwise=True, numbers=numbers, rule=rule)
 
 
-def rule_of(transform: Transform) -> Rule | None:
-    """Return the rule of an entrywise transform, None for any other."""
-    return getattr(bare(transform.update), "rule", None) if transform.elementwise else None
-
-
-def chained(children: tuple[tuple[str, Transform], ...]) -> Rule | None:
+def chained_rule(children: tuple[tuple[str, Transform], ...]) -> Rule | None:
     """Return the rule of transforms one after the other, None if one of them has none."""
-    rules = [(name, rule_of(child)) for name, child in children]
+    rules = [(name, child.rule if child.elementwise else None) for name, child in children]
     if any(rule is None for _, rule in rules):
         return None
     parts = [(rule, len(rule.roles)) for _, rule in rules if rule is not None]

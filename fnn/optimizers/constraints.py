@@ -10,8 +10,8 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
-from fnn.optimizers.entrywise import Run, entrywise
-from fnn.optimizers.transform import RATE, Transform, numbers_of, recall, stateless_init
+from fnn.optimizers.rules import make_transform
+from fnn.optimizers.transform import RATE, Run, Transform, numbers_of, recall, stateless_init
 from fnn.options import Number
 from fnn.recipe import Recipe, caller, constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -43,7 +43,7 @@ def add_decayed_weights(rate: Number) -> Transform:
 
         return run
 
-    return entrywise("add_decayed_weights", (), bind, numbers, reads_params=True)
+    return make_transform("add_decayed_weights", (), bind, numbers, reads_params=True)
 
 
 @constructor
@@ -147,10 +147,9 @@ def freeze(paths: str | Iterable[str]) -> Transform:
         held = {path: tree.map_new(_negative_zeros, tree.get(updates, path)) for path in kept}
         return tree.update(updates, held) if held else updates, EMPTY
 
-    update.frozen = tuple(kept)  # type: ignore[attr-defined]
     # Recorded by hand: the given iterable may be one that can be walked only once.
     recipe = Recipe.of(freeze, (kept[0] if len(kept) == 1 else tuple(kept),), {})
-    return Transform("freeze", init, update, recipe=recipe, where=caller())
+    return Transform("freeze", init, update, frozen=tuple(kept), recipe=recipe, where=caller())
 
 
 def _negative_zeros(u: Array) -> Array:
