@@ -160,5 +160,5 @@ def test_a_transform_of_ones_own_is_placed_frozen_and_chains():
     params, opt_state = run(chain(own, sgd(0.5)), {"w": np.ones(1)}, [{"w": np.array([-3.0])}] * 2)
     assert params == {"w": [2.0]}
     assert opt_state == {"sign_0": {"count": [2.0]}}
-    assert own == Transform("sign", own.init, own.update)
+    assert own == Transform("sign", own.core.init, own.core.update)
     assert own.numbers(0) == {}
