@@ -53,7 +53,7 @@ ensemble
 training.arguments training.epochs
 training.loop
 training
-runs.config
+runs.config runs.tables
 runs.checkpoint runs.pictures
 runs.experiment
 runs.sweep runs.report

@@ -13,8 +13,9 @@ from report_cases import Parsed, make_run
 
 from fnn.errors import FnnError
 from fnn.runs.report import write
-from fnn.runs.report.comparing import mean_and_error, with_error
+from fnn.runs.report.comparing import with_error
 from fnn.runs.report.parts import MAX_COLUMNS, MAX_NOTES, MAX_ROWS, Page, Table
+from fnn.runs.tables import mean_and_error
 
 JSON = st.recursive(
     st.none()

@@ -19,7 +19,8 @@ from fnn.errors import OptionError
 from fnn.experiment import main
 from fnn.runs.sweep import command, grid
 from fnn.runs.sweep.grids import varied
-from fnn.runs.sweep.tables import markdown, mean_and_error, rows_of
+from fnn.runs.sweep.tables import markdown, rows_of
+from fnn.runs.tables import mean_and_error
 
 # --- grids
 

@@ -12,6 +12,7 @@ import numpy as np
 from bench.lockstep import measure
 from bench.report import duration
 from bench.sizes import SIZES
+from fnn.runs.tables import markdown_table
 
 
 def exponent(sizes: list[int], values: list[float]) -> float | None:
@@ -38,7 +39,7 @@ def curves(rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str,
             "time_exponent": exponent(list(sizes), times),
             "memory_exponent": exponent(list(sizes), sizes_mib),
         }
-        say(line(axis, found[axis]))
+        say(", ".join(line(axis, found[axis])))
     return found
 
 
@@ -46,24 +47,23 @@ def _power(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def line(axis: str, curve: dict[str, Any]) -> str:
+def line(axis: str, curve: dict[str, Any]) -> list[str]:
     """Return one row of the table."""
     sizes, times, mib = curve["sizes"], curve["seconds"], curve["mib"]
-    cells = [
+    return [
         f"{axis} {sizes[0]}–{sizes[-1]}",
         f"{duration(times[0])}–{duration(times[-1])}",
         _power(curve["time_exponent"]),
         f"{mib[0]:.0f}–{mib[-1]:.0f} MiB",
         _power(curve["memory_exponent"]),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def table(found: dict[str, Any]) -> str:
     """Return the curves' ends and exponents in Markdown."""
-    head = "| what grows | a step, or an epoch | exponent | memory of it | exponent |"
-    lines = [line(axis, curve) for axis, curve in found.items()]
-    return "\n".join(["## Growth", "", head, "|---|---|---|---|---|", *lines]) + "\n"
+    head = ["what grows", "a step, or an epoch", "exponent", "memory of it", "exponent"]
+    rows = [line(axis, curve) for axis, curve in found.items()]
+    return f"## Growth\n\n{markdown_table(head, rows)}\n"
 
 
 def draw(path: Path, found: dict[str, Any]) -> None:

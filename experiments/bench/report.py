@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.machine import sentence
 from bench.worker import MODULES
+from fnn.runs.tables import markdown_table
 
 
 def duration(seconds: float) -> str:
@@ -76,11 +77,16 @@ def markdown(machine: dict[str, Any], rows: dict[str, Any]) -> str:
     """Return the whole report but for the growth curves."""
     peers = [peer for peer in MODULES if any(peer in row["medians"] for row in rows.values())]
     head = ["workload", *peers, "fnn / best rival", "bar", "MiB fnn", "MiB torch", "over bare"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    table = []
     for name, row in rows.items():
         overhead = f"{row['overhead']:+.0%}" if "overhead" in row else "–"
         sizes = [_memory(row["peers"].get(peer, {})) for peer in ("fnn", "torch")]
         cells = [name, *_times(row, peers), _ratio(row, row.get("best")), _bars(row), *sizes, overhead]
-        lines.append(f"| {' | '.join(cells)} |")
+        table.append(cells)
     notes = [f"- {note}" for name, row in rows.items() for note in _notes(name, row)]
-    return "\n".join(["# Benchmark", "", sentence(machine), "", *lines, ABOUT, *notes]) + "\n"
+    return (
+        "\n".join(
+            ["# Benchmark", "", sentence(machine), "", markdown_table(head, table), ABOUT, *notes]
+        )
+        + "\n"
+    )

@@ -11,6 +11,7 @@ import attrs
 
 from fnn.runs.report.parts import as_number, number, plain_text, words
 from fnn.runs.report.reading import RunRecord
+from fnn.runs.tables import mean_and_error
 
 _NOT_GROUPED = ("seed", "out")
 """Options in which the runs of one group may differ: they are repetitions of one experiment."""
@@ -73,37 +74,6 @@ def results(run: RunRecord) -> dict[str, float | int]:
     """Return what a run reached, numbers only."""
     found = {name: as_number(value) for name, value in run.result.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error, s / √n with s over n - 1; NaN for a single value.
-
-    Computed in whole numbers and rounded once, so that neither 1e-200 nor 1e200 is lost.
-    """
-    n = len(values)
-    # Of whole numbers those beyond a float's range are finite too.
-    endless = [each for each in values if isinstance(each, float) and not math.isfinite(each)]
-    if endless:
-        return sum(endless), math.nan  # Of ∞ and 1 it is ∞, of ∞ and -∞ there is none.
-    ratios = [value.as_integer_ratio() for value in values]
-    # Denominators of floats are powers of two: the largest is a multiple of all.
-    common = max(below for _, below in ratios)
-    counts = [above * (common // below) for above, below in ratios]
-    total = sum(counts)
-    mean = _quotient(total, n * common)
-    if n < 2:
-        return mean, math.nan
-    # Σ(n·x - Σx)² is n²(n - 1) times the variance; 128 bits more make the root exact to a float's.
-    squares = sum((n * count - total) ** 2 for count in counts)
-    root = math.isqrt((squares << 256) // (n * (n - 1)))
-    return mean, _quotient(root, n * common << 128)
-
-
-def _quotient(above: int, below: int) -> float:
-    try:
-        return above / below
-    except OverflowError:
-        return math.inf if above > 0 else -math.inf
 
 
 def with_error(values: Sequence[float]) -> str:

@@ -18,6 +18,7 @@ from fnn.runs.report.parts import (
     Text,
     number,
 )
+from fnn.runs.tables import markdown_table
 
 MARK = "<!-- fnn.report -->"
 """The first line, which tells a report that was written here from somebody's own file."""
@@ -76,8 +77,6 @@ def _cell(cell: Cell) -> str:
 
 
 def _table(block: Table) -> str:
-    lines = [block.head, tuple("---" for _ in block.head), *block.rows]
-    return "\n".join(
-        f"| {' | '.join(each if i == 1 else _cell(each) for each in line)} |"  # type: ignore[misc]
-        for i, line in enumerate(lines)
-    ) + (f"\n\n{_plain(block.left_out)}" if block.left_out else "")
+    rows = ([_cell(each) for each in line] for line in block.rows)
+    table = markdown_table([_cell(each) for each in block.head], rows)
+    return table + (f"\n\n{_plain(block.left_out)}" if block.left_out else "")

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
-import numpy as np
 
 from fnn.files import shown
+from fnn.runs.tables import markdown_table, mean_and_error
 from fnn.training.history import Mode
 
 _SMALL_IS_GOOD = ("loss", "error", "wrong", "perplexity", "seconds", "minutes")
@@ -57,15 +57,6 @@ def _float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard error: the sample's deviation (n - 1) over the root of n."""
-    with np.errstate(all="ignore"):
-        mean = float(np.mean(values))
-        if len(values) < 2:
-            return mean, math.nan
-        return mean, float(np.std(values, ddof=1) / math.sqrt(len(values)))
-
-
 def rows_of(
     members: Iterable[tuple[dict[str, Any], Mapping[str, Any] | None]],
     monitor: str | None,
@@ -108,19 +99,13 @@ def markdown(rows: Sequence[Row], best_by: str) -> str:
     """Return the table as aligned Markdown, the best row marked with "*"."""
     fields = list(dict.fromkeys(name for row in rows for name in row.point))
     names = list(dict.fromkeys(name for row in rows for name in row.results))
-    table = [["", *map(shown, fields), "runs", *map(shown, names)]]
+    head, table = ["", *map(shown, fields), "runs", *map(shown, names)], []
     for row in rows:
         cells = [_cell(row.point.get(field)) for field in fields]
         means = [_spread(*row.results[name]) if name in row.results else "–" for name in names]
         table.append(["*" if row.best else "", *cells, str(row.n), *means])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in table
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    lines += ["", "mean ± standard error over the runs" + (f"; * {best_by}" if best_by else "")]
-    return "\n".join(lines)
+    note = "mean ± standard error over the runs" + (f"; * {best_by}" if best_by else "")
+    return f"{markdown_table(head, table, aligned=True)}\n\n{note}"
 
 
 def _cell(value: Any) -> str:
