@@ -139,13 +139,13 @@ class Made:
     recipe: Recipe | None
     where: str
 
-    def by_hand(self) -> Recipe:
-        """Return the recipe of a value that no constructor made."""
+    def direct_recipe(self) -> Recipe:
+        """Return the call of the class itself, for a value that no constructor made."""
         raise NotImplementedError
 
     def made_by(self) -> Recipe:
         """Return the call that makes this value."""
-        return self.recipe or self.by_hand()
+        return self.recipe or self.direct_recipe()
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.made_by() == other.made_by()

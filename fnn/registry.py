@@ -97,27 +97,27 @@ def lazy_names(
 class Registry(Generic[T]):
     """Names for values of one kind: `LOSSES["nll"]`; iteration gives the names, sorted.
 
-    The built-in values of a room stand where they are defined:
+    The built-in values of a package stand where they are defined:
 
         @LOSSES.builtin("nll")
         def nll(pred, target): ...
 
-    The registry knows the room and finds them when it is first asked: it imports every module that the
-    list of public names has there. So a new one is in no second list.
+    The registry finds them when it is first asked: it imports every module that the list of public
+    names has in that package. So a new one is in no second list.
     """
 
     def __init__(
-        self, kind: str, values: Mapping[str, T] | None = None, *, room: str | None = None
+        self, kind: str, values: Mapping[str, T] | None = None, *, package: str | None = None
     ) -> None:
         """Keep a copy of `values`.
 
         Args:
             kind: What errors call a value ("loss").
             values: Values by name.
-            room: The package in which built-in values are defined ("fnn.losses").
+            package: The one in which built-in values are defined ("fnn.losses").
         """
         self.kind = kind
-        self._room = room
+        self._package = package
         self._values: dict[str, T] = {}
         for name, value in (values or {}).items():
             self._add(name, value)
@@ -132,7 +132,7 @@ class Registry(Generic[T]):
         return self._add(name, value)
 
     def builtin(self, name: str) -> Callable[[F], F]:
-        """Return a decorator that adds what it decorates, in a module of the registry's own room.
+        """Return a decorator that adds what it decorates, in a module of the registry's own package.
 
         It looks for no others, which may be about to import that module.
         """
@@ -152,13 +152,13 @@ class Registry(Generic[T]):
         return value
 
     def _find_builtins(self) -> None:
-        """Import the modules of the room, once, so that they register what they define."""
-        if self._room is None:
+        """Import the modules of the package, once, so that they register what they define."""
+        if self._package is None:
             return
         for module in dict.fromkeys(module for _, module, _ in listed()):
-            if module.startswith(f"{self._room}."):
+            if module.startswith(f"{self._package}."):
                 import_module(module)
-        self._room = None  # After the imports, so that another thread waits for them too.
+        self._package = None  # After the imports, so that another thread waits for them too.
 
     def __getitem__(self, name: str) -> T:
         """Return the value of that name.

@@ -105,7 +105,7 @@ def sign_descent(learning_rate: Number) -> Transform:
     """Step against the sign of the gradient: u = -lr sign(g)."""
     numbers = numbers_of("sign_descent", learning_rate=(learning_rate, RATE))
 
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
             np.multiply(np.sign(g), -now["learning_rate"], u)
 

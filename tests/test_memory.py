@@ -10,7 +10,7 @@ from layer_cases import CASES, IDS, digest, like, make
 
 import fnn
 from fnn import tree
-from fnn.kernels import affine, memory, rows, unfolding
+from fnn.kernels import affine, broadcasting, memory, unfolding
 from fnn.kernels.memory import Arena, recycled
 
 F32 = np.dtype("float32")
@@ -21,8 +21,8 @@ def poisoned(monkeypatch):
     """Lend memory for arrays of every size, filled with NaN; run what large arrays run."""
     monkeypatch.setattr(memory, "SMALL", 1)
     monkeypatch.setattr(affine, "_FEW", 1)
-    monkeypatch.setattr(rows, "_MANY", 1)
-    monkeypatch.setattr(rows, "_SOME", 1)
+    monkeypatch.setattr(broadcasting, "_MANY", 1)
+    monkeypatch.setattr(broadcasting, "_SOME", 1)
     monkeypatch.setattr(Arena, "poison", True)
 
 
@@ -120,22 +120,22 @@ def test_outside_of_a_step_numpy_allocates():
     arena = Arena()
     with recycled(arena):
         inside = memory.empty((200, 200), F32)
-        assert memory.like(inside).base is not None
+        assert memory.scratch_like(inside).base is not None
         with recycled(Arena()):
-            assert memory.like(inside).base is not inside.base
+            assert memory.scratch_like(inside).base is not inside.base
         assert memory.empty((2, 2), F32).base is None
     assert memory.empty((200, 200), F32).base is None
-    assert memory.like(inside) is None
-    assert memory.room((200, 200), F32) is None
+    assert memory.scratch_like(inside) is None
+    assert memory.scratch((200, 200), F32) is None
 
 
 def test_an_arena_serves_the_thread_that_entered_it_alone():
     found = []
     with recycled(Arena()):
-        thread = threading.Thread(target=lambda: found.append(memory.room((200, 200), F32)))
+        thread = threading.Thread(target=lambda: found.append(memory.scratch((200, 200), F32)))
         thread.start()
         thread.join()
-        assert memory.room((200, 200), F32) is not None
+        assert memory.scratch((200, 200), F32) is not None
     assert found == [None]
 
 
@@ -236,7 +236,7 @@ def test_batches_are_drawn_outside_of_recycled_memory():
 
     def drawing():
         for i in range(3):
-            seen.append(memory.room((200, 200), F32))
+            seen.append(memory.scratch((200, 200), F32))
             yield batch_at(i)
 
     optimizer = fnn.sgd(0.1)
@@ -252,7 +252,7 @@ def test_an_error_in_a_step_leaves_its_memory_behind():
     x, y = batch_at(0)
     with pytest.raises(fnn.ShapeError):
         step(now, (x[:, :1], y))
-    assert memory.room((200, 200), F32) is None
+    assert memory.scratch((200, 200), F32) is None
     after, _ = step(now, (x, y))
     assert bits(after) == bits(
         fnn.train_step(CNN, fnn.softmax_cross_entropy, optimizer)(now, (x, y))[0]

@@ -101,7 +101,7 @@ def test_a_step_inside_of_a_step_ends_in_order_wherever_it_strikes():
     for _, inner, outer in every_instruction(lambda: arena_with_idle(1), step, step):
         arrays = [*inner, *outer]
         assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
-        assert memory.room(SHAPE, F32) is None
+        assert memory.scratch(SHAPE, F32) is None
 
 
 def test_an_interrupt_at_any_instruction_leaves_an_arena_that_can_be_used():
@@ -243,26 +243,26 @@ def test_greenlets_that_switch_within_their_steps_leave_no_arena_behind():
 
     def steps(name):
         with recycled(Arena()):
-            seen[name] = memory.room(SHAPE, F32) is not None
+            seen[name] = memory.scratch(SHAPE, F32) is not None
             main.switch()
-        seen[name, "after"] = memory.room(SHAPE, F32) is None
+        seen[name, "after"] = memory.scratch(SHAPE, F32) is None
 
     main = greenlet.getcurrent()
     first, second = greenlet.greenlet(steps), greenlet.greenlet(steps)
     first.switch("first")
-    assert memory.room(SHAPE, F32) is None  # Outside of it, while it waits within its step.
+    assert memory.scratch(SHAPE, F32) is None  # Outside of it, while it waits within its step.
     second.switch("second")
     first.switch()
     second.switch()
     assert seen == dict.fromkeys(["first", "second", ("first", "after"), ("second", "after")], True)
-    assert memory.room(SHAPE, F32) is None
+    assert memory.scratch(SHAPE, F32) is None
 
 
 def test_a_context_copied_within_a_step_draws_nothing_after_it_and_nothing_in_another_thread():
     found = []
 
     def look():
-        found.append(memory.room(SHAPE, F32))
+        found.append(memory.scratch(SHAPE, F32))
 
     with recycled(Arena()):
         copied = contextvars.copy_context()
@@ -278,7 +278,7 @@ def test_a_task_begun_within_a_step_is_outside_of_it_when_it_runs():
     found = []
 
     async def look():
-        found.append(memory.room(SHAPE, F32))
+        found.append(memory.scratch(SHAPE, F32))
 
     async def main():
         with recycled(Arena()):
@@ -295,7 +295,7 @@ def test_blocks_left_out_of_order_leave_nothing_active():
     second.__enter__()
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
-    assert memory.room(SHAPE, F32) is None
+    assert memory.scratch(SHAPE, F32) is None
 
 
 # --- where counts say nothing -----------------------------------------------------------------------

@@ -7,8 +7,8 @@ import pytest
 
 from fnn import OneHot
 from fnn.errors import DataError
+from fnn.testing.codec_and_schedule_laws import check_codec
 from fnn.testing.report import LawError
-from fnn.testing.small_laws import check_codec
 
 
 def raising(*_, **__):

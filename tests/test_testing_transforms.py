@@ -13,8 +13,8 @@ from law_cases import TRANSFORM_CASES, falling, public_transforms
 import fnn
 from fnn import Transform, Tree, tree
 from fnn.errors import FnnError, OptionError
+from fnn.testing.codec_and_schedule_laws import check_schedule
 from fnn.testing.report import LawError
-from fnn.testing.small_laws import check_schedule
 from fnn.testing.transform_laws import check_transform
 
 

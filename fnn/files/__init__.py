@@ -35,7 +35,7 @@ from fnn.files.opening import (
     remove,
 )
 from fnn.files.text import lenient_output, parse_json, shown, write_line
-from fnn.files.writing import is_temporary, make_folder, replacing, sweep
+from fnn.files.writing import is_temporary, make_folder, remove_leftovers, replacing
 
 __all__ = [
     "LIMITS",
@@ -54,8 +54,8 @@ __all__ = [
     "parse_json",
     "present",
     "remove",
+    "remove_leftovers",
     "replacing",
     "shown",
-    "sweep",
     "write_line",
 ]

@@ -83,7 +83,7 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def sweep(folder: PathLike, *, within: PathLike | None = None) -> None:
+def remove_leftovers(folder: PathLike, *, within: PathLike | None = None) -> None:
     """Remove the temporary files that writers left in `folder` when they were killed.
 
     Those of `replacing` calls that still run stay, whichever process of this machine they are in.

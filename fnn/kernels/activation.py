@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fnn.kernels.memory import like
-from fnn.kernels.rows import at_least, number
+from fnn.kernels.broadcasting import clamp_min, scalar
+from fnn.kernels.memory import scratch_like
 from fnn.tree import Array
 
 _BOOL = np.dtype(bool)
@@ -19,29 +19,29 @@ def sigmoid(x: Array) -> Array:
     """Return 1 / (1 + exp(-x)); exp(-x) = inf where x is very negative, and 1 / inf is right."""
     if x.dtype.kind == "c":
         return 0.5 * (1 + np.tanh(0.5 * x))
-    y = np.negative(x, like(x))
+    y = np.negative(x, scratch_like(x))
     np.exp(y, y)
-    one = number(1, x.dtype)
+    one = scalar(1, x.dtype)
     np.add(y, one, y)
     return np.divide(one, y, y)
 
 
 def sigmoid_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = y (1 - y) dy."""
-    dx = np.subtract(number(1, y.dtype), y, like(y))
+    dx = np.subtract(scalar(1, y.dtype), y, scratch_like(y))
     np.multiply(dx, y, dx)
     return np.multiply(dx, dy, dx if (dx.dtype is dy.dtype or dx.dtype == dy.dtype) else None)
 
 
 def tanh(x: Array) -> Array:
     """Return tanh x."""
-    return np.tanh(x, like(x))
+    return np.tanh(x, scratch_like(x))
 
 
 def tanh_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = (1 - y²) dy."""
-    dx = np.multiply(y, y, like(y))
-    np.subtract(number(1, y.dtype), dx, dx)
+    dx = np.multiply(y, y, scratch_like(y))
+    np.subtract(scalar(1, y.dtype), dx, dx)
     return np.multiply(dx, dy, dx if (dx.dtype is dy.dtype or dx.dtype == dy.dtype) else None)
 
 
@@ -49,13 +49,13 @@ def relu(x: Array) -> Array:
     """Return max(x, 0); NaN stays NaN."""
     if x.dtype.kind == "c":
         return np.where(x.real > 0, x, 0)
-    return at_least(x, 0.0)
+    return clamp_min(x, 0.0)
 
 
 def relu_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx = dy where x > 0, else 0 (at x = 0 too)."""
-    positive = np.greater(x.real, 0, like(x, dtype=_BOOL) if x.dtype.kind == "f" else None)
-    dx = like(dy, x)
+    positive = np.greater(x.real, 0, scratch_like(x, dtype=_BOOL) if x.dtype.kind == "f" else None)
+    dx = scratch_like(dy, x)
     if dx is None:
         return np.multiply(dy, positive)
     np.copyto(dx, positive)  # Numbers by numbers: a product with booleans takes longer than both.
@@ -66,8 +66,8 @@ def leaky_relu(x: Array, slope: float) -> Array:
     """Return x where x > 0, else slope x."""
     if 0 <= slope <= 1 and x.dtype.kind != "c":
         if slope == 0:
-            return at_least(x, 0.0)
-        y = np.multiply(x, slope, like(x))
+            return clamp_min(x, 0.0)
+        y = np.multiply(x, slope, scratch_like(x))
         return np.maximum(x, y, out=y)  # The same numbers, many times faster than `where`.
     return np.where(x.real > 0, x, slope * x)
 

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from fnn.kernels import memory
-from fnn.kernels.rows import across
+from fnn.kernels.broadcasting import broadcast_row
 from fnn.tree import Array
 
 _FEW = memory.SMALL // 4
@@ -25,7 +25,7 @@ def product(a: Array, b: Array) -> Array:
     shape = a.shape[0], b.shape[1]
     if shape[0] * shape[1] < _FEW or (a.dtype is not b.dtype and a.dtype != b.dtype):
         return np.dot(a, b)
-    return np.dot(a, b, memory.room(shape, a.dtype))
+    return np.dot(a, b, memory.scratch(shape, a.dtype))
 
 
 def column_sums(rows: Array, most: int = MOST_TERMS) -> Array:
@@ -83,7 +83,7 @@ def affine(x: Array, w: Array, b: Array | None) -> Array:
     """Return y = x w + b for x (..., n_in) and w (n_in, n_out)."""
     y = product(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w)
     if b is not None:
-        y = across(np.add, y, b, y)
+        y = broadcast_row(np.add, y, b, y)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], w.shape[1])
 
 

@@ -1,8 +1,8 @@
-"""What the arrays that layers meet must be; each check names what was expected and what came.
+"""Validate arrays; each check names what was expected and what came.
 
-They run at every call, so whatever is right passes by a comparison or two. Dtypes are compared by
+They run at every call, so that a valid array passes by a comparison or two. Dtypes are compared by
 value: an array that was pickled, or read from a file, brings an equal dtype that is another object.
-Where it counts, identity is asked first, in a third of the time.
+Where speed counts, identity is compared first, which takes a third of the time.
 """
 
 from __future__ import annotations

@@ -43,31 +43,31 @@ def _kernels(w: Array, groups: int, by_row: bool) -> Array:
     return w.reshape(groups, 1, w.shape[0] // groups, -1)
 
 
-def convolution(x: Array, w: Array, b: Array | None, at: Windows, groups: int) -> Array:
+def convolution(x: Array, w: Array, b: Array | None, geometry: Windows, groups: int) -> Array:
     """Return y[n, o] = Σ_c,k w[o, c, k] x[n, c, at k] + b[o], batch-innermost.
 
     Shapes: x (batch, channels, *space), w (out, channels / groups, *window), b (out,).
     """
-    z = pad(batch_last(x), at, 0)
-    how = unfolding(at, z.shape, z.itemsize, groups)
+    z = pad(batch_last(x), geometry, 0)
+    how = unfolding(geometry, z.shape, z.itemsize, groups)
     kernels = _kernels(w, groups, how.by_row)
     dtype = z.dtype if z.dtype == w.dtype else np.result_type(z, w)
     if b is not None and b.dtype != dtype:
         dtype = np.result_type(dtype, b)
-    y = empty((w.shape[0], at.out[0] * how.length), dtype)
+    y = empty((w.shape[0], geometry.out[0] * how.length), dtype)
     for chunk in how.chunks:
         np.matmul(kernels, unfold(z, chunk), _matrices(y, chunk))
         if b is not None:
             made = y[:, chunk.make]
             np.add(made, b[:, None], made)
-    return batch_first(y.reshape(w.shape[0], *at.out, z.shape[-1]))
+    return batch_first(y.reshape(w.shape[0], *geometry.out, z.shape[-1]))
 
 
 def convolution_vjp(
     x: Array,
     w: Array,
     dy: Array,
-    at: Windows,
+    geometry: Windows,
     groups: int,
     *,
     bias: bool,
@@ -75,19 +75,19 @@ def convolution_vjp(
     need_dw: bool = True,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Return dw, db (None without bias) and dx of `convolution`; None if not needed."""
-    z = pad(batch_last(x), at, 0)
-    how = unfolding(at, z.shape, z.itemsize, groups)
+    z = pad(batch_last(x), geometry, 0)
+    how = unfolding(geometry, z.shape, z.itemsize, groups)
     slopes = batch_last(dy).reshape(w.shape[0], -1)
     dw = _kernels_vjp(z, w, slopes, how, groups) if need_dw else None
     db = row_sums(slopes) if bias and need_dw else None
     if not need_dx:
         return dw, db, None
-    dz = zeros((z.shape[0], *at.padded, z.shape[-1]), np.result_type(w, dy))
+    dz = zeros((z.shape[0], *geometry.padded, z.shape[-1]), np.result_type(w, dy))
     # Rows of the image at its ends are seen by few of the output, and cost as much as others.
-    fits = at.stride[0] == 1 and 1 < at.size[0] <= at.out[0] // 2
+    fits = geometry.stride[0] == 1 and 1 < geometry.size[0] <= geometry.out[0] // 2
     fold = _fold_by_row if fits and how.by_row else _fold
-    fold(w, slopes, dz, at, groups)
-    return dw, db, batch_first(dz[at.interior()])
+    fold(w, slopes, dz, geometry, groups)
+    return dw, db, batch_first(dz[geometry.interior()])
 
 
 def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int) -> Array:
@@ -108,34 +108,34 @@ def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int)
     return dw.reshape(w.shape).copy()  # No view, so that who owns it can make it immutable.
 
 
-def _fold(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
+def _fold(w: Array, slopes: Array, dz: Array, geometry: Windows, groups: int) -> None:
     """Add wᵀ dy to dz, every value where it was unfolded from."""
     kernels = _kernels(w, groups, False).swapaxes(2, 3)
-    for chunk in unfolding(at, dz.shape, dz.itemsize, groups, False).chunks:
+    for chunk in unfolding(geometry, dz.shape, dz.itemsize, groups, False).chunks:
         parts = empty(chunk.blocks, dz.dtype)
         np.matmul(kernels, _matrices(slopes, chunk), parts)
-        _add(parts, dz[:, chunk.see], _inner(at, chunk.rows, False))
+        _add(parts, dz[:, chunk.see], _inner(geometry, chunk.rows, False))
 
 
-def _fold_by_row(w: Array, slopes: Array, dz: Array, at: Windows, groups: int) -> None:
+def _fold_by_row(w: Array, slopes: Array, dz: Array, geometry: Windows, groups: int) -> None:
     """Do as `_fold` does, for windows that move by one row: a product for every row of the image."""
-    slopes = slopes.reshape(groups, slopes.shape[0] // groups, at.out[0], -1)
+    slopes = slopes.reshape(groups, slopes.shape[0] // groups, geometry.out[0], -1)
     out, length = slopes.shape[1], slopes.shape[3]
-    k, own = at.size[0], dz.shape[0] // groups
+    k, own = geometry.size[0], dz.shape[0] // groups
     # The rows that see a row of the image, from the first to the last, see it by the window's last
     # row to its first.
     kernels = w.reshape(groups, out, *w.shape[1:])[:, :, :, ::-1]
     kernels = kernels.transpose(0, 2, *range(4, kernels.ndim), 3, 1)
     kernels = kernels.reshape(groups, 1, own * math.prod(w.shape[3:]), k * out)
     most = ROW_BYTES // max(1, groups * kernels.shape[2] * length * dz.itemsize)
-    for rows in cut(at.padded[0], most):
+    for rows in cut(geometry.padded[0], most):
         seen = _seeing(slopes, rows, k)
         n, row = rows.stop - rows.start, seen.strides[1]
         steps = (seen.strides[0], row, *seen.strides[2:])
         blocks = np.ndarray((groups, n, k * out, length), seen.dtype, seen, 0, steps)
         parts = empty((groups, kernels.shape[2], n, length), dz.dtype)
         np.matmul(kernels, blocks, parts.swapaxes(1, 2))
-        _add(parts, dz[:, rows], _inner(at, n, True))
+        _add(parts, dz[:, rows], _inner(geometry, n, True))
 
 
 def _seeing(slopes: Array, rows: slice, k: int) -> Array:
@@ -151,18 +151,22 @@ def _seeing(slopes: Array, rows: slice, k: int) -> Array:
 
 
 @functools.lru_cache(maxsize=1024)
-def _inner(at: Windows, n: int, by_row: bool) -> Windows:
+def _inner(geometry: Windows, n: int, by_row: bool) -> Windows:
     """Return the windows of n rows, along all axes or along those after the first."""
     if not by_row:
-        return attrs.evolve(at, out=(n, *at.out[1:]))
-    size, stride, dilation = ((1, *each[1:]) for each in (at.size, at.stride, at.dilation))
-    return attrs.evolve(at, size=size, stride=stride, dilation=dilation, out=(n, *at.out[1:]))
+        return attrs.evolve(geometry, out=(n, *geometry.out[1:]))
+    size, stride, dilation = (
+        (1, *each[1:]) for each in (geometry.size, geometry.stride, geometry.dilation)
+    )
+    return attrs.evolve(
+        geometry, size=size, stride=stride, dilation=dilation, out=(n, *geometry.out[1:])
+    )
 
 
-def _add(parts: Array, into: Array, at: Windows) -> None:
+def _add(parts: Array, into: Array, geometry: Windows) -> None:
     """Add what windows give to an image (channels, *space, batch), every value to where it was seen."""
-    parts = parts.reshape(into.shape[0], *at.size, *at.out, into.shape[-1])
-    for offset, where in zip(at.offsets(), at.cuts(), strict=True):
+    parts = parts.reshape(into.shape[0], *geometry.size, *geometry.out, into.shape[-1])
+    for offset, where in zip(geometry.offsets(), geometry.cuts(), strict=True):
         index: Any = (slice(None), *offset)
         place = into[where]
         np.add(place, parts[index], place)

@@ -17,7 +17,7 @@ from fnn.tree import Array
 def products(a: Array, b: Array) -> Array:
     """Return the products of two stacks of matrices; a stack of one goes with every matrix."""
     shape = max(len(a), len(b)), a.shape[1], b.shape[2]
-    return np.matmul(a, b, memory.room(shape, a.dtype) if a.dtype == b.dtype else None)
+    return np.matmul(a, b, memory.scratch(shape, a.dtype) if a.dtype == b.dtype else None)
 
 
 def _matrices(x: Array) -> Array:

@@ -210,8 +210,8 @@ _current: ContextVar[recycled | None] = ContextVar("recycled", default=None)
 would mix up: the one would leave what the other has entered."""
 
 
-def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-    """Return an array for a function's `out`, or None where NumPy had better allocate."""
+def scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+    """Return memory of earlier steps for a ufunc's `out`; None where NumPy allocates as fast."""
     current = _current.get()
     if current is None or _buffer_size(shape, dtype.itemsize) < SMALL:
         return None
@@ -221,20 +221,22 @@ def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array in row-major order, its values undefined."""
-    array = None if _current.get() is None else room(shape, dtype)
+    array = None if _current.get() is None else scratch(shape, dtype)
     return np.empty(shape, dtype) if array is None else array
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array of zeros in row-major order."""
-    array = None if _current.get() is None else room(shape, dtype)
+    array = None if _current.get() is None else scratch(shape, dtype)
     if array is None:
         return np.zeros(shape, dtype)
     array.fill(0)
     return array
 
 
-def like(x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = None) -> Array | None:
+def scratch_like(
+    x: Array, other: Array | None = None, dtype: np.dtype[Any] | None = None
+) -> Array | None:
     """Return an array laid out like x for a ufunc's `out`, or None where NumPy had better allocate.
 
     Args:

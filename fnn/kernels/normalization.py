@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fnn.kernels.affine import FEW_TERMS, row_sums
-from fnn.kernels.memory import like
-from fnn.kernels.rows import down
+from fnn.kernels.broadcasting import broadcast_column
+from fnn.kernels.memory import scratch_like
 from fnn.tree import Array
 
 
@@ -33,7 +33,7 @@ def moments(x: Array) -> tuple[Array, Array, Array, Array]:
     values is itself off by rounding; what it missed, the mean of what is left, corrects it.
     """
     first = _means(x)
-    centered = down(np.subtract, x, first)
+    centered = broadcast_column(np.subtract, x, first)
     missed = _means(centered)
     var = _mean_squares(centered) - missed * missed
     if not (missed.real**2 <= 1e-4 * var.real).all():  # It would cancel here too, or has overflowed.
@@ -62,19 +62,19 @@ def _means(x: Array) -> Array:
 
 
 def _mean_squares(x: Array) -> Array:
-    return _means(np.multiply(x, x, like(x)))
+    return _means(np.multiply(x, x, scratch_like(x)))
 
 
 def scale_and_shift(centered: Array, factor: Array, shift: Array) -> Array:
     """Return y = factor centered + shift, row by row."""
-    y = down(np.multiply, centered, factor)
-    return down(np.add, y, shift, y)
+    y = broadcast_column(np.multiply, centered, factor)
+    return broadcast_column(np.add, y, shift, y)
 
 
 def scale_and_shift_vjp(dy: Array, centered: Array, missed: Array) -> tuple[Array, Array]:
     """Return dfactor and dshift of y = factor (centered - missed) + shift, sums over each row."""
     dshift = row_sums(dy, FEW_TERMS)
-    slopes = np.multiply(dy, centered, like(dy, centered))
+    slopes = np.multiply(dy, centered, scratch_like(dy, centered))
     return row_sums(slopes, FEW_TERMS) - missed * dshift, dshift
 
 
@@ -94,7 +94,7 @@ def batch_norm_vjp(
     """
     n = dy.shape[1]
     slope = inv_std * inv_std * dfactor / n
-    dx = down(np.multiply, centered, slope)
-    dx = down(np.subtract, dx, missed * slope - dshift / n, dx)
+    dx = broadcast_column(np.multiply, centered, slope)
+    dx = broadcast_column(np.subtract, dx, missed * slope - dshift / n, dx)
     dx = np.subtract(dy, dx, dx if dx.dtype == dy.dtype else None)
-    return down(np.multiply, dx, factor, dx)
+    return broadcast_column(np.multiply, dx, factor, dx)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fnn.kernels.memory import empty, like, zeros
+from fnn.kernels.memory import empty, scratch_like, zeros
 from fnn.kernels.unfolding import cut
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
@@ -22,10 +22,10 @@ PIECE_BYTES = 1 << 19
 """How much of a derivative is handed on at a time, so that what lies between stays in the cache."""
 
 
-def max_pool(x: Array, at: Windows) -> Array:
+def max_pool(x: Array, geometry: Windows) -> Array:
     """Return the largest value of every window; padding counts as -inf."""
-    z = pad(batch_last(x), at, -np.inf)
-    cuts = at.cuts()
+    z = pad(batch_last(x), geometry, -np.inf)
+    cuts = geometry.cuts()
     largest = z[cuts[0]]
     y = empty(largest.shape, z.dtype)
     if z.dtype.kind == "c" or len(cuts) == 1:
@@ -40,25 +40,25 @@ def max_pool(x: Array, at: Windows) -> Array:
     return batch_first(y)
 
 
-def max_pool_vjp(x: Array, y: Array, dy: Array, at: Windows) -> Array:
+def max_pool_vjp(x: Array, y: Array, dy: Array, geometry: Windows) -> Array:
     """Return dx: dy of every window at its first maximum in row-major order, 0 elsewhere."""
     # Padding equals no maximum, not even one of -inf: none of dy may go to it.
-    z, best, g = pad(batch_last(x), at, np.nan), batch_last(y), batch_last(dy)
-    dz = empty(z.shape, g.dtype) if at.tile() else zeros(z.shape, g.dtype)
-    apart = all(s >= extent for s, extent in zip(at.stride, at.extents(), strict=True))
-    (_give_apart if apart else _give_overlapping)(z, best, g, dz, at)
-    return batch_first(dz[at.interior()])
+    z, best, g = pad(batch_last(x), geometry, np.nan), batch_last(y), batch_last(dy)
+    dz = empty(z.shape, g.dtype) if geometry.tile() else zeros(z.shape, g.dtype)
+    apart = all(s >= extent for s, extent in zip(geometry.stride, geometry.extents(), strict=True))
+    (_scatter_disjoint if apart else _scatter_overlapping)(z, best, g, dz, geometry)
+    return batch_first(dz[geometry.interior()])
 
 
-def _give_apart(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
-    """Hand g along every window, some channels at a time."""
+def _scatter_disjoint(z: Array, best: Array, g: Array, dz: Array, geometry: Windows) -> None:
+    """Scatter g over windows that share no place, some channels at a time."""
     for some in cut(len(g), len(g) * PIECE_BYTES // max(1, g.nbytes)):
-        _hand_along(z[some], best[some], g[some], dz[some], at)
+        _scatter_first(z[some], best[some], g[some], dz[some], geometry)
 
 
-def _hand_along(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
-    """Let the first best place of every window take g, the last what is left."""
-    *cuts, last = at.cuts()
+def _scatter_first(z: Array, best: Array, g: Array, dz: Array, geometry: Windows) -> None:
+    """Write g to the first place of every window that has its maximum, zeros to the others."""
+    *cuts, last = geometry.cuts()
     hit, share, rest = empty(g.shape, _BOOL), empty(g.shape, g.dtype), empty(g.shape, g.dtype)
     for place in cuts:
         np.equal(z[place], best, hit)
@@ -69,51 +69,51 @@ def _hand_along(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None
     np.copyto(dz[last], g)
 
 
-def _give_overlapping(z: Array, best: Array, g: Array, dz: Array, at: Windows) -> None:
-    """Add g to the first best place of every window."""
+def _scatter_overlapping(z: Array, best: Array, g: Array, dz: Array, geometry: Windows) -> None:
+    """Add g to the first place of every window that has its maximum."""
     hit, free = empty(best.shape, _BOOL), empty(best.shape, _BOOL)
     free.fill(True)
-    for place in at.cuts():
+    for place in geometry.cuts():
         np.equal(z[place], best, hit)
         np.logical_and(hit, free, hit)
         np.logical_xor(free, hit, free)
         dz[place] += g * hit
 
 
-def average_pool(x: Array, at: Windows, *, count_padding: bool) -> Array:
+def average_pool(x: Array, geometry: Windows, *, count_padding: bool) -> Array:
     """Return the mean of every window, over the image alone or over the padding's zeros too."""
-    z = pad(batch_last(x), at, 0)
-    first, *others = (z[place] for place in at.cuts())
+    z = pad(batch_last(x), geometry, 0)
+    first, *others = (z[place] for place in geometry.cuts())
     y = empty(first.shape, z.dtype)
     np.copyto(y, first)
     for values in others:
         y += values
-    y *= _inverse_counts(at, y.real.dtype, count_padding)
+    y *= _inverse_counts(geometry, y.real.dtype, count_padding)
     return batch_first(y)
 
 
-def average_pool_vjp(x: Array, y: Array, dy: Array, at: Windows, *, count_padding: bool) -> Array:
+def average_pool_vjp(x: Array, y: Array, dy: Array, geometry: Windows, *, count_padding: bool) -> Array:
     """Return dx: every window's dy / count, added where windows overlap."""
     g = batch_last(dy)
-    g = np.multiply(g, _inverse_counts(at, g.real.dtype, count_padding), like(g))
-    dz = zeros((x.shape[1], *at.padded, x.shape[0]), g.dtype)
-    for place in at.cuts():
+    g = np.multiply(g, _inverse_counts(geometry, g.real.dtype, count_padding), scratch_like(g))
+    dz = zeros((x.shape[1], *geometry.padded, x.shape[0]), g.dtype)
+    for place in geometry.cuts():
         dz[place] += g
-    return batch_first(dz[at.interior()])
+    return batch_first(dz[geometry.interior()])
 
 
 @functools.lru_cache(maxsize=64)
-def _inverse_counts(at: Windows, dtype: np.dtype, count_padding: bool) -> Array:
-    if at.padded == at.space or (count_padding and not any(at.over)):
-        return np.array(1 / math.prod(at.size), dtype)
+def _inverse_counts(geometry: Windows, dtype: np.dtype, count_padding: bool) -> Array:
+    if geometry.padded == geometry.space or (count_padding and not any(geometry.over)):
+        return np.array(1 / math.prod(geometry.size), dtype)
     if count_padding:  # What lies beyond the padding that was asked for never counts.
-        inside = np.zeros((1, *at.padded, 1))
-        rows = (slice(n - over) for n, over in zip(at.padded, at.over, strict=True))
+        inside = np.zeros((1, *geometry.padded, 1))
+        rows = (slice(n - over) for n, over in zip(geometry.padded, geometry.over, strict=True))
         inside[(slice(None), *rows)] = 1
     else:
-        inside = pad(np.ones((1, *at.space, 1)), at, 0)
-    counts = np.zeros((1, *at.out, 1))
-    for place in at.cuts():
+        inside = pad(np.ones((1, *geometry.space, 1)), geometry, 0)
+    counts = np.zeros((1, *geometry.out, 1))
+    for place in geometry.cuts():
         counts += inside[place]
     inverse = (1 / counts).astype(dtype)
     inverse.setflags(write=False)

@@ -77,53 +77,55 @@ class Unfolding:
 
 @functools.lru_cache(maxsize=1024)
 def unfolding(
-    at: Windows, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool | None = None
+    geometry: Windows, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool | None = None
 ) -> Unfolding:
     """Lay out the columns of a padded image (channels, *space, batch) of numbers of `itemsize` bytes.
 
     They go by row where rows are long, unless `by_row` says otherwise.
     """
-    length = math.prod(at.out[1:]) * image[-1]
+    length = math.prod(geometry.out[1:]) * image[-1]
     if by_row is None:  # Rows that are dilated do not follow each other.
-        by_row = length >= LONG_ROW and at.dilation[0] == 1
-    window = math.prod(at.size[1:] if by_row else at.size)
+        by_row = length >= LONG_ROW and geometry.dilation[0] == 1
+    window = math.prod(geometry.size[1:] if by_row else geometry.size)
     row_bytes = max(1, image[0] * length * itemsize * window)
     if by_row:  # Rows of the image, else of the output.
-        most = (ROW_BYTES // row_bytes - at.size[0]) // at.stride[0] + 1
+        most = (ROW_BYTES // row_bytes - geometry.size[0]) // geometry.stride[0] + 1
     else:
         most = COLUMN_BYTES // row_bytes
-    made = (_chunk(at, rows, image, itemsize, groups, by_row) for rows in cut(at.out[0], most))
+    made = (
+        _chunk(geometry, rows, image, itemsize, groups, by_row) for rows in cut(geometry.out[0], most)
+    )
     return Unfolding(by_row, length, tuple(made))
 
 
 def _chunk(
-    at: Windows, rows: slice, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
+    geometry: Windows, rows: slice, image: tuple[int, ...], itemsize: int, groups: int, by_row: bool
 ) -> Chunk:
-    own, n, step = image[0] // groups, rows.stop - rows.start, at.stride[0]
-    reach = (at.size[0] - 1) * at.dilation[0] + 1
+    own, n, step = image[0] // groups, rows.stop - rows.start, geometry.stride[0]
+    reach = (geometry.size[0] - 1) * geometry.dilation[0] + 1
     see = slice(rows.start * step, (rows.stop - 1) * step + reach)
     channel, first, *rest = (math.prod(image[i + 1 :]) * itemsize for i in range(len(image) - 1))
-    tail = (*at.size[1:], *at.out[1:], image[-1])
+    tail = (*geometry.size[1:], *geometry.out[1:], image[-1])
     tail_strides = (
-        *(stride * d for stride, d in zip(rest, at.dilation[1:], strict=True)),
-        *(stride * s for stride, s in zip(rest, at.stride[1:], strict=True)),
+        *(stride * d for stride, d in zip(rest, geometry.dilation[1:], strict=True)),
+        *(stride * s for stride, s in zip(rest, geometry.stride[1:], strict=True)),
         itemsize,
     )
-    length = math.prod(at.out[1:]) * image[-1]
+    length = math.prod(geometry.out[1:]) * image[-1]
     steps: tuple[int, ...] | None = None
     if by_row:
-        n_rows, width = see.stop - see.start, own * math.prod(at.size[1:])
+        n_rows, width = see.stop - see.start, own * math.prod(geometry.size[1:])
         shape = (groups, n_rows, own, *tail)
         strides = (own * channel, first, channel, *tail_strides)
-        blocks = (groups, n, at.size[0] * width, length)
+        blocks = (groups, n, geometry.size[0] * width, length)
         row = width * length * itemsize
         steps = (n_rows * row, step * row, length * itemsize, itemsize)
     else:
-        n_axes = len(at.size)
-        shape = (groups, own, at.size[0], *tail[: n_axes - 1], n, *tail[n_axes - 1 :])
-        strides = (own * channel, channel, first * at.dilation[0], *tail_strides)
+        n_axes = len(geometry.size)
+        shape = (groups, own, geometry.size[0], *tail[: n_axes - 1], n, *tail[n_axes - 1 :])
+        strides = (own * channel, channel, first * geometry.dilation[0], *tail_strides)
         strides = (*strides[: n_axes + 2], first * step, *strides[n_axes + 2 :])
-        blocks = (groups, 1, own * math.prod(at.size), n * length)
+        blocks = (groups, 1, own * math.prod(geometry.size), n * length)
     make = slice(rows.start * length, rows.stop * length)
     return Chunk(see, make, n, shape, see.start * first, strides, blocks, steps)
 

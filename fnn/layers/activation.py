@@ -14,7 +14,7 @@ from fnn.options import axis_of, real
 from fnn.recipe import constructor
 from fnn.registry import Registry
 
-ACTIVATIONS: Registry[Callable[[], Layer]] = Registry("activation", room="fnn.layers")
+ACTIVATIONS: Registry[Callable[[], Layer]] = Registry("activation", package="fnn.layers")
 """Constructors of activations by name: `ACTIVATIONS["relu"]()`."""
 
 

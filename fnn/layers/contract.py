@@ -167,7 +167,7 @@ class Layer(Made):
         """Whether all of its params stand still."""
         return "" in self._frozen
 
-    def by_hand(self) -> Recipe:
+    def direct_recipe(self) -> Recipe:
         """Return the call of `Layer` itself."""
         options = {
             str(each.alias): value

@@ -62,7 +62,7 @@ def Conv(
     channels, groups = integer("Conv", "channels", channels), integer("Conv", "groups", groups)
     window, stride, dilation = each_size("Conv", window=window, stride=stride, dilation=dilation)
     padding, bias = padding_of("Conv", padding), flag("Conv", "bias", bias)
-    geometry = windowing(window, stride, padding, dilation)
+    windows_over = windowing(window, stride, padding, dilation)
     if channels % groups:
         message = f"channels: expected a multiple of groups={groups}, got {channels}"
         raise OptionError(message, path=("Conv",))
@@ -71,27 +71,27 @@ def Conv(
         n_in, space = image_shape(in_shape)
         if n_in < 1 or n_in % groups:
             raise ShapeError(f"expected channels in multiples of groups={groups}, got {in_shape}")
-        at = geometry(space)
-        area = math.prod(at.size)
+        geometry = windows_over(space)
+        area = math.prod(geometry.size)
         fans = n_in // groups * area, channels // groups * area
-        leaves = {"w": Leaf((channels, n_in // groups, *at.size), init_w, fans)}
+        leaves = {"w": Leaf((channels, n_in // groups, *geometry.size), init_w, fans)}
         leaves |= {"b": Leaf((channels,), init_b, fans)} if bias else {}
-        return (channels, *at.out), leaves, {}
+        return (channels, *geometry.out), leaves, {}
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
         w = params["w"]
-        at = geometry(x.shape[2:])
+        geometry = windows_over(x.shape[2:])
         if train:
             x = batch_first(batch_last(x))  # Once, and not again on the way back.
 
         def pullback(dy: Any, *, need_dx: bool = True, need_dparams: bool = True) -> Any:
             needs = {"bias": bias, "need_dx": need_dx, "need_dw": need_dparams}
-            dw, db, dx = convolution_vjp(x, w, dy, at, groups, **needs)
+            dw, db, dx = convolution_vjp(x, w, dy, geometry, groups, **needs)
             if not need_dparams:
                 return EMPTY, dx
             return Tree.own({"w": dw, "b": db} if bias else {"w": dw}), dx
 
-        return convolution(x, w, params["b"] if bias else None, at, groups), state, pullback
+        return convolution(x, w, params["b"] if bias else None, geometry, groups), state, pullback
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
         # At every place of the output each kernel is used once, over the channels of its group.

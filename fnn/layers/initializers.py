@@ -28,7 +28,7 @@ from fnn.tree import Array
 Initializer: TypeAlias = Callable[..., Any]
 Shape: TypeAlias = tuple[int, ...]
 
-INITIALIZERS: Registry[Initializer] = Registry("initializer", room="fnn.layers")
+INITIALIZERS: Registry[Initializer] = Registry("initializer", package="fnn.layers")
 """Initializers by name: `INITIALIZERS["he_normal"]`."""
 
 _shapes_only: ContextVar[bool] = ContextVar("shapes_only", default=False)
@@ -140,7 +140,7 @@ class Drawn(Made):
     recipe: Recipe | None = None
     where: str = ""
 
-    def by_hand(self) -> Recipe:
+    def direct_recipe(self) -> Recipe:
         """Return the call of `Drawn` itself."""
         return Recipe(Drawn, (self.draw,))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import ShapeError
+from fnn.kernels.broadcasting import broadcast_column
 from fnn.kernels.normalization import (
     batch_norm_vjp,
     by_feature,
@@ -16,7 +17,6 @@ from fnn.kernels.normalization import (
     scale_and_shift,
     scale_and_shift_vjp,
 )
-from fnn.kernels.rows import down
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
 from fnn.layers.initializers import ones
@@ -86,7 +86,7 @@ def BatchNorm(
             state = Tree.own(running_moments(state, mean, var, rows.shape[1], momentum))
         else:
             var, missed = state["var"], np.zeros_like(state["mean"])
-            rest = down(np.subtract, rows, state["mean"])
+            rest = broadcast_column(np.subtract, rows, state["mean"])
         # What was taken from x is its mean but for `missed`, so that y = factor rest + offset.
         inv_std = 1 / np.sqrt(var + eps)
         factor = params["scale"] * inv_std if scale else inv_std
@@ -102,7 +102,7 @@ def BatchNorm(
             if train:
                 dx = batch_norm_vjp(drows, rest, missed, factor, inv_std, dfactor, dshift)
             else:
-                dx = down(np.multiply, drows, factor)
+                dx = broadcast_column(np.multiply, drows, factor)
             return dparams, restored(dx, x, at)
 
         return restored(scale_and_shift(rest, factor, offset), x, at), state, pullback

@@ -21,18 +21,18 @@ def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, kinks: b
     stride = window if stride is None else stride
     window, stride, dilation = each_size(who, window=window, stride=stride, dilation=dilation)
     padding, ceil = padding_of(who, padding), flag(who, "ceil", ceil)
-    geometry = windowing(window, stride, padding, dilation, ceil, lay=pool_windows)
+    windows_over = windowing(window, stride, padding, dilation, ceil, lay=pool_windows)
 
     def shapes(in_shape: Shape) -> Any:
         channels, space = image_shape(in_shape)
-        return (channels, *geometry(space).out), {}, {}
+        return (channels, *windows_over(space).out), {}, {}
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
-        return math.prod(out_shape) * math.prod(geometry(in_shape[1:]).size)
+        return math.prod(out_shape) * math.prod(windows_over(in_shape[1:]).size)
 
     fwd = fwd_of(
-        lambda x: pool(x, geometry(x.shape[2:])),
-        lambda x, y, dy: pool_vjp(x, y, dy, geometry(x.shape[2:])),
+        lambda x: pool(x, windows_over(x.shape[2:])),
+        lambda x, y, dy: pool_vjp(x, y, dy, windows_over(x.shape[2:])),
     )
     return make_layer(name, shapes, fwd, traits=Traits(has_kinks=kinks), flops=flops, members="fold")
 

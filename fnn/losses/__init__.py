@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from fnn.losses.reduction import Loss as Loss
 
 
-LOSSES: Registry[Loss] = Registry("loss", room=__name__)
+LOSSES: Registry[Loss] = Registry("loss", package=__name__)
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

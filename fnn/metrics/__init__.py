@@ -15,6 +15,6 @@ if TYPE_CHECKING:
     from fnn.metrics.checks import Metric as Metric
 
 
-METRICS: Registry[Metric] = Registry("metric", room=__name__)
+METRICS: Registry[Metric] = Registry("metric", package=__name__)
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

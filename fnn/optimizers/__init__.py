@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from fnn.optimizers.transform import Transform as Transform
 
 
-OPTIMIZERS: Registry[Callable[..., Transform]] = Registry("optimizer", room=__name__)
+OPTIMIZERS: Registry[Callable[..., Transform]] = Registry("optimizer", package=__name__)
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

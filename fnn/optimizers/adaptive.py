@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.rules import capped, make_transform
-from fnn.optimizers.transform import RATE, Numbers, Run, Transform, factor, held, numbers_of
+from fnn.optimizers.transform import RATE, ArrayUpdate, Numbers, Transform, factor, held, numbers_of
 from fnn.options import Number, real
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -97,7 +97,7 @@ def scale_by_rms(decay: Number = 0.9, *, eps: float = 1e-6) -> Transform:
 
 
 def _rms(name: str, numbers: Numbers, eps: float) -> Transform:
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         decay, rate = now["decay"], factor(now)
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
@@ -128,7 +128,7 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
     numbers = numbers_of("adagrad", learning_rate=(learning_rate, RATE))
     eps = _eps("adagrad", eps)
 
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         rate = -now["learning_rate"]
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
@@ -218,7 +218,7 @@ def scale_by_adam(*, b1: Number = 0.9, b2: Number = 0.999, eps: float = 1e-8) ->
 
 
 def _adam(name: str, numbers: Numbers, eps: float, *, decays: bool = False) -> Transform:
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         b1, b2, rate = now["b1"], now["b2"], factor(now)
         # Both debiasings in two numbers: numerator and denominator times √(1 - b2ᵗ⁺¹).
         root = math.sqrt(1.0 - b2 ** (step + 1))

@@ -11,7 +11,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import OptionError
 from fnn.optimizers.rules import make_transform
-from fnn.optimizers.transform import RATE, Run, Transform, numbers_of, recall, stateless_init
+from fnn.optimizers.transform import RATE, ArrayUpdate, Transform, numbers_of, recall, stateless_init
 from fnn.options import Number
 from fnn.recipe import Recipe, caller, constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -34,7 +34,7 @@ def add_decayed_weights(rate: Number) -> Transform:
     """
     numbers = numbers_of("add_decayed_weights", weight_decay=(rate, RATE))
 
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         share = now["weight_decay"]
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:

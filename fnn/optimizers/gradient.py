@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.rules import capped, make_transform
-from fnn.optimizers.transform import RATE, Numbers, Run, Transform, factor, numbers_of
+from fnn.optimizers.transform import RATE, ArrayUpdate, Numbers, Transform, factor, numbers_of
 from fnn.options import Number
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -50,7 +50,7 @@ def scale_by_learning_rate(learning_rate: Number) -> Transform:
 def _descent(name: str, learning_rate: Number) -> Transform:
     numbers = numbers_of(name, learning_rate=(learning_rate, RATE))
 
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         rate = -now["learning_rate"]
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
@@ -105,7 +105,7 @@ def trace(decay: Number = 0.9, *, nesterov: bool = False) -> Transform:
 
 
 def _velocity(name: str, numbers: Numbers, nesterov: bool) -> Transform:
-    def bind(now: Mapping[str, float], step: int) -> Run:
+    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
         decay, rate = now["decay"], factor(now)
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:

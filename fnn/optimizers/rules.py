@@ -13,9 +13,9 @@ import numpy as np
 
 from fnn import tree
 from fnn.optimizers.transform import (
+    ArrayUpdate,
     Numbers,
     Rule,
-    Run,
     Transform,
     paired,
     recall,
@@ -24,7 +24,7 @@ from fnn.optimizers.transform import (
 )
 from fnn.tree import EMPTY, Array, TreeLike
 
-Bind: TypeAlias = Callable[[Mapping[str, float], int], Run]
+Bind: TypeAlias = Callable[[Mapping[str, float], int], ArrayUpdate]
 """From the numbers used at a step, and the step, to what is run there."""
 
 
@@ -105,7 +105,7 @@ def chained_rule(children: tuple[tuple[str, Transform], ...]) -> Rule | None:
     parts = [(rule, len(rule.roles)) for _, rule in rules if rule is not None]
     roles = tuple(f"{name}/{role}" for name, rule in rules if rule is not None for role in rule.roles)
 
-    def at(step: int) -> Run:
+    def at(step: int) -> ArrayUpdate:
         runs = [(rule.at(step), count) for rule, count in parts]
 
         def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:

@@ -92,7 +92,7 @@ def _checked_core(core: Core, name: str, where: str) -> Core:
     return Core(placed(init), placed(update), placed(core.numbers))
 
 
-Run: TypeAlias = Callable[[Array, Array, "list[Array]", "list[Array]", Array], None]
+ArrayUpdate: TypeAlias = Callable[[Array, Array, "list[Array]", "list[Array]", Array], None]
 """run(g, p, old, new, u): from entries of the gradient, the parameters and each old memory, write the
 new memories and the update u; only those are written to. A new memory may be the old one itself,
 otherwise nothing overlaps."""
@@ -108,7 +108,7 @@ class Rule:
     """
 
     roles: tuple[str, ...]
-    at: Callable[[int], Run]
+    at: Callable[[int], ArrayUpdate]
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -149,7 +149,7 @@ class Transform(Made):
         for name, value in {"core": core, **checked._asdict()}.items():
             object.__setattr__(self, name, value)
 
-    def by_hand(self) -> Recipe:
+    def direct_recipe(self) -> Recipe:
         """Return the call of `Transform` itself."""
         options: dict[str, Any] = {"elementwise": self.elementwise, "numbers": self.core.numbers}
         options |= {"rule": self.rule} if self.rule is not None else {}

@@ -1,5 +1,7 @@
 """The list of the public names of `fnn.testing`, as `fnn/__init__.pyi` is that of `fnn`."""
 
+from fnn.testing.codec_and_schedule_laws import check_codec as check_codec
+from fnn.testing.codec_and_schedule_laws import check_schedule as check_schedule
 from fnn.testing.function_laws import check_vjp as check_vjp
 from fnn.testing.layer_laws import ALL as ALL
 from fnn.testing.layer_laws import check_adjoint as check_adjoint
@@ -26,7 +28,5 @@ from fnn.testing.mutation import mutation_score as mutation_score
 from fnn.testing.report import LawError as LawError
 from fnn.testing.report import Report as Report
 from fnn.testing.report import Violation as Violation
-from fnn.testing.small_laws import check_codec as check_codec
-from fnn.testing.small_laws import check_schedule as check_schedule
 from fnn.testing.training_laws import check_train_step as check_train_step
 from fnn.testing.transform_laws import check_transform as check_transform

@@ -86,8 +86,8 @@ def adjoint(p: Probe) -> Iterator[Violation]:
     # Past a kink a derivative may be 0 at one point, which hides what is wrong there.
     points = 4 if p.layer.traits.has_kinks and size_of(p) <= LARGE else 1
     others = (p.at(p.seed + k) for k in range(1, points))
-    woken = _woken(p) if points > 1 else ()
-    for here in itertools.chain((p,), others, woken):
+    reaching = _reaching_every_entry(p) if points > 1 else ()
+    for here in itertools.chain((p,), others, reaching):
         found = list(
             _at_a_smooth_point(
                 here, "adjoint", lambda problem: adjoint_law.adjoint(problem, p.setting.directions)
@@ -99,8 +99,8 @@ def adjoint(p: Probe) -> Iterator[Violation]:
             return
 
 
-def _woken(p: Probe) -> Iterator[Probe]:
-    """Yield points at which those entries of x count that counted at none before.
+def _reaching_every_entry(p: Probe) -> Iterator[Probe]:
+    """Yield points at which other entries of x have a derivative, until every entry had one.
 
     What had no derivative is raised, what had one is lowered: an entry below a ReLU's kink gets over
     it, and in every window of a pool another entry becomes the largest.

@@ -18,14 +18,14 @@ _FIXED = Key.of(0)
 Call = Callable[..., Any]
 
 
-def _told(
+def _called_with(
     change: Callable[[bool, Key | None], tuple[bool, Key | None]], layer: Layer
 ) -> dict[str, Any]:
     """Call the layer with change(train, key)."""
-    return _told_apart(change, change, layer)
+    return _called_with_each(change, change, layer)
 
 
-def _told_apart(
+def _called_with_each(
     in_apply: Callable[[bool, Key | None], tuple[bool, Key | None]],
     in_vjp: Callable[[bool, Key | None], tuple[bool, Key | None]],
     layer: Layer,
@@ -60,13 +60,13 @@ def _back_told(
 def mode_faults() -> Iterator[tuple[str, Fault]]:
     """Yield faults that take one mode for the other."""
     # A key of its own, so that it does not betray itself by asking for one in evaluation.
-    yield "mode ignored (always train)", partial(_told, lambda train, key: (True, key or _FIXED))
-    yield "mode ignored (always eval)", partial(_told, lambda train, key: (False, key))
+    yield "mode ignored (always train)", partial(_called_with, lambda train, key: (True, key or _FIXED))
+    yield "mode ignored (always eval)", partial(_called_with, lambda train, key: (False, key))
     in_eval = partial(_back_told, lambda train, key: (False, key))
     yield "pullback of evaluation in training", in_eval
     in_train = partial(_back_told, lambda train, key: (True, key or _FIXED))
     yield "pullback of training in evaluation", in_train
-    swapped = partial(_told, lambda train, key: (not train, key or _FIXED))
+    swapped = partial(_called_with, lambda train, key: (not train, key or _FIXED))
     yield "modes swapped", swapped
 
 
@@ -138,12 +138,12 @@ def key_faults(n_drawn: int) -> Iterator[tuple[str, Fault]]:
     """Yield faults of the key of a call in training, in which the layer draws so many times."""
     if not n_drawn:
         return
-    yield "key ignored", partial(_told, _fixed)
-    yield "key not needed", partial(_told, lambda train, key: (train, key or _FIXED))
+    yield "key ignored", partial(_called_with, _fixed)
+    yield "key not needed", partial(_called_with, lambda train, key: (train, key or _FIXED))
     yield "pullback's mask from another key", partial(_back_told, _other)
-    yield "apply's mask from another key", partial(_told_apart, _other, _same)
+    yield "apply's mask from another key", partial(_called_with_each, _other, _same)
     if n_drawn > 1:
-        yield "key reused", partial(_told, _stuck)
+        yield "key reused", partial(_called_with, _stuck)
 
 
 def init_key_faults(n_drawn: int, *, has_children: bool) -> Iterator[tuple[str, Fault]]:
@@ -156,4 +156,4 @@ def init_key_faults(n_drawn: int, *, has_children: bool) -> Iterator[tuple[str, 
 
 def keys_by_position() -> Iterator[tuple[str, Fault]]:
     """Yield the fault of children that draw by their position in a composition."""
-    yield "keys by position", partial(_told, _counting)
+    yield "keys by position", partial(_called_with, _counting)

@@ -134,8 +134,8 @@ def jit(step: Step) -> Jitted:
 def scan(step: Step, now: TrainState, batches: Iterable[Batch]) -> tuple[TrainState, dict[str, Array]]:
     """Fold `step` over `batches`; return the last state and the logs, one entry per step.
 
-    The same bits as calling the step batch by batch. The states in between are nobody's, so that
-    their vectors are written in turn. Without any batch that is `(now, {})`.
+    The same bits as calling the step batch by batch. Nobody can see the states in between, so that
+    two sets of vectors are written in turn. Without any batch that is `(now, {})`.
     """
     step = jit(step)
     logs: list[dict[str, Any]] = []

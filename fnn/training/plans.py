@@ -31,7 +31,7 @@ class MisfitError(Exception):
 
 
 @attrs.frozen
-class _Run:
+class _Segment:
     """Leaves that follow each other in the vector, and the pieces in which they are updated."""
 
     leaves: slice
@@ -48,7 +48,7 @@ class Plan:
         self.size = 0
         self._sizes: list[int] = []
         self._root = self._branch(params)
-        self.runs = tuple(_runs(self._sizes))
+        self.segments = tuple(_segments(self._sizes))
 
     def _branch(self, node: dict[str, Any]) -> list[tuple[str, Any, slice | None]]:
         branch: list[tuple[str, Any, slice | None]] = []
@@ -121,9 +121,9 @@ class Plan:
         return Tree.own(node)
 
 
-def _runs(sizes: list[int]) -> list[_Run]:
+def _segments(sizes: list[int]) -> list[_Segment]:
     """Join small leaves that follow each other; leave large ones alone."""
-    runs: list[_Run] = []
+    segments: list[_Segment] = []
     start = first = 0
     for i, size in enumerate(sizes):
         alone = size >= OWN_RUN
@@ -131,9 +131,9 @@ def _runs(sizes: list[int]) -> list[_Run]:
             stop = start + sum(sizes[first : i + 1])
             cuts = range(start, stop, PIECE)
             pieces = tuple(slice(cut, min(cut + PIECE, stop)) for cut in cuts)
-            runs.append(_Run(slice(first, i + 1), start, pieces))
+            segments.append(_Segment(slice(first, i + 1), start, pieces))
             start, first = stop, i + 1
-    return runs
+    return segments
 
 
 def planned(params: Tree) -> Plan | None:
@@ -200,7 +200,7 @@ def _update(
         raise MisfitError from None
     (params, held), (new, moved) = before, after
     u = memory.empty((min(PIECE, params.size),), params.dtype)
-    for part in plan.runs:
+    for part in plan.segments:
         leaves = gradient[part.leaves]
         g = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
         for piece in part.pieces:
@@ -219,7 +219,7 @@ class Owned:
     """
 
     def __init__(self, flat: Flat) -> None:
-        """Copy the vectors; those of `flat` are others'."""
+        """Copy the vectors, for callers may hold those of `flat`."""
         self.plan = flat.plan
         self.held = [vector.copy() for vector in flat.held]
         self._now, self._next = _Viewed(flat.plan, flat.params), _Viewed(flat.plan, flat.params)

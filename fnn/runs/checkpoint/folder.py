@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from fnn.errors import DataError
-from fnn.files import PathLike, names, remove, sweep
+from fnn.files import PathLike, names, remove, remove_leftovers
 from fnn.options import integer
 from fnn.runs.checkpoint.runs import fitted, load_checkpoint, save_checkpoint
 from fnn.training.progress import Progress
@@ -61,7 +61,7 @@ class Checkpoints:
             DataError: If the file system refuses; the last good checkpoint is then untouched.
         """
         path = self.folder / f"step-{progress.now.step:09d}.npz"
-        sweep(self.folder, within=self._root)
+        remove_leftovers(self.folder, within=self._root)
         save_checkpoint(path, progress, about=self.about, within=self._root)
         older = [file for step, file in self._files() if step <= progress.now.step]
         for _, file in self._files():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fnn.errors import DataError, OptionError
-from fnn.files import PathLike, sweep
+from fnn.files import PathLike, remove_leftovers
 from fnn.runs.config import C, config_from, entries, is_default, placed, recordable, settled
 from fnn.runs.experiment.conditions import changes, conditions
 from fnn.runs.experiment.folders import FORMAT, METRICS, RUN, holds, new_folder, read_run
@@ -82,7 +82,7 @@ def begin(
             again = shlex.join(["resume", str(folder)])
             ways = f"resume it (`{again}`) or name another folder (`--out`)"
             raise DataError(f"{folder}: holds a run already; {ways}")
-        sweep(folder)
+        remove_leftovers(folder)
         config = placed(config, folder)
         about = {
             "format": FORMAT,
@@ -133,7 +133,7 @@ def resume(
         if edited and not changed_code:
             ways = "undo that, or go on all the same (`--changed-code`)"
             raise DataError(f"{folder}: the program changed since it ran: {_few(edited)}; {ways}")
-        sweep(folder)
+        remove_leftovers(folder)
         config = placed(config, folder)
         about = _gone_on_with(about, program, before, edited, script_of(train)[1])
         run = Run(folder, resumed=True, about=about, held=held, program=program)

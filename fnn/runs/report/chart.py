@@ -184,7 +184,7 @@ def _names(frame: _Frame, lines: Sequence[Line]) -> str:
     places: list[float] = []
     for y, _ in ends:
         places.append(max(y, places[-1] + _LABEL_GAP) if places else max(y, _TOP))
-    # What ran out below moves up again, and pushes those above.
+    # Labels below the frame move up to its edge, and push up those above them.
     limit = HEIGHT - _BOTTOM
     for i in range(len(places) - 1, -1, -1):
         places[i] = min(places[i], limit)

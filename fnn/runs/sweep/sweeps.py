@@ -175,7 +175,7 @@ class _Going:
         """Take up what is there, or refuse it; `held` is the lock of the folder."""
         self._held = held
         path = self.folder / FILE
-        files.sweep(self.folder)
+        files.remove_leftovers(self.folder)
         if holds(self.folder, FILE):
             self._check_same(path)
         elif any(name != LOCK and not files.is_temporary(name) for name in files.names(self.folder)):

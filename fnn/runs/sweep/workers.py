@@ -50,10 +50,10 @@ def work(
             return _trained(train, config, command, changed_code), ""
         except (Exception, SystemExit) as error:
             # As text: an error that does not unpickle would bring down the executor.
-            return None, _told(error)
+            return None, _error_text(error)
 
 
-def _told(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """Return an error in words that every file can hold; some errors fail to say what they are."""
     try:
         text = f"{type(error).__name__}: {error}"
@@ -156,7 +156,7 @@ def run_in(
                 if isinstance(error, BrokenExecutor | KeyboardInterrupt):
                     lost.append(job)
                 elif error is not None:
-                    report(job[0], "failed", None, _told(error))
+                    report(job[0], "failed", None, _error_text(error))
                 else:
                     result, text = future.result()
                     report(job[0], "failed" if text else "finished", result, text)

@@ -1,4 +1,4 @@
-"""A row of numbers met by every row of a matrix, and an array that meets a bound, in long inner loops.
+"""Broadcast a row or a column over a matrix, and clamp from below, in long inner loops.
 
 Measured with NumPy 2.4 on 1000 · 512 numbers: broadcasting a row of 512 takes 97 µs, the row repeated
 to 16,384 against as many numbers at a time 65 µs; `maximum` with the number 0 takes 190 µs, with a
@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from fnn.kernels.memory import like
+from fnn.kernels.memory import scratch_like
 from fnn.tree import Array
 
 _LONG = 1 << 14
-"""How long inner loops become, at most; of twice that a row would fill the fast cache."""
+"""Most numbers in an inner loop; a row of twice as many would fill the fastest cache."""
 
 _SOME = 1 << 12
-"""From how many numbers on a row of bounds is worth its preparation."""
+"""Fewest numbers in an array for which a row of bounds is worth preparing."""
 
 _MANY = 1 << 17
-"""From how many numbers on repeating a row costs less than it spares."""
+"""Fewest numbers in a matrix for which repeating the row costs less than it saves."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -33,20 +33,20 @@ def _repeats(n_rows: int, n_columns: int) -> int:
     return next(n for n in range(min(most, n_rows), 0, -1) if n_rows % n == 0) if n_rows else 1
 
 
-def across(op: np.ufunc, x: Array, row: Array, out: Array | None = None) -> Array:
+def broadcast_row(op: np.ufunc, x: Array, row: Array, out: Array | None = None) -> Array:
     """Return op(x, row) for x (n, columns) and row (columns,).
 
     Args:
         op: The ufunc.
         x: The matrix, in any order of memory.
-        row: What every row meets.
-        out: Where to write to, x itself or laid out like x; room of the step by default.
+        row: The other operand, broadcast over the rows of x.
+        out: Where to write to, x itself or laid out like x; scratch memory by default.
     """
     if x.dtype is not row.dtype and x.dtype != row.dtype:
         # One of them carries a complex perturbation.
         return op(x, row, out if out is not None and out.dtype.kind == "c" else None)
     if out is None:
-        out = like(x)
+        out = scratch_like(x)
     if x.size < _MANY or not x.flags.c_contiguous:
         return op(x, row, out)
     n = _repeats(*x.shape)
@@ -59,25 +59,25 @@ def across(op: np.ufunc, x: Array, row: Array, out: Array | None = None) -> Arra
     return out
 
 
-def down(op: np.ufunc, x: Array, column: Array, out: Array | None = None) -> Array:
-    """Return op(x, column) for x (rows, n) and column (rows,), as `across` does."""
+def broadcast_column(op: np.ufunc, x: Array, column: Array, out: Array | None = None) -> Array:
+    """Return op(x, column) for x (rows, n) and column (rows,), as `broadcast_row` does."""
     if x.T.flags.c_contiguous:
-        return across(op, x.T, column, None if out is None else out.T).T
+        return broadcast_row(op, x.T, column, None if out is None else out.T).T
     if out is None and (x.dtype is column.dtype or x.dtype == column.dtype):
-        out = like(x)
+        out = scratch_like(x)
     in_place = out is not None and (out.dtype == column.dtype or out.dtype.kind == "c")
     return op(x, column[:, None], out if in_place else None)
 
 
-def at_least(x: Array, least: float) -> Array:
-    """Return max(x, least) for real x of any shape; NaN stays NaN."""
+def clamp_min(x: Array, least: float) -> Array:
+    """Return max(x, least) for real x of any shape, clamped from below; NaN stays NaN."""
     if x.size < _SOME:
-        return np.maximum(x, number(least, x.dtype))
-    y: Any = like(x)
+        return np.maximum(x, scalar(least, x.dtype))
+    y: Any = scratch_like(x)
     flat = _flat(x)
     row = _divisor(x.shape)
     if flat is None or row < 16:
-        return np.maximum(x, number(least, x.dtype), out=y)
+        return np.maximum(x, scalar(least, x.dtype), out=y)
     if y is None:
         y = np.empty_like(x)
     np.maximum(flat.reshape(-1, row), _filled(row, least, x.dtype), out=_flat(y).reshape(-1, row))
@@ -100,11 +100,11 @@ def _divisor(shape: tuple[int, ...]) -> int:
 
 
 @functools.lru_cache(maxsize=256)
-def number(value: float, dtype: np.dtype) -> Array:
+def scalar(value: float, dtype: np.dtype) -> Array:
     """Return a number as an array, which a ufunc takes in half the time."""
-    number = np.array(value, dtype)
-    number.setflags(write=False)
-    return number
+    scalar = np.array(value, dtype)
+    scalar.setflags(write=False)
+    return scalar
 
 
 @functools.lru_cache(maxsize=256)
