@@ -5,14 +5,13 @@ The numbers are printed at the end; a wrong version that passes fails the test o
 
 from __future__ import annotations
 
-import inspect
 import sys
 
 import numpy as np
 import pytest
+from law_cases import TRANSFORM_CASES
 from layer_cases import CASES
 from loss_cases import LOSSES
-from optimizer_cases import ALL as TRANSFORMS
 from optimizer_cases import draw
 
 import fnn
@@ -99,109 +98,17 @@ def test_no_wrong_version_of_a_loss_passes(name):
     assert scored("loss", OF_LOSSES[name], check_loss, subject=name) == ()
 
 
-# --- transforms: the closed forms, written anew ---------------------------------------------
+# --- transforms -----------------------------------------------------------------------------
 
-
-def at(value, t):
-    return float(value(t)) if callable(value) else value
-
-
-def first_steps(transform):
-    """Return params and gradients to the params after every step, by the textbook."""
-
-    def run(params, grads):
-        p = dict(fnn.tree.items(params))
-        memory, out = {}, []
-        for t, grad in enumerate(grads):
-            u = moved(transform.recipe, dict(fnn.tree.items(grad)), p, t, memory, "")
-            p = {path: p[path] + u[path] for path in p}
-            out.append(fnn.tree.update(params, p))
-        return out
-
-    return run
-
-
-def moved(recipe, u, p, t, memory, place):
-    """Return the updates that the call of a recipe makes of u."""
-    name = recipe.call.__name__
-    if name == "chain":
-        for child in recipe.args:  # What is frozen has no gradient from the beginning.
-            if child.recipe.call is fnn.freeze:
-                u = moved(child.recipe, u, p, t, memory, place)
-        for i, child in enumerate(recipe.args):
-            u = moved(child.recipe, u, p, t, memory, f"{place}/{i}")
-        return u
-    bound = inspect.signature(recipe.call).bind(*recipe.args, **recipe.kwargs)
-    bound.apply_defaults()
-    o = {key: at(value, t) for key, value in bound.arguments.items() if key != "paths"}
-    if name == "freeze":
-        paths = bound.arguments["paths"]
-        paths = (paths,) if isinstance(paths, str) else paths
-        held = {path for path in u for each in paths if f"{path}/".startswith(f"{each}/")}
-        return {path: 0 * g if path in held else g for path, g in u.items()}
-    if name == "clip_by_global_norm":
-        norm = np.sqrt(sum(np.sum(g**2) for g in u.values()))
-        return {path: g * min(1, o["max_norm"] / norm) for path, g in u.items()}
-    if name == "add_decayed_weights":
-        return {path: g + o["rate"] * p[path] for path, g in u.items()}
-    rate = -o["learning_rate"] if "learning_rate" in o else 1
-    one = {"adam": adam, "adamw": adam, "scale_by_adam": adam, "rmsprop": rms, "scale_by_rms": rms}
-    step = one.get(name) or {"adagrad": adagrad, "momentum": velocity, "trace": velocity}.get(
-        name, plain
-    )
-    return {
-        path: rate * (step(g, o, t, memory, f"{place}:{path}") + o.get("weight_decay", 0) * p[path])
-        for path, g in u.items()
-    }
-
-
-def plain(g, o, t, memory, path):
-    return g
-
-
-def velocity(g, o, t, memory, path):
-    v = memory[path] = o["decay"] * memory.get(path, 0) + g
-    return g + o["decay"] * v if o["nesterov"] else v
-
-
-def rms(g, o, t, memory, path):
-    s = memory[path] = o["decay"] * memory.get(path, 0) + (1 - o["decay"]) * g**2
-    return g / (np.sqrt(s) + o["eps"])
-
-
-def adagrad(g, o, t, memory, path):
-    s = memory[path] = memory.get(path, 0) + g**2
-    return g / (np.sqrt(s) + o["eps"])
-
-
-def adam(g, o, t, memory, path):
-    m, v = memory.get(path, (0, 0))
-    m, v = o["b1"] * m + (1 - o["b1"]) * g, o["b2"] * v + (1 - o["b2"]) * g**2
-    memory[path] = m, v
-    return m / (1 - o["b1"] ** (t + 1)) / (np.sqrt(v / (1 - o["b2"] ** (t + 1))) + o["eps"])
-
-
-STEPS = {
-    "adagrad": adagrad,
-    "adam": adam,
-    "adamw": adam,
-    "momentum": velocity,
-    "rmsprop": rms,
-    "scale_by_adam": adam,
-    "scale_by_rms": rms,
-    "trace": velocity,
-}
 PARAMS = draw(0)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
-def test_no_wrong_version_of_a_transform_passes(transform):
-    oracle = first_steps(transform)
-
+@pytest.mark.parametrize("case", TRANSFORM_CASES, ids=str)
+def test_no_wrong_version_of_a_transform_passes(case):
     def check(wrong):
-        check_transform(wrong, PARAMS, first_steps=oracle)
+        check_transform(wrong, PARAMS, first_steps=case.first_steps)
 
-    assert list(scored("transform", transform, check, PARAMS)) == []
+    assert list(scored("transform", case.transform, check, PARAMS)) == []
 
 
 # --- faults that hide well ----------------------------------------------------------
@@ -272,7 +179,7 @@ def test_what_is_right_differs_in_nothing_from_itself():
         assert not differs(layer, layer, in_shape)
     for loss in OF_LOSSES.values():
         assert not differs(loss, loss)
-    for transform in TRANSFORMS:
+    for transform in (case.transform for case in TRANSFORM_CASES):
         assert not differs(transform, transform)
 
 

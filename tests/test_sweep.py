@@ -181,6 +181,7 @@ def test_what_cannot_be_swept_is_refused(tmp_path):
 # --- processes
 
 
+@pytest.mark.alone
 def test_processes_have_one_thread_each_print_nothing_and_outlive_the_killed(
     tmp_path, capfd, monkeypatch
 ):

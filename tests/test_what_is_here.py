@@ -30,7 +30,7 @@ def said(folder, **environment):
 
 def row(lines, name):
     """Return what stands beside a name, in one line."""
-    at = next(n for n, line in enumerate(lines) if line.startswith(f"  {name} "))
+    at = next(n for n, line in enumerate(lines) if f"{line} ".startswith(f"  {name} "))
     more = []
     for line in lines[at + 1 :]:
         if not line.startswith("     "):
