@@ -46,7 +46,7 @@ def network(config: Config) -> fnn.Layer:
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train, draw the curves and right and wrong images, and return what was reached."""
     pictures.require()
-    train_set, test_set, source = fnn.handwriting(config.data, flat=False)
+    train_set, test_set, source = fnn.mnist_or_digits(config.data, flat=False)
     run.data(source, train=train_set, test=test_set)
     net = network(config)
     fit = run.fit(

@@ -51,7 +51,7 @@ def read(config: Config) -> tuple[fnn.Dataset, fnn.Dataset, str]:
     """Return the training set, the test set and a line that says what they are."""
     if config.images is None:
         most = (config.train_images, config.test_images)
-        return fnn.handwriting(config.data, flat=False, first=most)
+        return fnn.mnist_or_digits(config.data, flat=False, first=most)
     train_set, names = fnn.image_folder(config.images / "train")
     test_set, test_names = fnn.image_folder(config.images / "test")
     if names != test_names or len(names) != config.classes:

@@ -56,7 +56,7 @@ def network(config: Config) -> fnn.Layer:
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train on one-hot rows, draw the curves and right and wrong images, return what was reached."""
     pictures.require()
-    train_set, test_set, source = fnn.handwriting(config.data)
+    train_set, test_set, source = fnn.mnist_or_digits(config.data)
     run.data(source, train=train_set, test=test_set)
     simple = config.model == "simple"
     rate = config.learning_rate if config.learning_rate is not None else 0.001 if simple else 0.002

@@ -55,7 +55,7 @@ def network(config: Config) -> fnn.Layer:
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Train, draw the curves and twenty predictions, and return what was reached."""
     pictures.require()
-    train_set, test_set, source = fnn.handwriting(
+    train_set, test_set, source = fnn.mnist_or_digits(
         config.data, scaled=not config.raw, first=(config.first, None)
     )
     run.data(source, train=train_set, test=test_set)

@@ -49,7 +49,7 @@ def network(config: Config) -> fnn.Layer:
 def train(config: Config, run: Run) -> dict[str, Any]:
     """Take every step on all images, draw the loss, and return what was reached."""
     pictures.require()
-    images, _, source = fnn.handwriting(config.data, first=(config.samples, None))
+    images, _, source = fnn.mnist_or_digits(config.data, first=(config.samples, None))
     run.data(source, train=images)
     net, optimizer = network(config), fnn.sgd(config.learning_rate)
     fit = run.fit(

@@ -18,6 +18,7 @@ from fnn.datasets.mnist_files import find_mnist as find_mnist
 from fnn.datasets.mnist_files import mnist as mnist
 from fnn.datasets.one_hot import OneHot as OneHot
 from fnn.datasets.stand_in import handwriting as handwriting
+from fnn.datasets.stand_in import mnist_or_digits as mnist_or_digits
 from fnn.datasets.toy import blobs as blobs
 from fnn.datasets.toy import circles as circles
 from fnn.datasets.toy import spirals as spirals

@@ -14,7 +14,7 @@ from bench.workloads import Batch, Workload
 def _data(workload: Workload) -> tuple[fnn.Dataset, fnn.Dataset]:
     # A part of MNIST is tested on the first 5,000 images, all of it on all.
     most = (workload.images, 5000 if workload.images < 60_000 else None)
-    train, test, source = fnn.handwriting(None, flat=False, first=most)
+    train, test, source = fnn.mnist_or_digits(None, flat=False, first=most)
     if len(train) < workload.images:
         raise fnn.DataError(f"expected {workload.images} images of MNIST, got {source}")
     return train, test

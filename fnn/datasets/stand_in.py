@@ -8,7 +8,7 @@ from fnn.datasets.mnist_files import find_mnist, mnist
 from fnn.files import PathLike
 
 
-def handwriting(
+def mnist_or_digits(
     folder: PathLike | None = None,
     *,
     flat: bool = True,
@@ -40,3 +40,7 @@ def handwriting(
         one if n is None or n >= len(one) else one.take(n) for one, n in zip(sets, first, strict=True)
     )
     return train, test, f"Data: {name} ({len(train):,} to train on, {len(test):,} to test)"
+
+
+handwriting = mnist_or_digits
+"""The name that it had at first; scripts that use it go on."""

@@ -204,11 +204,11 @@ def _update(
         leaves = gradient[part.leaves]
         g = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
         for piece in part.pieces:
-            p, room = params[piece], new[piece]
+            p, out = params[piece], new[piece]
             own = g[piece.start - part.start : piece.stop - part.start]
             into = u[: piece.stop - piece.start]
             run(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
-            np.add(p, into, room)
+            np.add(p, into, out)
 
 
 class Owned:

@@ -167,7 +167,7 @@ def _read(file: BufferedReader, size: int) -> Tree:
         raise DataError("content differs from its sha256; damaged or changed since it was written")
     file.seek(0)
     root: dict[str, Any] = {}
-    room = 3 * size + SLACK
+    left = 3 * size + SLACK
     while (member := _read_member(file, size - _SEAL)) is not None:
         name, leaf = member
         *branches, last = (
@@ -176,14 +176,14 @@ def _read(file: BufferedReader, size: int) -> Tree:
         if len(branches) > _MAX_DEPTH or not all((*branches, last)):
             raise DataError(f"expected a path of up to {_MAX_DEPTH} names, got {name[:80]!r}")
         node = root
-        room -= _BRANCH if leaf is None else _LEAF + _AXIS * leaf.ndim
+        left -= _BRANCH if leaf is None else _LEAF + _AXIS * leaf.ndim
         for branch in branches:
-            room -= 0 if branch in node else _BRANCH
+            left -= 0 if branch in node else _BRANCH
             node = node.setdefault(branch, {})
             # An empty branch is marked by None until the end, so that nothing can follow below it.
             if not isinstance(node, dict):
                 raise DataError(f"expected a tree, got {name[:80]!r} below a leaf")
-        if room < 0:
+        if left < 0:
             raise DataError(f"expected fewer paths in {size} bytes, got {name[:80]!r} on top")
         if last in node:
             raise DataError(f"expected every path once, got {name[:80]!r} again")

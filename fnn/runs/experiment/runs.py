@@ -135,7 +135,7 @@ class Run:
 
         Args:
             source: A line that says what they are and where from; it is said, and a report begins
-                with it. `fnn.handwriting` returns one.
+                with it. `fnn.mnist_or_digits` returns one.
             **sets: The data sets by name. A report calls the validation set of `Run.fit` by its
                 name here, e.g. "test".
 
