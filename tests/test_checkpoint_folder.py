@@ -17,7 +17,7 @@ from test_resume import bits, run
 
 import fnn
 from fnn.errors import DataError, OptionError
-from fnn.files import replacing, sweep
+from fnn.files import remove_leftovers, replacing
 from fnn.runs.checkpoint import Checkpoints, load_checkpoint, read_about, save_checkpoint
 from fnn.training.progress import Progress
 
@@ -251,7 +251,7 @@ def test_temporary_files_of_killed_writers_go_and_those_of_others_stay(tmp_path)
     (tmp_path / stays[1]).write_bytes(b"mine")
     with replacing(tmp_path / name(3)) as file:
         file.write(b"being written")
-        sweep(tmp_path)
+        remove_leftovers(tmp_path)
         assert len(names(tmp_path)) == 3 + (os.name == "nt")
     (tmp_path / name(3)).unlink()
     (tmp_path / gone[0]).write_bytes(b"half")
@@ -260,7 +260,7 @@ def test_temporary_files_of_killed_writers_go_and_those_of_others_stay(tmp_path)
 
 
 def test_sweeping_a_folder_that_is_not_there_is_nothing(tmp_path):
-    sweep(tmp_path / "none")
+    remove_leftovers(tmp_path / "none")
     assert names(tmp_path) == []
 
 
