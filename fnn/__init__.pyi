@@ -117,6 +117,7 @@ from fnn.optimizers.gradient import momentum as momentum
 from fnn.optimizers.gradient import scale_by_learning_rate as scale_by_learning_rate
 from fnn.optimizers.gradient import sgd as sgd
 from fnn.optimizers.gradient import trace as trace
+from fnn.optimizers.making import make_transform as make_transform
 from fnn.optimizers.transform import Transform as Transform
 from fnn.recipe import constructor as constructor
 from fnn.registry import Registry as Registry

@@ -7,7 +7,6 @@ workers wait.
 """
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -57,9 +56,12 @@ def pytest_runtest_protocol(item, nextitem):
     The room is shared by ordinary tests. Whoever wants to have it alone holds the door until then, so
     that no other test slips in before.
     """
-    run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run_id is None or fcntl is None:
+    # Asked of the configuration, not of the environment: a pytest that a test starts is no worker, and
+    # would wait for the test that waits for it.
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None or fcntl is None:
         return (yield)
+    run_id = worker["testrunuid"]
     is_alone = item.get_closest_marker("alone") is not None
     door, room = lock_files(run_id)
     with open(door, "w") as door_file, open(room, "w") as room_file:

@@ -161,6 +161,26 @@ def falling(step):
     return np.float64(0.1) / (1 + step)
 
 
+@fnn.constructor
+def averaged(learning_rate, weight_decay):
+    """Step along the running mean of gradients, with decayed weights, as a user may write it."""
+
+    def formula(now, g, p, old, new, u):
+        np.multiply(old[0], 0.8, out=new[0])
+        new[0] += g * 0.2
+        np.multiply(new[0] + p * now["weight_decay"], -now["learning_rate"], out=u)
+
+    numbers = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    return fnn.make_transform("averaged", formula, memory=("mean",), numbers=numbers, reads_params=True)
+
+
+def averages(rate, weight_decay):
+    def direction(p, g, memory, step):
+        return -at(rate, step) * (0.2 * weighted_sum(memory, "mean", g, 0.8) + weight_decay * p)
+
+    return steps_of(direction)
+
+
 @attrs.frozen
 class TransformCase:
     """A transform, the public name it shows, and the closed form of its steps."""
@@ -219,6 +239,7 @@ TRANSFORM_CASES = [
         fnn.chain(fnn.sgd(0.1), fnn.freeze(["dense_0/w", "scale"])),
         frozen(["dense_0/w", "scale"], lambda g: -0.1 * g),
     ),
+    TransformCase("make_transform", averaged(falling, 0.3), averages(falling, 0.3)),
     TransformCase("chain", fnn.chain(), descent(-1.0)),
     TransformCase(
         "chain",

@@ -101,17 +101,14 @@ OPTIMIZER = '''
 
 @OPTIMIZERS.builtin("sign_descent")
 @constructor
+@documented
 def sign_descent(learning_rate: Number) -> Transform:
     """Step against the sign of the gradient: u = -lr sign(g)."""
-    numbers = numbers_of("sign_descent", learning_rate=(learning_rate, RATE))
 
-    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
-        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            np.multiply(np.sign(g), -now["learning_rate"], u)
+    def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+        np.multiply(np.sign(g), -now["learning_rate"], u)
 
-        return run
-
-    return make_transform("sign_descent", (), bind, numbers)
+    return make_transform("sign_descent", formula, numbers={"learning_rate": learning_rate})
 '''
 ROW = """    TransformCase(
         "sign_descent",

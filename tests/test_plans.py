@@ -179,6 +179,19 @@ def test_an_elementwise_optimizer_of_ones_own_may_remember_numbers_of_its_own():
     assert "no plan" in repr(jitted)  # It has no rule of arrays that could run over vectors.
 
 
+def test_an_optimizer_that_was_given_another_update_is_not_run_by_its_old_rule():
+    half = fnn.sgd(0.05)
+    optimizer = attrs.evolve(fnn.sgd(0.1), update=half.core.update)
+    net = NETWORKS["plain"]
+    now = start(net, optimizer)
+    for other in (optimizer, fnn.chain(optimizer)):
+        step = fnn.train_step(net, fnn.softmax_cross_entropy, other)
+        assert_same(fnn.jit(step)(now, batch_at(0)), step(now, batch_at(0)))
+    assert optimizer.rule is None
+    assert half.rule is not None
+    assert attrs.evolve(half, where="here").rule is half.rule
+
+
 def test_a_network_without_parameters_is_left_to_the_step():
     net = fnn.serial(fnn.Tanh())
     step = fnn.train_step(net, fnn.softmax_cross_entropy, fnn.sgd(0.1))

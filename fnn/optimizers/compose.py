@@ -9,8 +9,8 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import FnnError, OptionError, TreeError
-from fnn.optimizers.rules import chained_rule
-from fnn.optimizers.transform import Transform, paired, recall
+from fnn.optimizers.making import chained_kernel, paired, recall
+from fnn.optimizers.transform import Rule, Transform
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
 
@@ -62,13 +62,16 @@ def chain(*transforms: Transform) -> Transform:
                 merged[f"{name}/{key}" if key in merged else key] = value
         return merged
 
+    rules = [child.rule for child in transforms if child.rule is not None]
+    memory = (f"{name}/{own}" for name, child in children if child.rule for own in child.rule.memory)
+    rule = Rule(tuple(memory), lambda step: chained_kernel(rules, step), update)
     return Transform(
         "chain",
         init,
         update,
         elementwise=all(child.elementwise for child in transforms),
         numbers=numbers,
-        rule=chained_rule(children),
+        rule=rule if len(rules) == len(transforms) else None,
         frozen=frozen,
     )
 

@@ -1,17 +1,18 @@
-"""Restraints on what an optimizer does: decayed weights, clipped gradients, frozen layers."""
+"""Constraints on what an optimizer does: decayed weights, clipped gradients, frozen layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
-from fnn.optimizers.rules import make_transform
-from fnn.optimizers.transform import RATE, ArrayUpdate, Transform, numbers_of, recall, stateless_init
+from fnn.optimizers.making import Now, make_transform, recall, stateless_init
+from fnn.optimizers.numbers import numbers_of
+from fnn.optimizers.transform import Transform
 from fnn.options import Number
 from fnn.recipe import Recipe, caller, constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -32,18 +33,13 @@ def add_decayed_weights(rate: Number) -> Transform:
 
     References: Loshchilov & Hutter (2019), "Decoupled weight decay regularization", algorithm 1.
     """
-    numbers = numbers_of("add_decayed_weights", weight_decay=(rate, RATE))
 
-    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
-        share = now["weight_decay"]
+    def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+        np.multiply(p, now["weight_decay"], u)
+        u += g
 
-        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            np.multiply(p, share, u)
-            u += g
-
-        return run
-
-    return make_transform("add_decayed_weights", (), bind, numbers, reads_params=True)
+    numbers = {"weight_decay": rate}
+    return make_transform("add_decayed_weights", formula, numbers=numbers, reads_params=True)
 
 
 @constructor
@@ -62,7 +58,7 @@ def clip_by_global_norm(max_norm: Number) -> Transform:
     References: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural
         networks", algorithm 1.
     """
-    numbers = numbers_of("clip_by_global_norm", max_norm=(max_norm, math.inf))
+    numbers = numbers_of("clip_by_global_norm", {"max_norm": (max_norm, math.inf)})
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         recall(opt_state)

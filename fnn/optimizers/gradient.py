@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from fnn.optimizers import OPTIMIZERS
-from fnn.optimizers.rules import capped, make_transform
-from fnn.optimizers.transform import RATE, ArrayUpdate, Numbers, Transform, factor, numbers_of
+from fnn.optimizers.making import Now, capped, make_transform
+from fnn.optimizers.numbers import Bounded, documented, signed_rate
+from fnn.optimizers.transform import Transform
 from fnn.options import Number
 from fnn.recipe import constructor
 from fnn.tree import Array
@@ -18,14 +17,9 @@ from fnn.tree import Array
 
 @OPTIMIZERS.builtin("sgd")
 @constructor
+@documented
 def sgd(learning_rate: Number) -> Transform:
     """Step against the gradient: u = -lr g.
-
-    Args:
-        learning_rate: The step size lr, a float or a schedule, 0 or more.
-
-    Raises:
-        OptionError: If the learning rate is negative or not finite.
 
     References: Robbins & Monro (1951), "A stochastic approximation method".
     """
@@ -33,32 +27,20 @@ def sgd(learning_rate: Number) -> Transform:
 
 
 @constructor
+@documented
 def scale_by_learning_rate(learning_rate: Number) -> Transform:
     """Turn a direction into an update, the minus sign included: u ← -lr u.
 
     The end of a chain of blocks: `chain(scale_by_adam(), scale_by_learning_rate(0.001))`.
-
-    Args:
-        learning_rate: A float or a schedule, 0 or more.
-
-    Raises:
-        OptionError: If the learning rate is negative or not finite.
     """
     return _descent("scale_by_learning_rate", learning_rate)
 
 
 def _descent(name: str, learning_rate: Number) -> Transform:
-    numbers = numbers_of(name, learning_rate=(learning_rate, RATE))
+    def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+        np.multiply(g, -now["learning_rate"], u)
 
-    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
-        rate = -now["learning_rate"]
-
-        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            np.multiply(g, rate, u)
-
-        return run
-
-    return make_transform(name, (), bind, numbers)
+    return make_transform(name, formula, numbers={"learning_rate": learning_rate})
 
 
 # --- momentum -----------------------------------------------------------------------------------
@@ -66,6 +48,7 @@ def _descent(name: str, learning_rate: Number) -> Transform:
 
 @OPTIMIZERS.builtin("momentum")
 @constructor
+@documented
 def momentum(learning_rate: Number, decay: Number = 0.9, *, nesterov: bool = False) -> Transform:
     """Step along a decaying sum of gradients: v ← decay v + g, u = -lr v.
 
@@ -73,52 +56,41 @@ def momentum(learning_rate: Number, decay: Number = 0.9, *, nesterov: bool = Fal
     as far as under `sgd`. The learning rate stands outside v, and a schedule acts at once.
 
     Args:
-        learning_rate: A float or a schedule, 0 or more.
         decay: How much of the velocity stays, a float or a schedule in [0, 1).
         nesterov: Look ahead: u = -lr (g + decay v).
-
-    Raises:
-        OptionError: If a number is out of its range.
 
     References: Polyak (1964), "Some methods of speeding up the convergence of iteration methods",
         eq. 9; Sutskever et al. (2013), "On the importance of initialization and momentum in deep
         learning", eqs. 3 and 4.
     """
-    numbers = numbers_of("momentum", learning_rate=(learning_rate, RATE), decay=(decay, 1.0))
+    numbers = {"learning_rate": learning_rate, "decay": (decay, 1.0)}
     return _velocity("momentum", numbers, nesterov)
 
 
 @constructor
+@documented
 def trace(decay: Number = 0.9, *, nesterov: bool = False) -> Transform:
     """Replace the gradient by a decaying sum of gradients: v ← decay v + g, u = v.
 
     The direction of `momentum`, before the learning rate and the minus sign.
 
     Args:
-        decay: A float or a schedule in [0, 1).
+        decay: How much of the sum stays, a float or a schedule in [0, 1).
         nesterov: Look ahead: u = g + decay v.
-
-    Raises:
-        OptionError: If decay is out of its range.
     """
-    return _velocity("trace", numbers_of("trace", decay=(decay, 1.0)), nesterov)
+    return _velocity("trace", {"decay": (decay, 1.0)}, nesterov)
 
 
-def _velocity(name: str, numbers: Numbers, nesterov: bool) -> Transform:
-    def bind(now: Mapping[str, float], step: int) -> ArrayUpdate:
-        decay, rate = now["decay"], factor(now)
+def _velocity(name: str, numbers: dict[str, Bounded], nesterov: bool) -> Transform:
+    def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+        decay, rate, (v,) = now["decay"], signed_rate(now), new
+        np.multiply(old[0], decay, v)
+        capped(np.add, v, g, v)
+        if nesterov:
+            np.multiply(v, decay, u)
+            capped(np.add, u, g, u)
+            u *= rate
+        else:
+            np.multiply(v, rate, u)
 
-        def run(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
-            (v,) = new
-            np.multiply(old[0], decay, v)
-            capped(np.add, v, g, v)
-            if nesterov:
-                np.multiply(v, decay, u)
-                capped(np.add, u, g, u)
-                u *= rate
-            else:
-                np.multiply(v, rate, u)
-
-        return run
-
-    return make_transform(name, ("velocity",), bind, numbers)
+    return make_transform(name, formula, memory=("velocity",), numbers=numbers)

@@ -36,7 +36,7 @@ class Jitted:
         """Wrap `step`; nothing is planned before the first call."""
         self.step = step
         # Not of a subclass: what it overrides is to be heard.
-        self._rule: Any = _rule_of(step)
+        self._rule: Any = step.optimizer.rule if type(step) is TrainStep else None
         self._plans: dict[tuple[Any, ...], Plan | None] = {}
         self._kept = _Kept()
 
@@ -72,7 +72,7 @@ class Jitted:
         if not is_finite(vector):
             raise step.diverged(now, batch, value, grads, after={"params": moved})
         params = merged(step.net, now.params, moved)
-        opt_state = plan.scatter_roles(rule.roles, held)
+        opt_state = plan.scatter_roles(rule.memory, held)
         return Flat(TrainState(now.step + 1, now.key, params, state, opt_state), plan, vector, held)
 
     def _flatten(self, now: TrainState) -> Flat | None:
@@ -106,12 +106,6 @@ class Jitted:
         sizes = [f"{plan.size} numbers" for plan in list(self._plans.values()) if plan is not None]
         plans = f"{len(sizes)} plan{'s' * (len(sizes) > 1)}, {', '.join(sizes)}" if sizes else "no plan"
         return f"jit({self.step!r}: {plans})"
-
-
-def _rule_of(step: Any) -> Rule | None:
-    """Return the rule of the optimizer of a step of the library; None for any other."""
-    is_ours = type(step) is TrainStep and step.optimizer.elementwise
-    return step.optimizer.rule if is_ours else None
 
 
 def jit(step: Step) -> Jitted:

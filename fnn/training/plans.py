@@ -165,7 +165,7 @@ class Flat:
     @classmethod
     def gathered(cls, plan: Plan, rule: Rule, now: Any, params: Any) -> Flat:
         """Return the vectors of a TrainState and of what it trains, or raise MisfitError."""
-        held = [plan.gather(part) for part in _parts(now.opt_state, rule.roles)]
+        held = [plan.gather(part) for part in _parts(now.opt_state, rule.memory)]
         return cls(now, plan, plan.gather(params), held)
 
     def updated(self, rule: Rule, gradient: list[Array], step: int) -> tuple[Array, list[Array]]:
@@ -195,7 +195,7 @@ def _update(
     Raises MisfitError if the rule has no numbers for the step: a schedule went wrong.
     """
     try:
-        run = rule.at(step)
+        kernel = rule.at(step)
     except FnnError:
         raise MisfitError from None
     (params, held), (new, moved) = before, after
@@ -207,7 +207,7 @@ def _update(
             p, out = params[piece], new[piece]
             own = g[piece.start - part.start : piece.stop - part.start]
             into = u[: piece.stop - piece.start]
-            run(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
+            kernel(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
             np.add(p, into, out)
 
 
@@ -243,7 +243,7 @@ class Owned:
 
     def settled(self, rule: Rule) -> tuple[Tree, Tree]:
         """Return parameters and memory as immutable trees; the fold is over."""
-        return self.plan.scatter(self._now.vector), self.plan.scatter_roles(rule.roles, self.held)
+        return self.plan.scatter(self._now.vector), self.plan.scatter_roles(rule.memory, self.held)
 
 
 class _Viewed:
