@@ -1,8 +1,7 @@
-"""Sweeps as scripts use them; `fnn.runs.sweep` says what they are.
+"""Sweeps as scripts import them; `fnn.runs.sweep` says what they are.
 
 from fnn.sweep import grid, sweep
 """
 
-from fnn.runs.sweep import Member, Sweep, command, grid, sweep
-
-__all__ = ["Member", "Sweep", "command", "grid", "sweep"]
+from fnn.runs.sweep import *  # noqa: F403
+from fnn.runs.sweep import __all__ as __all__
