@@ -60,6 +60,9 @@ runs.sweep runs.report
 runs.command_line
 runs
 experiment sweep report checkpoint testing
+testing.laws
+testing.strategies testing.mutation
+testing.pytest_plugin
 """
 """What may import what: a line those above it, and what is in a room its own. Where a room and a part
 of it both have a rank, the part has its own, and the room's is that of all its other files."""

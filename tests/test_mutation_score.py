@@ -18,10 +18,11 @@ import fnn
 from fnn import OptionError
 from fnn.losses import make_loss, summed
 from fnn.optimizers import Transform, sgd
-from fnn.testing import LawError, Report, Violation, check_layer, layer_laws
-from fnn.testing.loss_laws import check_loss
-from fnn.testing.mutation import differs, mutants, mutation_score
-from fnn.testing.transform_laws import check_transform
+from fnn.testing import LawError, Report, Violation, check_layer
+from fnn.testing.laws import of_layers as layer_laws
+from fnn.testing.laws.of_losses import check_loss
+from fnn.testing.laws.of_transforms import check_transform
+from fnn.testing.mutation.scoring import differs, mutants, mutation_score
 
 SCORES = {}
 

@@ -17,8 +17,6 @@ from searches import drawn, simplest, some
 import fnn
 from fnn import Key, tree
 from fnn.testing import strategies
-from fnn.testing.layer_strategies import LAYERS
-from fnn.testing.optimizer_strategies import TRANSFORMS
 from fnn.testing.strategies import (
     arrays,
     cotangents_for,
@@ -30,6 +28,8 @@ from fnn.testing.strategies import (
     shapes,
     transforms,
 )
+from fnn.testing.strategies.of_layers import LAYERS
+from fnn.testing.strategies.of_optimizers import TRANSFORMS
 
 
 def parts(layer):

@@ -7,7 +7,7 @@ import pytest
 
 from fnn import OneHot
 from fnn.errors import DataError
-from fnn.testing.codec_and_schedule_laws import check_codec
+from fnn.testing.laws.of_codecs_and_schedules import check_codec
 from fnn.testing.report import LawError
 
 

@@ -14,7 +14,8 @@ from layer_cases import CASES, IDS
 import fnn
 from fnn import Key, OptionError, ShapeError, Traits, tree
 from fnn.layers import BatchNorm, Dense, Dropout, Relu, Sigmoid, Tanh
-from fnn.testing import ALL, LawError, check_layer, check_vjp, layer_laws
+from fnn.testing import ALL, LawError, check_layer, check_vjp
+from fnn.testing.laws import of_layers as layer_laws
 from fnn.testing.oracles import complex_step, difference, taylor_order
 
 SINGLE = [getattr(layer_laws, f"check_{law}") for law in ALL if law != "contract"]

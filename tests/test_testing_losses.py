@@ -11,7 +11,7 @@ from law_cases import LOSS_CASES, public_losses
 
 import fnn
 from fnn.errors import OptionError
-from fnn.testing.loss_laws import check_loss
+from fnn.testing.laws.of_losses import check_loss
 from fnn.testing.report import LawError
 
 
@@ -136,7 +136,8 @@ def test_a_gradient_wrong_by_a_millionth_is_caught_at_every_size(size):
 
 def only_the_gradient(loss, draw):
     """Run that one law along directions, for arrays that would take long in every entry."""
-    from fnn.testing import loss_case, loss_laws
+    from fnn.testing import loss_case
+    from fnn.testing.laws import of_losses as loss_laws
 
     most, laws = loss_case.MOST_ENTRIES, loss_laws._LAWS
     with pytest.MonkeyPatch.context() as patch:

@@ -13,8 +13,8 @@ from law_cases import falling
 import fnn
 from fnn import Key, TrainState, tree
 from fnn.errors import OptionError
+from fnn.testing.laws.of_train_steps import check_train_step
 from fnn.testing.report import LawError
-from fnn.testing.training_laws import check_train_step
 
 NET = fnn.serial(fnn.Dense(4), fnn.BatchNorm(), fnn.Tanh(), fnn.Dropout(0.4), fnn.Dense(2))
 OPTIMIZER = fnn.chain(fnn.clip_by_global_norm(1.0), fnn.adam(falling))

@@ -13,9 +13,9 @@ from law_cases import TRANSFORM_CASES, falling, public_transforms
 import fnn
 from fnn import Transform, Tree, tree
 from fnn.errors import FnnError, OptionError
-from fnn.testing.codec_and_schedule_laws import check_schedule
+from fnn.testing.laws.of_codecs_and_schedules import check_schedule
+from fnn.testing.laws.of_transforms import check_transform
 from fnn.testing.report import LawError
-from fnn.testing.transform_laws import check_transform
 
 
 def broken(check, subject, *args, **options):

@@ -72,7 +72,7 @@ def check_layer() -> Any:
     def check(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         from fnn.errors import FnnError
-        from fnn.testing.layer_laws import check_layer
+        from fnn.testing.laws.of_layers import check_layer
 
         try:
             return check_layer(*args, **kwargs)

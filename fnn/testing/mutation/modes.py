@@ -12,7 +12,7 @@ import numpy as np
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.testing.mutant_parts import Fault
+from fnn.testing.mutation.parts import Fault
 
 _FIXED = Key.of(0)
 Call = Callable[..., Any]

@@ -11,7 +11,7 @@ import numpy as np
 from fnn import tree
 from fnn.keys import Key
 from fnn.layers.contract import Layer
-from fnn.testing.mutant_parts import (
+from fnn.testing.mutation.parts import (
     FACTOR,
     Buffers,
     Fault,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.optimizers.transform import Transform
-from fnn.testing.mutant_parts import (
+from fnn.testing.mutation.parts import (
     FACTOR,
     Fault,
     Mutant,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.testing.derivative_laws import LARGE, size_of
+from fnn.testing.laws.derivatives import LARGE, size_of
 from fnn.testing.oracles import STEP, moved
 from fnn.testing.probe import Probe
 from fnn.testing.problem import Problem

@@ -17,7 +17,7 @@ from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
 from fnn.testing.drawing import Inputs, in_dtype
-from fnn.testing.mutant_parts import each
+from fnn.testing.mutation.parts import each
 from fnn.testing.values import without_integers
 from fnn.tree import freeze
 

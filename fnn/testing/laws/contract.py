@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.testing.layout_laws import layouts
+from fnn.testing.laws.layouts import layouts
 from fnn.testing.oracles import doubled
 from fnn.testing.probe import Probe
 from fnn.testing.report import Violation

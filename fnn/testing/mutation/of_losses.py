@@ -11,8 +11,8 @@ import numpy as np
 
 from fnn.errors import ShapeError
 from fnn.losses.reduction import Loss
-from fnn.testing.gradient_mutants import GRADIENT_FAULTS
-from fnn.testing.mutant_parts import FACTOR, Buffers, Mutant, halved, overwrite, rounded, wide
+from fnn.testing.mutation.gradients import GRADIENT_FAULTS
+from fnn.testing.mutation.parts import FACTOR, Buffers, Mutant, halved, overwrite, rounded, wide
 from fnn.tree import Array
 
 Change = Callable[[Any, Any, Any, Any], Any]

@@ -18,7 +18,7 @@ from fnn import tree
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.testing.mutant_parts import (
+from fnn.testing.mutation.parts import (
     FACTOR,
     Buffers,
     Fault,

@@ -21,12 +21,12 @@ from fnn.errors import OptionError
 from fnn.layers.contract import Layer
 from fnn.optimizers.transform import Transform
 from fnn.testing.drawing import Inputs
-from fnn.testing.layer_mutants import layer_mutants
-from fnn.testing.loss_mutants import loss_mutants
-from fnn.testing.mutant_parts import Mutant
-from fnn.testing.mutant_probes import same, see_layer, see_loss, see_transform
+from fnn.testing.mutation.of_layers import layer_mutants
+from fnn.testing.mutation.of_losses import loss_mutants
+from fnn.testing.mutation.of_transforms import transform_mutants
+from fnn.testing.mutation.parts import Mutant
+from fnn.testing.mutation.probes import same, see_layer, see_loss, see_transform
 from fnn.testing.report import LawError
-from fnn.testing.transform_mutants import transform_mutants
 from fnn.tree import Tree
 
 __all__ = ["Mutant", "MutationScore", "differs", "mutants", "mutation_score"]

@@ -14,10 +14,13 @@ from fnn.errors import OptionError, ShapeError
 from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.options import integer
-from fnn.testing import behaviour_laws, contract_laws, derivative_laws, kink_law
 from fnn.testing.children import children_of
 from fnn.testing.drawing import Inputs, check_inputs
-from fnn.testing.function_laws import checked_rtol
+from fnn.testing.laws import behaviour as behaviour_laws
+from fnn.testing.laws import contract as contract_laws
+from fnn.testing.laws import derivatives as derivative_laws
+from fnn.testing.laws import kinks as kink_law
+from fnn.testing.laws.functions import checked_rtol
 from fnn.testing.probe import Probe, Setting
 from fnn.testing.report import Report, Violation, concluded
 from fnn.testing.values import BrokenError, described

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.errors import OptionError
 from fnn.keys import Key
-from fnn.testing.adjoint import adjoint
+from fnn.testing.laws.adjoint import adjoint
 from fnn.testing.oracles import doubled, moved, taylor_order, weighed
 from fnn.testing.problem import Problem, unit
 from fnn.testing.report import Report, Violation, concluded

@@ -13,15 +13,15 @@ from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.testing.drawing import Inputs, in_dtype
-from fnn.testing.gradient_mutants import gradient_faults
-from fnn.testing.mode_mutants import (
+from fnn.testing.mutation.gradients import gradient_faults
+from fnn.testing.mutation.modes import (
     init_key_faults,
     key_faults,
     keys_by_position,
     mode_faults,
 )
-from fnn.testing.mutant_parts import Fault, Mutant, each, wrong
-from fnn.testing.output_mutants import init_faults, output_faults, state_faults, trait_faults
+from fnn.testing.mutation.outputs import init_faults, output_faults, state_faults, trait_faults
+from fnn.testing.mutation.parts import Fault, Mutant, each, wrong
 from fnn.testing.spies import SpyKey
 
 # --- one layer ------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from fnn.errors import OptionError
 from fnn.keys import Key
 from fnn.options import integer, real
 from fnn.testing.findings import Findings, named
+from fnn.testing.laws.loss_gradients import batch_of_one, gradient, weight_gradient
+from fnn.testing.laws.loss_weights import weight_refused, weight_scale, weight_zero
 from fnn.testing.loss_case import Case, Draw, agree, drawn_for, takes_weight
-from fnn.testing.loss_gradient_laws import batch_of_one, gradient, weight_gradient
-from fnn.testing.loss_weight_laws import weight_refused, weight_scale, weight_zero
 from fnn.testing.report import Report
 from fnn.testing.values import shown
 

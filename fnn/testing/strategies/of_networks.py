@@ -18,9 +18,9 @@ from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.shape import Flatten, Reshape
-from fnn.testing.array_strategies import arrays, keys
-from fnn.testing.layer_strategies import HEADS
-from fnn.testing.layer_strategies import layers as every_layer
+from fnn.testing.strategies.of_arrays import arrays, keys
+from fnn.testing.strategies.of_layers import HEADS
+from fnn.testing.strategies.of_layers import layers as every_layer
 from fnn.tree import Array, Tree
 
 if TYPE_CHECKING:

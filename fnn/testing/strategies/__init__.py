@@ -12,7 +12,7 @@ Everything follows from Hypothesis' own choices, no global random state is touch
 shrinks: arrays to ramps or zeros, networks to the layer that is to blame.
 """
 
-from fnn.testing.array_strategies import (
+from fnn.testing.strategies.of_arrays import (
     arrays,
     batch_sizes,
     datasets,
@@ -21,9 +21,9 @@ from fnn.testing.array_strategies import (
     shapes,
     trees,
 )
-from fnn.testing.layer_strategies import initializers, layers
-from fnn.testing.network_strategies import cotangents_for, inputs_for, networks, params_for
-from fnn.testing.optimizer_strategies import schedules, transforms
+from fnn.testing.strategies.of_layers import initializers, layers
+from fnn.testing.strategies.of_networks import cotangents_for, inputs_for, networks, params_for
+from fnn.testing.strategies.of_optimizers import schedules, transforms
 
 __all__ = [
     "arrays",

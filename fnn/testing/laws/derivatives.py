@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fnn.testing import adjoint as adjoint_law
+from fnn.testing.laws import adjoint as adjoint_law
 from fnn.testing.oracles import complex_step, moved, step_of
 from fnn.testing.probe import Probe, explained
 from fnn.testing.report import Violation
