@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+
 import numpy as np
 import pytest
 
@@ -312,6 +315,24 @@ def test_arrays_that_the_pullback_gives_away_are_not_copied_and_others_are():
     given = layer_of(lambda: Tree.own({"w": new}))
     dparams, _ = given.vjp({"w": mine}, {}, x)[2](x)
     assert dparams["w"] is new
+
+
+def test_a_pullback_that_is_no_function_is_called_and_let_go():
+    def back(scale, dy, *, need_dx=True):
+        return {}, scale * dy if need_dx else None
+
+    def fwd(params, state, x, train, key):
+        return 2 * x, state, functools.partial(back, np.full_like(x, 2))
+
+    layer = fnn.make_layer("twice", lambda in_shape: (in_shape, {}, {}), fwd)
+    x = np.ones((2, 3), "float32")
+    for _ in range(3):
+        _, _, pullback = layer.vjp({}, {}, x)
+        np.testing.assert_array_equal(pullback(x)[1], 2 * x)
+        assert pullback(x, need_dx=False)[1] is None
+    del pullback
+    gc.collect()
+    assert not [p for p in gc.get_objects() if isinstance(p, functools.partial) and p.func is back]
 
 
 # --- facts --------------------------------------------------------------------------------------

@@ -68,8 +68,8 @@ class Spec:
     own_dtype: Any = None
     y_shape: Shape | None = None
     modes: set[bool] = attrs.field(factory=set)
-    seen: Any = None
-    trusted: Any = None
+    seen: Any = False
+    trusted: Any = False
     is_plain: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

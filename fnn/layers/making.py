@@ -183,7 +183,8 @@ def _made(
             _check_y(says_y, y, spec, x, params, traits)
             spec.modes.add(train)
         state = state if moved is state else freeze(moved)
-        code = getattr(back, "__code__", back)
+        # Of the code alone: another callable would hold what it was made of.
+        code = getattr(back, "__code__", None)
         if code is spec.trusted:
             return y, state, back
 
@@ -195,12 +196,12 @@ def _made(
             dparams, dx, takes_need_dx = _called(back, dy, need_dx, need_dparams)
             if need_dparams:
                 _check_dparams(dparams, params, spec)
-                spec.seen = code if takes_need_dx else None
+                spec.seen = code or False if takes_need_dx else False
             if not need_dx:
                 return dparams, None
             check_cotangent(says_dx, dx, x)
             if need_dparams and takes_need_dx:
-                spec.trusted = code
+                spec.trusted = code or False
             return dparams, dx
 
         return y, state, pullback
