@@ -15,11 +15,11 @@ from fnn.kernels.ordinary import first_infinite, unwrapped
 from fnn.kernels.parts import arrays, mapped, rows
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
+from fnn.metrics.checks import Metric
 from fnn.options import integer
 from fnn.training.state import TrainState, is_finite
 from fnn.tree import Array, TreeLike
 
-Metric: TypeAlias = Callable[..., Any]
 Metrics: TypeAlias = Mapping[str, Any] | Iterable[Any] | Metric
 Weights: TypeAlias = TrainState | tuple[TreeLike, TreeLike]
 """A TrainState, or (params, state)."""

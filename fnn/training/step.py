@@ -16,10 +16,11 @@ from fnn.keys import Key
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss, unsilenced
+from fnn.metrics.checks import Metric
 from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.transform import Transform
-from fnn.training.evaluation import Metric, Metrics, measure, metric_table
+from fnn.training.evaluation import Metrics, measure, metric_table
 from fnn.training.state import (
     Batch,
     TrainState,
