@@ -10,6 +10,8 @@ from fnn.datasets.bundled import parity as parity
 from fnn.datasets.dataset import Batches as Batches
 from fnn.datasets.dataset import Dataset as Dataset
 from fnn.datasets.dataset import batches as batches
+from fnn.datasets.fallback import handwriting as handwriting
+from fnn.datasets.fallback import mnist_or_digits as mnist_or_digits
 from fnn.datasets.idx import read_idx as read_idx
 from fnn.datasets.idx import write_idx as write_idx
 from fnn.datasets.image_files import image_folder as image_folder
@@ -17,8 +19,6 @@ from fnn.datasets.image_files import read_image as read_image
 from fnn.datasets.mnist_files import find_mnist as find_mnist
 from fnn.datasets.mnist_files import mnist as mnist
 from fnn.datasets.one_hot import OneHot as OneHot
-from fnn.datasets.stand_in import handwriting as handwriting
-from fnn.datasets.stand_in import mnist_or_digits as mnist_or_digits
 from fnn.datasets.toy import blobs as blobs
 from fnn.datasets.toy import circles as circles
 from fnn.datasets.toy import spirals as spirals

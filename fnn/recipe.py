@@ -127,7 +127,7 @@ class Recipe:
         return f"{self.call.__name__}({', '.join(args)})"
 
 
-class Made:
+class HasRecipe:
     """A value that remembers the call that made it; it prints, compares, pickles and copies by that.
 
     Attributes:
@@ -164,7 +164,7 @@ def _rebuild(recipe: Recipe, where: str) -> Any:
     return attrs.evolve(recipe.build(), where=where)
 
 
-M = TypeVar("M", bound=Made)
+M = TypeVar("M", bound=HasRecipe)
 
 
 def caller() -> str:

@@ -13,7 +13,7 @@ from fnn import tree
 from fnn.datasets.entries import checked_parts, checked_weight, precision
 from fnn.datasets.weights import ClassWeight, by_label
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
-from fnn.kernels.parts import arrays, example_shape, is_integer, length, mapped, rows
+from fnn.kernels.values import example_shape, is_integer, length, map_arrays, named_arrays, take_rows
 from fnn.keys import Key
 from fnn.options import integer
 from fnn.tree import Array
@@ -78,7 +78,9 @@ class Dataset:
             if n != n_y:
                 raise DataError(f"expected x and y of equal length, got {n} and {n_y}")
             if n == 0:
-                raise DataError(f"expected at least one example, got x of shape {mapped(np.shape, x)}")
+                raise DataError(
+                    f"expected at least one example, got x of shape {map_arrays(np.shape, x)}"
+                )
             weight = checked_weight(weight, n)
         except (DataError, DTypeError, OptionError, ShapeError) as error:
             raise error.inside("Dataset", "") from None
@@ -106,12 +108,12 @@ class Dataset:
 
     def _arrays(self) -> list[tuple[str, Array]]:
         weight = [] if self.weight is None else [("weight", self.weight)]
-        return [*arrays(self.x, "x"), *arrays(self.y, "y"), *weight]
+        return [*named_arrays(self.x, "x"), *named_arrays(self.y, "y"), *weight]
 
     def _of(self, at: slice | Array) -> Dataset:
         """Return some of the examples: a run of them shares memory, others are copied."""
         values = [self.x, self.y] + ([] if self.weight is None else [self.weight])
-        cut: Any = rows if isinstance(at, slice) else _drawn
+        cut: Any = take_rows if isinstance(at, slice) else _drawn
         return _weighed(*(cut(each, at) for each in values))
 
     def take(self, n: int) -> Dataset:
@@ -197,7 +199,7 @@ class Dataset:
         like = self if like is None else like
         like = like.present()  # What counts for nothing is not to set the scale either.
         try:
-            given, model = arrays(self.x, "x"), arrays(like.x, "x")
+            given, model = named_arrays(self.x, "x"), named_arrays(like.x, "x")
             if [name for name, _ in given] != [name for name, _ in model]:
                 raise ShapeError(f"expected {len(model)} arrays as x, got {len(given)}")
             done = [
@@ -211,7 +213,7 @@ class Dataset:
         except (DTypeError, ShapeError) as error:
             raise error.inside("Dataset.standardize", "") from None
         left = iter(done)
-        return _weighed(mapped(lambda _: next(left), self.x), self.y, self.weight)
+        return _weighed(map_arrays(lambda _: next(left), self.x), self.y, self.weight)
 
 
 def _standardized(x: Array, like: Array, weight: Array | None) -> Array:
@@ -301,7 +303,7 @@ class Batches:
         if self.key is None:
             for start in starts:
                 at = slice(start, start + self.size)
-                yield tuple([rows(each, at) for each in values])
+                yield tuple([take_rows(each, at) for each in values])
             return
         order = self.key.generator().permutation(len(data))
         for start in starts:

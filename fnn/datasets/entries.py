@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
-from fnn.kernels.ordinary import first_infinite, frozen, ordinary
-from fnn.kernels.parts import length
+from fnn.kernels.conversion import as_array, first_infinite, read_only
+from fnn.kernels.values import length
 from fnn.tree import Array
 
 _CASTS = {"float32": ("float32", "complex64"), "float64": ("float64", "complex128")}
@@ -66,14 +66,14 @@ def checked(name: str, value: Any, dtype: str | None = None) -> Array:
         DataError: If a number is nan or infinite, if rows differ in length, or for masks.
         DTypeError, ShapeError: If it holds no numbers, or is a single one.
     """
-    array = ordinary(name, value)
+    array = as_array(name, value)
     if array.ndim == 0:
         raise ShapeError(f"{name}: expected at least one axis, got a scalar")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if (place := first_infinite(array)) is not None:
         raise DataError(f"{name}[{', '.join(map(str, place))}] is {array[place]}")
-    return frozen(cast(name, array, dtype))
+    return read_only(cast(name, array, dtype))
 
 
 def _holds_arrays(value: Any) -> bool:

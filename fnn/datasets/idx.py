@@ -15,7 +15,7 @@ import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
 from fnn.files import PathLike, limit, opened, replacing
-from fnn.kernels.ordinary import check_unmasked
+from fnn.kernels.conversion import check_unmasked
 from fnn.options import integer
 from fnn.tree import Array
 

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
-from fnn.kernels.ordinary import NUMBERS, check_unmasked, ordinary
+from fnn.kernels.conversion import NUMBERS, as_array, check_unmasked
 from fnn.tree import Array
 
 
@@ -17,7 +17,7 @@ def _labels(who: str, labels: Any) -> Array:
     path = (who,)
     check_unmasked("labels", labels, path)
     if isinstance(labels, np.ndarray):
-        labels = ordinary("labels", labels, path, kinds=NUMBERS + "USMmOV")
+        labels = as_array("labels", labels, path, kinds=NUMBERS + "USMmOV")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind == "O":
         if not isinstance(labels, Iterable):
             got = type(labels).__name__
@@ -101,7 +101,7 @@ class OneHot:
             DataError: If an entry is nan; names its index.
         """
         path = ("OneHot.decode",)
-        rows = ordinary("rows", rows, path)
+        rows = as_array("rows", rows, path)
         if rows.ndim != 2 or rows.shape[1] != len(self.classes):
             raise ShapeError(f"expected shape (n, {len(self.classes)}), got {rows.shape}", path=path)
         if rows.dtype.kind not in "biuf":

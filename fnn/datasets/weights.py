@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
-from fnn.kernels.ordinary import ordinary
+from fnn.kernels.conversion import as_array
 from fnn.options import integer, real
 from fnn.tree import Array
 
@@ -17,7 +17,7 @@ ClassWeight: TypeAlias = Mapping[int, float] | str
 
 def _labels(who: str, labels: Any) -> Array:
     path = (who,)
-    array = ordinary("labels", labels, path)
+    array = as_array("labels", labels, path)
     if array.ndim != 1:
         raise ShapeError(f"expected labels on one axis, got shape {array.shape}", path=path)
     if array.dtype.kind not in "iub":

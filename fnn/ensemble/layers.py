@@ -15,7 +15,7 @@ from fnn.ensemble.looping import inward, looped, outward, shares, spread
 from fnn.ensemble.members import Keys, keys_of, stack
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_value, entries
-from fnn.kernels.parts import is_tuple_of_shapes, mapped
+from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape
 from fnn.layers.contract import Layer
@@ -69,18 +69,18 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     ) -> tuple[Any, TreeLike, Pullback]:
         check_value(x, integers=net.traits.takes_integers)
         if not shared:
-            mapped(check_members, x)
+            map_arrays(check_members, x)
         if train and net.traits.stochastic and key is not None and not isinstance(key, Keys):
             # A checkpoint may have lost them, and other masks would go unnoticed.
             raise OptionError(f"key: expected Keys, one for each of {n} members, got {key!r}")
-        own_x = mapped(lambda part: part[None], x) if shared else inward(x)
+        own_x = map_arrays(lambda part: part[None], x) if shared else inward(x)
         y, state, back = inner.core.vjp(params, state, own_x, train=train, key=key)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dparams, dx = back(shares(inward(dy), y), need_dx=need_dx)
             if need_dx:
                 first = lambda part: None if part is None else part[0]  # noqa: E731
-                dx = mapped(first, dx) if shared else outward(dx)
+                dx = map_arrays(first, dx) if shared else outward(dx)
             return dparams, dx
 
         return outward(spread(y, n)), state, pullback
@@ -161,16 +161,16 @@ def _folded_vjp(layer: Layer, looping: Layer | None) -> Callable[..., Any]:
     ) -> tuple[Any, TreeLike, Pullback]:
         if looping is not None and train:
             return looping.core.vjp(params, state, x, train=True, key=key)
-        rows = mapped(lambda part: part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]), x)
+        rows = map_arrays(lambda part: part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]), x)
         y, state, back = layer.core.vjp(params, state, rows, train=train)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             if not need_dx:
                 return EMPTY, None
-            _, dx = back(mapped(lambda part, own: own.reshape(part.shape), y, dy))
-            return EMPTY, mapped(lambda part, own: own.reshape(part.shape), x, dx)
+            _, dx = back(map_arrays(lambda part, own: own.reshape(part.shape), y, dy))
+            return EMPTY, map_arrays(lambda part, own: own.reshape(part.shape), x, dx)
 
-        shaped = mapped(lambda part, own: own.reshape(*part.shape[:2], *own.shape[1:]), x, y)
+        shaped = map_arrays(lambda part, own: own.reshape(*part.shape[:2], *own.shape[1:]), x, y)
         return shaped, state, pullback
 
     return vjp

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fnn.ensemble.members import keys_of, stack, unstack
-from fnn.kernels import members as kernel
-from fnn.kernels.parts import length, mapped
+from fnn.kernels.stacked_affine import sum_if_shared
+from fnn.kernels.values import length, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape
 from fnn.layers.contract import Layer
@@ -64,7 +64,7 @@ def looped(layer: Layer, n: int) -> Layer:
 
 def member(value: Any, i: int) -> Any:
     """Return what member i has of a value; what all share has 1 in the place of the members."""
-    return mapped(lambda part: None if part is None else part[i if len(part) > 1 else 0], value)
+    return map_arrays(lambda part: None if part is None else part[i if len(part) > 1 else 0], value)
 
 
 def joined(values: Any) -> Any:
@@ -76,17 +76,17 @@ def joined(values: Any) -> Any:
 
 def shares(dx: Any, x: Any) -> Any:
     """Return dx of a value x; where all members share x, the sum of theirs."""
-    return mapped(lambda part, own: None if own is None else kernel.gathered(own, len(part)), x, dx)
+    return map_arrays(lambda part, own: None if own is None else sum_if_shared(own, len(part)), x, dx)
 
 
 def spread(x: Any, n: int) -> Any:
     """Return what is the same for all members once for each."""
-    return x if length(x) == n else mapped(lambda part: np.repeat(part, n, axis=0), x)
+    return x if length(x) == n else map_arrays(lambda part: np.repeat(part, n, axis=0), x)
 
 
 def outward(y: Any) -> Any:
     """Return (members, batch, ...) as (batch, members, ...), or the other way."""
-    return mapped(lambda part: None if part is None else part.swapaxes(0, 1), y)
+    return map_arrays(lambda part: None if part is None else part.swapaxes(0, 1), y)
 
 
 def inward(dy: Any) -> Any:
@@ -94,4 +94,6 @@ def inward(dy: Any) -> Any:
 
     Each member's matrix lies in memory as it would alone, and so takes the same way through BLAS.
     """
-    return mapped(lambda part: None if part is None else np.ascontiguousarray(part.swapaxes(0, 1)), dy)
+    return map_arrays(
+        lambda part: None if part is None else np.ascontiguousarray(part.swapaxes(0, 1)), dy
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from fnn.ensemble.layers import stacked
 from fnn.ensemble.members import stack, unstack
 from fnn.errors import DivergedError, OptionError, ShapeError
-from fnn.kernels.parts import rows
+from fnn.kernels.values import take_rows
 from fnn.losses.reduction import Loss, unsilenced
 from fnn.losses.sums import half_squared_error
 from fnn.optimizers.transform import Transform
@@ -169,7 +169,7 @@ def diverging(step: Any, now: TrainState, batch: Batch) -> dict[int, DivergedErr
     found: dict[int, DivergedError] = {}
     for i in range(n):
         own = (
-            x if shared else rows(x, (slice(None), i)),
+            x if shared else take_rows(x, (slice(None), i)),
             *(step.loss.part(i, n, each) for each in rest),
         )
         try:

@@ -73,12 +73,6 @@ def _kept_ones(n: int, dtype: np.dtype) -> Array:
     return vector
 
 
-def onto(op: np.ufunc, y: Array, other: Array) -> Array:
-    """Return op(y, other) in y's memory, unless `other` alone carries a complex perturbation."""
-    in_place = y.dtype is other.dtype or y.dtype == other.dtype or y.dtype.kind == "c"
-    return op(y, other, y if in_place else None)
-
-
 def affine(x: Array, w: Array, b: Array | None) -> Array:
     """Return y = x w + b for x (..., n_in) and w (n_in, n_out)."""
     y = product(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import DTypeError, ShapeError, TreeError
-from fnn.kernels.ordinary import check_ordinary
-from fnn.kernels.parts import arrays, is_integer, is_tuple_of_shapes, length
+from fnn.kernels.conversion import check_ordinary
+from fnn.kernels.values import is_integer, is_tuple_of_shapes, length, named_arrays
 from fnn.tree import Array, leaves
 
 _REAL = {np.dtype(c): np.dtype(r) for c, r in (("F", "f"), ("D", "d"), ("f", "f"), ("d", "d"))}
@@ -101,10 +101,10 @@ def check_precisions(y: Any, x: Any, params: Any) -> None:
     """Refuse floating parts of y in another precision than those of x, or of params if it has none."""
     if type(y) is type(x) is np.ndarray and (y.dtype is x.dtype or y.dtype == x.dtype):
         return
-    given = [(name, part) for name, part in arrays(x, "x") if not is_integer(part)]
+    given = [(name, part) for name, part in named_arrays(x, "x") if not is_integer(part)]
     if not given:
         given = [("the parameters", leaf) for leaf in leaves(params) if not is_integer(leaf)]
-    for _, part in arrays(y, "y"):
+    for _, part in named_arrays(y, "y"):
         if given and not is_integer(part):
             check_precision(part, given[0][1], given[0][0])
 

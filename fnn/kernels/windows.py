@@ -104,17 +104,19 @@ def _floor_sum(n: int, m: int, a: int, b: int) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _cuts(at: Windows) -> tuple[tuple[slice, ...], ...]:
+def _cuts(geometry: Windows) -> tuple[tuple[slice, ...], ...]:
     """Return for every offset what lies there, in a padded (channels, *space, batch) array."""
     return tuple(
         (
             slice(None),
             *(
                 slice(i * d, i * d + (n - 1) * s + 1, s)
-                for i, d, n, s in zip(offset, at.dilation, at.out, at.stride, strict=True)
+                for i, d, n, s in zip(
+                    offset, geometry.dilation, geometry.out, geometry.stride, strict=True
+                )
             ),
         )
-        for offset in at.offsets()
+        for offset in geometry.offsets()
     )
 
 
@@ -184,13 +186,15 @@ def pool_windows(
         OptionError, ShapeError: As `windows` does; also if the padding is as large as a window, or a
             window lies in the padding alone.
     """
-    at = windows(space, size, stride, padding, dilation, ceil)
-    asked = tuple((a, b - over) for (a, b), over in zip(at.pads, at.over, strict=True))
-    if any(side >= e for pair, e in zip(asked, at.extents(), strict=True) for side in pair):
-        raise ShapeError(f"expected less padding than the window {at.extents()}, got {asked}")
-    if at.misses():
-        raise ShapeError(f"expected windows that all meet the image {space}, got {at.pads} padding")
-    return at
+    geometry = windows(space, size, stride, padding, dilation, ceil)
+    asked = tuple((a, b - over) for (a, b), over in zip(geometry.pads, geometry.over, strict=True))
+    if any(side >= e for pair, e in zip(asked, geometry.extents(), strict=True) for side in pair):
+        raise ShapeError(f"expected less padding than the window {geometry.extents()}, got {asked}")
+    if geometry.misses():
+        raise ShapeError(
+            f"expected windows that all meet the image {space}, got {geometry.pads} padding"
+        )
+    return geometry
 
 
 def image_shape(in_shape: tuple[int, ...], *, least: int = 0) -> tuple[int, tuple[int, ...]]:
@@ -206,14 +210,14 @@ def image_shape(in_shape: tuple[int, ...], *, least: int = 0) -> tuple[int, tupl
     return in_shape[0], in_shape[1:]
 
 
-def windowing(
+def cached_windows(
     size: Sizes,
     stride: Sizes,
     padding: Padding,
     dilation: Sizes = 1,
     ceil: bool = False,
     *,
-    lay: Callable[..., Windows] = windows,
+    make: Callable[..., Windows] = windows,
 ) -> Callable[[tuple[int, ...]], Windows]:
     """Return the function from the space of an image to the windows over it.
 
@@ -221,10 +225,10 @@ def windowing(
 
     Args:
         size, stride, padding, dilation, ceil: As in `windows`.
-        lay: `windows`, or `pool_windows`.
+        make: `windows`, or `pool_windows`.
     """
     return functools.lru_cache(maxsize=64)(
-        lambda space: lay(space, size, stride, padding, dilation, ceil)
+        lambda space: make(space, size, stride, padding, dilation, ceil)
     )
 
 
@@ -247,11 +251,11 @@ def batch_first(z: Array) -> Array:
     return z.transpose(_FIRST[z.ndim])
 
 
-def pad(z: Array, at: Windows, value: float) -> Array:
+def pad(z: Array, geometry: Windows, value: float) -> Array:
     """Return z (channels, *space, batch) with its space padded by `value`."""
-    if at.padded == at.space:
+    if geometry.padded == geometry.space:
         return z
-    padded = empty((z.shape[0], *at.padded, z.shape[-1]), z.dtype)
+    padded = empty((z.shape[0], *geometry.padded, z.shape[-1]), z.dtype)
     padded.fill(value)
-    padded[at.interior()] = z
+    padded[geometry.interior()] = z
     return padded

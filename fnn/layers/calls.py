@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.errors import FnnError, OptionError, ShapeError, TreeError
 from fnn.kernels.checks import check_cotangent
-from fnn.kernels.parts import is_tuple_of_shapes
+from fnn.kernels.values import is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.tree import Tree, TreeLike, freeze
 

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import DTypeError, OptionError, ShapeError
-from fnn.kernels.parts import arrays, count_numbers, is_integer
+from fnn.kernels.values import count_numbers, is_integer, named_arrays
 from fnn.keys import Key
 from fnn.layers.activation import Identity
 from fnn.layers.calls import Pullback, Shape, check_name
@@ -60,7 +60,7 @@ def frozen(layer: Layer) -> Layer:
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             dx = dx_alone(back, dy) if need_dx else None
-            bent = any(part.dtype.kind == "c" for _, part in arrays(dy))
+            bent = any(part.dtype.kind == "c" for _, part in named_arrays(dy))
             return map_new(_complex_zeros if bent else np.zeros_like, params), dx
 
         return y, state, pullback

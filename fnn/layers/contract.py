@@ -33,7 +33,7 @@ import attrs
 
 from fnn.errors import OptionError
 from fnn.layers.calls import Apply, Core, Init, Shape, Vjp, check_functions, check_name, checked_core
-from fnn.recipe import Made, Recipe
+from fnn.recipe import HasRecipe, Recipe
 from fnn.tree import TreeLike, items
 
 Flops: TypeAlias = Callable[[Shape, Shape, Any], int]
@@ -97,7 +97,7 @@ class Traits:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Layer(Made):
+class Layer(HasRecipe):
     """A differentiable map as a value; it holds no weights. `init, apply, vjp = layer`.
 
     Layers print as the code that makes them, equal recipes are equal, and they pickle and copy by

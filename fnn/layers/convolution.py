@@ -7,7 +7,7 @@ from typing import Any
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.convolution import convolution, convolution_vjp
-from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, image_shape, windowing
+from fnn.kernels.windows import Padding, Sizes, batch_first, batch_last, cached_windows, image_shape
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import Initializer, glorot_uniform, zeros
@@ -62,7 +62,7 @@ def Conv(
     channels, groups = integer("Conv", "channels", channels), integer("Conv", "groups", groups)
     window, stride, dilation = each_size("Conv", window=window, stride=stride, dilation=dilation)
     padding, bias = padding_of("Conv", padding), flag("Conv", "bias", bias)
-    windows_over = windowing(window, stride, padding, dilation)
+    windows_over = cached_windows(window, stride, padding, dilation)
     if channels % groups:
         message = f"channels: expected a multiple of groups={groups}, got {channels}"
         raise OptionError(message, path=("Conv",))

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fnn.errors import ShapeError
-from fnn.kernels import members
+from fnn.kernels import stacked_affine
 from fnn.kernels.affine import affine, affine_vjp
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
@@ -62,5 +62,5 @@ def Dense(
         return 2 * math.prod(params["w"].shape) * math.prod(in_shape[:-1])
 
     fwd = fwd_of(affine, affine_vjp)
-    over_members = fwd_of(members.affine, members.affine_vjp)
+    over_members = fwd_of(stacked_affine.affine, stacked_affine.affine_vjp)
     return make_layer("dense", shapes, fwd, flops=flops, members=over_members)

@@ -21,7 +21,7 @@ import numpy as np
 from fnn.errors import DTypeError, OptionError, ShapeError
 from fnn.keys import Key
 from fnn.options import real
-from fnn.recipe import Made, Recipe, constructor
+from fnn.recipe import HasRecipe, Recipe, constructor
 from fnn.registry import Registry
 from fnn.tree import Array
 
@@ -133,7 +133,7 @@ def ones(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None 
 
 
 @attrs.frozen(eq=False, repr=False)
-class Drawn(Made):
+class Drawn(HasRecipe):
     """An initializer with numbers of its own; it prints, compares and pickles by its recipe."""
 
     draw: Callable[[Key, Shape], Array]

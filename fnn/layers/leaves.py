@@ -15,7 +15,7 @@ import numpy as np
 
 from fnn.errors import DTypeError, FnnError, ShapeError
 from fnn.kernels.checks import check_entry, check_precision, check_shape, check_value, entries
-from fnn.kernels.parts import arrays, example_shape, is_integer, is_tuple_of_shapes, length
+from fnn.kernels.values import example_shape, is_integer, is_tuple_of_shapes, length, named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Init, Shape
 from fnn.layers.contract import Shapes, Traits
@@ -151,7 +151,7 @@ class Leaves:
         ]
         if any(array.shape != leaf.shape for _, leaf, array in leaves):
             _blame_x(self._fits, params, state, x)
-        floats = [part for _, part in arrays(x) if not is_integer(part)]
+        floats = [part for _, part in named_arrays(x) if not is_integer(part)]
         if floats and leaves and leaves[0][2].shape == leaves[0][1].shape:
             check_precision(floats[0], leaves[0][2])
         for name, leaf, array in leaves:
@@ -228,6 +228,6 @@ def check_taken(x: Any, traits: Traits) -> None:
     try:
         check_value(x, integers=traits.takes_integers)
     except DTypeError as error:
-        if not traits.takes_integers and any(is_integer(part) for _, part in arrays(x)):
+        if not traits.takes_integers and any(is_integer(part) for _, part in named_arrays(x)):
             error.message += "; a layer that takes integers has traits=Traits(takes_integers=True)"
         raise

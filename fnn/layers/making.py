@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.errors import OptionError, TreeError
 from fnn.kernels.checks import check_cotangent, check_like, check_precisions, check_shaped, check_value
-from fnn.kernels.parts import count_numbers, mapped
+from fnn.kernels.values import count_numbers, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
 from fnn.layers.contract import Flops, Layer, Shapes, Traits
@@ -117,7 +117,7 @@ def elementwise(
     check_functions("elementwise", f=f, f_vjp=f_vjp)
 
     of_array = fwd_of(f, f_vjp)
-    of_tuple = fwd_of(lambda x: mapped(f, x), lambda x, y, dy: mapped(f_vjp, x, y, dy))
+    of_tuple = fwd_of(lambda x: map_arrays(f, x), lambda x, y, dy: map_arrays(f_vjp, x, y, dy))
 
     def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
         return (of_array if type(x) is np.ndarray else of_tuple)(params, state, x, train, key)

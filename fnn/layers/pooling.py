@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from fnn.kernels import pooling
-from fnn.kernels.windows import Padding, Sizes, image_shape, pool_windows, windowing
+from fnn.kernels.windows import Padding, Sizes, cached_windows, image_shape, pool_windows
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
 from fnn.layers.making import fwd_of, make_layer
@@ -21,7 +21,7 @@ def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, kinks: b
     stride = window if stride is None else stride
     window, stride, dilation = each_size(who, window=window, stride=stride, dilation=dilation)
     padding, ceil = padding_of(who, padding), flag(who, "ceil", ceil)
-    windows_over = windowing(window, stride, padding, dilation, ceil, lay=pool_windows)
+    windows_over = cached_windows(window, stride, padding, dilation, ceil, make=pool_windows)
 
     def shapes(in_shape: Shape) -> Any:
         channels, space = image_shape(in_shape)

@@ -11,7 +11,7 @@ import attrs
 
 from fnn import tree
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.parts import count_numbers, is_tuple_of_shapes
+from fnn.kernels.values import count_numbers, is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.layers.calls import ChildInit, Shape, checked_shape, init_child, noted_inits
 from fnn.layers.combinators import frozen, named, residual, serial

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
-from fnn.kernels.ordinary import check_ordinary
+from fnn.kernels.conversion import check_ordinary
 from fnn.options import integer
 from fnn.tree import Array
 

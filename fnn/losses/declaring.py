@@ -23,7 +23,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.ordinary import check_ordinary
+from fnn.kernels.conversion import check_ordinary
 from fnn.losses.checks import check_labels, check_pred, check_real, classes_back, classes_last
 from fnn.losses.reduction import Loss, LossFunction, Pointwise, fitted, reduced
 from fnn.tree import Array

@@ -22,7 +22,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import FnnError
 from fnn.options import integer
-from fnn.recipe import Made, Recipe
+from fnn.recipe import HasRecipe, Recipe
 from fnn.tree import Array, TreeLike
 
 
@@ -114,7 +114,7 @@ class Rule:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Transform(Made):
+class Transform(HasRecipe):
     """A pure map of gradients to updates, with a memory. `init, update = transform`.
 
     Transforms print as the code that makes them, equal recipes are equal, and they pickle and copy

@@ -10,7 +10,7 @@ import numpy as np
 from fnn import tree
 from fnn.datasets.dataset import Batches, Dataset
 from fnn.errors import DataError, OptionError
-from fnn.kernels.parts import length, mapped, rows
+from fnn.kernels.values import length, map_arrays, take_rows
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
@@ -148,16 +148,20 @@ def rehearse(
     # The smallest batch of the epoch: batch norm, for one, refuses a last batch of one example.
     n = size if drop_last else len(train) % size or size
     key = now.key.fold("step", now.step)
-    outputs = [(train, net.vjp(now.params, now.state, rows(train.x, slice(n)), train=True, key=key)[0])]
+    outputs = [
+        (train, net.vjp(now.params, now.state, take_rows(train.x, slice(n)), train=True, key=key)[0])
+    ]
     if validation is not None:
-        outputs.append((validation, net.apply(now.params, now.state, rows(validation.x, slice(1)))[0]))
+        outputs.append(
+            (validation, net.apply(now.params, now.state, take_rows(validation.x, slice(1)))[0])
+        )
     for data, pred in outputs:
         if isinstance(pred, np.ndarray | tuple):
             for start in range(0, len(data), size):
                 at = slice(start, start + size)
-                target, weight = rows(data.y, at), None if data.weight is None else data.weight[at]
+                target, weight = take_rows(data.y, at), None if data.weight is None else data.weight[at]
                 n = length(target)
-                copies = mapped(lambda part, n=n: np.repeat(part[:1], n, axis=0), pred)
+                copies = map_arrays(lambda part, n=n: np.repeat(part[:1], n, axis=0), pred)
                 # A part of a validation set may be of weight 0 alone; the whole never is.
                 if weight is None or weight.any():
                     weighed("loss", loss, copies, target, weight)

@@ -16,7 +16,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
-from fnn.kernels.parts import arrays, is_integer, length, rows
+from fnn.kernels.values import is_integer, length, named_arrays, take_rows
 from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
@@ -255,7 +255,7 @@ def per_example_grads(
         raise OptionError(f"expected a network that gives one array, got {type(y).__name__}", path=path)
     if not len(y):
         raise ShapeError(f"expected one example or more, got y of shape {y.shape}", path=path)
-    several = bool(arrays(target)) and isinstance(target, tuple)
+    several = bool(named_arrays(target)) and isinstance(target, tuple)
     if (length(target),) != y.shape[:1] if several else np.shape(target)[:1] != y.shape[:1]:
         got = f"{length(target)} of them" if several else f"shape {np.shape(target)}"
         raise ShapeError(f"expected {len(y)} targets, got {got}", path=path)
@@ -264,6 +264,6 @@ def per_example_grads(
         dy = np.zeros_like(y)
         with np.errstate(all="ignore"):
             at = slice(i, i + 1)
-            _, dy[at] = loss(y[at], rows(target, at) if several else target[at])
+            _, dy[at] = loss(y[at], take_rows(target, at) if several else target[at])
             grads.append(pullback(dy, need_dx=False)[0])
     return tree.map_new(lambda *leaves: np.stack(leaves), *grads)

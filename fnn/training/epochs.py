@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from fnn.datasets.dataset import Dataset, batches
-from fnn.kernels.parts import length
+from fnn.kernels.values import length
 from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.training.display import Bar, EpochLines, bar

@@ -10,9 +10,9 @@ import numpy as np
 
 from fnn.datasets.dataset import Dataset
 from fnn.errors import DataError, FnnError, OptionError
+from fnn.kernels.conversion import as_arrays, first_infinite
 from fnn.kernels.memory import Arena, recycled
-from fnn.kernels.ordinary import first_infinite, unwrapped
-from fnn.kernels.parts import arrays, mapped, rows
+from fnn.kernels.values import map_arrays, named_arrays, take_rows
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
 from fnn.metrics.checks import Metric
@@ -130,8 +130,8 @@ def _outputs(net: Layer, now: Weights, x: Any, given: list[tuple[str, Array]], s
     starts, arena, parts = range(0, n, size), Arena(), []
     for start in starts:
         with recycled(arena):
-            parts.append(_applied(net, weights, rows(x, slice(start, start + size))))
-    return mapped(lambda *each: np.concatenate(each), *parts)
+            parts.append(_applied(net, weights, take_rows(x, slice(start, start + size))))
+    return map_arrays(lambda *each: np.concatenate(each), *parts)
 
 
 def _size(who: str, batch_size: Any, given: list[tuple[str, Array]]) -> int:
@@ -163,8 +163,8 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
     if type(x) is np.ndarray:
         given = [("x", x)]
     else:
-        x = unwrapped("x", x, ("predict",))
-        given = arrays(x, "x")
+        x = as_arrays("x", x, ("predict",))
+        given = named_arrays(x, "x")
     size = _size("predict", batch_size, given)
     with np.errstate(all="ignore"):
         for name, part in given:
@@ -204,7 +204,7 @@ def evaluate(
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"expected a Dataset, got {type(dataset).__name__}", path=("evaluate",))
-    given = arrays(dataset.x)
+    given = named_arrays(dataset.x)
     size = _size("evaluate", batch_size, given)
     table = metric_table(metrics)
     with np.errstate(all="ignore"):

@@ -11,8 +11,8 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError, TreeError
-from fnn.kernels.ordinary import first_infinite
-from fnn.kernels.parts import is_tuple_of_shapes
+from fnn.kernels.conversion import first_infinite
+from fnn.kernels.values import is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer

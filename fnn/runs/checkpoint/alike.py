@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnn.layers.contract import Layer
-from fnn.recipe import Made
+from fnn.recipe import HasRecipe
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -30,7 +30,7 @@ def _alike(a: Any, b: Any, pairs: set[tuple[int, int]]) -> bool:
         return a.__code__ == b.__code__ and _alike(_captured(a), _captured(b), pairs)
     if isinstance(a, Layer) and (a.name, a.traits) != (b.name, b.traits):
         return False
-    if isinstance(a, Made):
+    if isinstance(a, HasRecipe):
         one, other = a.made_by(), b.made_by()
         return _alike((one.call, one.args, one.kwargs), (other.call, other.args, other.kwargs), pairs)
     if isinstance(a, tuple | list):

@@ -16,7 +16,7 @@ from fnn import tree
 from fnn.datasets.dataset import Dataset
 from fnn.errors import DataError, OptionError
 from fnn.files import limit, make_folder, present, replacing, shown, write_line
-from fnn.kernels.parts import arrays
+from fnn.kernels.values import named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
@@ -329,7 +329,7 @@ class Run:
             OptionError: If there is not one class per example.
             DataError: If the file system refuses.
         """
-        x = np.asarray(arrays(x)[0][1] if isinstance(x, tuple) and arrays(x) else x)
+        x = np.asarray(named_arrays(x)[0][1] if isinstance(x, tuple) and named_arrays(x) else x)
         predicted, target = np.asarray(predicted), np.asarray(target)
         if not predicted.shape == target.shape == (len(x),):
             got = f"{predicted.shape} and {target.shape} for {len(x)} examples"

@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.errors import DataError, ShapeError
 from fnn.files import PathLike
-from fnn.kernels.ordinary import check_unmasked, ordinary
+from fnn.kernels.conversion import as_array, check_unmasked
 from fnn.runs.pictures.canvas import (
     BLUE,
     FAINT,
@@ -32,7 +32,7 @@ def confusion(path: PathLike, matrix: Array, names: Labels = None) -> Path:
     Raises:
         ShapeError: If it is not square, or the names are not as many.
     """
-    matrix = ordinary("matrix", matrix, ("confusion",))
+    matrix = as_array("matrix", matrix, ("confusion",))
     n = len(matrix) if matrix.ndim == 2 else 0
     if n == 0 or matrix.shape != (n, n) or (names is not None and len(names) != n):
         raise ShapeError(f"confusion: expected a square and a name per class, got {matrix.shape}")
@@ -75,7 +75,7 @@ def probabilities(path: PathLike, image: Array, probabilities: Array, names: Lab
         DataError: If a probability is outside [0, 1].
     """
     check_unmasked("probabilities", probabilities, ("probabilities",))
-    image, p = ordinary("image", image, ("probabilities",)), np.asarray(probabilities, np.float64)
+    image, p = as_array("image", image, ("probabilities",)), np.asarray(probabilities, np.float64)
     square = squares_of(image if image.ndim == 3 else image[None])
     if len(square) != 1 and image.ndim == 3:
         raise ShapeError(f"probabilities: expected one image, got {image.shape}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.errors import ShapeError
 from fnn.files import PathLike
-from fnn.kernels.ordinary import ordinary
+from fnn.kernels.conversion import as_array
 from fnn.runs.pictures.canvas import (
     FAINT,
     GREEN,
@@ -31,7 +31,7 @@ _MOST_FILTERS = 64
 
 def squares_of(images: Array) -> Array:
     """Return images as (n, height, width)."""
-    images = ordinary("images", images)
+    images = as_array("images", images)
     if images.ndim == 4 and images.shape[1] == 1:
         images = images[:, 0]
     side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0
@@ -131,7 +131,7 @@ def right_and_wrong(
     Raises:
         ShapeError: If there are no images, or not as many as classes.
     """
-    predicted, labels = ordinary("predicted", predicted), ordinary("labels", labels)
+    predicted, labels = as_array("predicted", predicted), as_array("labels", labels)
     squares = squares_of(images)
     if not (len(squares) > 0 and predicted.shape == labels.shape == (len(squares),)):
         raise ShapeError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.errors import DataError, FnnError
 from fnn.files import PathLike, limit, opened
-from fnn.kernels.parts import is_tuple_of_shapes
+from fnn.kernels.values import is_tuple_of_shapes
 from fnn.runs.checkpoint import load_tree
 from fnn.runs.checkpoint.models import shape_of
 from fnn.runs.experiment import read_run

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.kernels.parts import is_tuple_of_shapes
+from fnn.kernels.values import is_tuple_of_shapes
 from fnn.runs.report.chart import chart, is_drawable
 from fnn.runs.report.comparing import results
 from fnn.runs.report.images import as_images, greys, weights

@@ -15,19 +15,19 @@ import numpy as np
 from fnn.tree import Array
 
 
-def mapped(fn: Callable[..., Any], value: Any, *rest: Any) -> Any:
+def map_arrays(fn: Callable[..., Any], value: Any, *rest: Any) -> Any:
     """Return fn of one array, or the tuple of fn of each part; `rest` has the same structure."""
     if type(value) is np.ndarray or not isinstance(value, tuple):
         return fn(value, *rest)
-    return tuple(mapped(fn, *parts) for parts in zip(value, *rest, strict=True))
+    return tuple(map_arrays(fn, *parts) for parts in zip(value, *rest, strict=True))
 
 
-def arrays(value: Any, name: str = "") -> list[tuple[str, Array]]:
+def named_arrays(value: Any, name: str = "") -> list[tuple[str, Array]]:
     """Return (name, array) for every array of a value: "x", or "x[0]", "x[1]" of a tuple."""
     if type(value) is np.ndarray:
         return [(name, value)]
     if isinstance(value, tuple):
-        return [place for i, part in enumerate(value) for place in arrays(part, f"{name}[{i}]")]
+        return [place for i, part in enumerate(value) for place in named_arrays(part, f"{name}[{i}]")]
     return [(name, value)] if isinstance(value, np.ndarray) else []
 
 
@@ -38,16 +38,16 @@ def length(value: Any) -> int:
     return len(value)
 
 
-def rows(value: Any, at: Any) -> Any:
+def take_rows(value: Any, at: Any) -> Any:
     """Return the examples at a slice or at indices."""
     if type(value) is np.ndarray:
         return value[at]
-    return mapped(lambda part: part[at], value)
+    return map_arrays(lambda part: part[at], value)
 
 
 def example_shape(value: Any) -> tuple[Any, ...]:
     """Return the shape of one example, or the tuple of the shapes of its parts."""
-    shape: tuple[Any, ...] = mapped(lambda part: part.shape[1:], value)
+    shape: tuple[Any, ...] = map_arrays(lambda part: part.shape[1:], value)
     return shape
 
 

@@ -63,7 +63,7 @@ def check_ordinary(name: str, value: Any, path: tuple[str, ...] = ()) -> None:
     raise DTypeError(f"expected {name} as an ordinary array, got {got}; {how} makes one", path=path)
 
 
-def ordinary(name: str, value: Any, path: tuple[str, ...] = (), *, kinds: str = NUMBERS) -> Array:
+def as_array(name: str, value: Any, path: tuple[str, ...] = (), *, kinds: str = NUMBERS) -> Array:
     """Return `value` (an array, numbers in lists, a data frame) as an ordinary array.
 
     Arrays are not copied for it, matrices and memory maps neither.
@@ -87,7 +87,7 @@ def ordinary(name: str, value: Any, path: tuple[str, ...] = (), *, kinds: str = 
     return array
 
 
-def unwrapped(name: str, value: Any, path: tuple[str, ...] = ()) -> Any:
+def as_arrays(name: str, value: Any, path: tuple[str, ...] = ()) -> Any:
     """Return an array, or a tuple of arrays, as ordinary ones; what is no array passes as it is.
 
     Raises:
@@ -96,10 +96,10 @@ def unwrapped(name: str, value: Any, path: tuple[str, ...] = ()) -> Any:
     if type(value) is np.ndarray:
         return value
     if isinstance(value, tuple):
-        return tuple(unwrapped(f"{name}[{i}]", each, path) for i, each in enumerate(value))
+        return tuple(as_arrays(f"{name}[{i}]", each, path) for i, each in enumerate(value))
     if not isinstance(value, np.ndarray):
         return value
-    return ordinary(name, value, path, kinds=value.dtype.kind)
+    return as_array(name, value, path, kinds=value.dtype.kind)
 
 
 def _maps_read_only(array: Array) -> bool:
@@ -115,7 +115,7 @@ def _maps_read_only(array: Array) -> bool:
         return view.readonly
 
 
-def frozen(array: Array) -> Array:
+def read_only(array: Array) -> Array:
     """Return a read-only array: the same one if nobody can write to it, else a copy.
 
     A memory map that was opened for reading is shared, never read whole: that its file stays as it
