@@ -77,7 +77,7 @@ class Tree(dict[str, Any]):
         TypeError: On every attempt to change it; writing to a leaf raises ValueError.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)
 
     # Filled here and not in __init__, which anybody could call a second time.
     def __new__(cls, mapping: Mapping[str, TreeLike] = {}, /) -> Tree:

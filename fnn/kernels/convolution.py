@@ -33,13 +33,13 @@ SUM_BYTES = 1 << 22
 def _matrices(y: Array, chunk: Chunk) -> Array:
     """Return the part of y (channels, columns) as matrices (groups, matrices, channels, length)."""
     groups, n, _, length = chunk.blocks
-    return y[:, chunk.make].reshape(groups, len(y) // groups, n, length).transpose(0, 2, 1, 3)
+    return y[:, chunk.make].reshape(groups, len(y) // groups, n, length).swapaxes(1, 2)
 
 
 def _kernels(w: Array, groups: int, by_row: bool) -> Array:
     """Return the kernels as matrices (groups, 1, out / groups, window), in the order of the columns."""
     if by_row:
-        w = w.transpose(0, 2, 1, *range(3, w.ndim))  # The window's rows before the channels.
+        w = w.swapaxes(1, 2)  # The window's rows before the channels.
     return w.reshape(groups, 1, w.shape[0] // groups, -1)
 
 

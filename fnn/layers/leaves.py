@@ -7,6 +7,7 @@ and dtypes alone.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from fnn.keys import Key
 from fnn.layers.calls import Init, Shape
 from fnn.layers.contract import Shapes, Traits
 from fnn.layers.initializers import Initializer, draw, zeros
-from fnn.tree import Array
+from fnn.tree import Array, Tree
 
 
 @attrs.frozen
@@ -60,6 +61,7 @@ class Spec:
         seen: Code of a pullback that takes `need_dx`, whose dparams were right.
         trusted: Code of a pullback of which dx was right too: it is returned as it is.
         is_plain: Whether there are neither params nor state.
+        last_params, last_state: Weak references to what fitted at the last call of `apply`.
     """
 
     params: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -71,6 +73,8 @@ class Spec:
     seen: Any = False
     trusted: Any = False
     is_plain: bool = attrs.field(init=False)
+    last_params: Callable[[], Any] = attrs.field(init=False, default=lambda: None)
+    last_state: Callable[[], Any] = attrs.field(init=False, default=lambda: None)
 
     def __attrs_post_init__(self) -> None:
         self.is_plain = not self.params and not self.state
@@ -92,6 +96,16 @@ class Spec:
                 return False
             if leaf.dtype is not dtype and leaf.dtype != dtype:
                 return False
+        return True
+
+    def fits_again(self, params: Any, state: Any) -> bool:
+        """Return what `fits` does; trees, which cannot change, are compared once while they live."""
+        if self.last_params() is params and self.last_state() is state:
+            return True
+        if not self.fits(params, state):
+            return False
+        if type(params) is Tree and type(state) is Tree:
+            self.last_params, self.last_state = weakref.ref(params), weakref.ref(state)
         return True
 
 

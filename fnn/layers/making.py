@@ -42,18 +42,32 @@ def keeps_shape(in_shape: Shape) -> tuple[Shape, dict[str, Leaf], dict[str, Leaf
     return in_shape, {}, {}
 
 
+class FwdOf:
+    """The `fwd` of a layer without params or state, that of `fwd_of`: `apply` calls f alone."""
+
+    __slots__ = ("f", "fwd")
+
+    def __init__(self, f: Callable[[Any], Any], f_vjp: Callable[[Any, Any, Any], Any]) -> None:
+        """Write `fwd` around the two functions."""
+
+        def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
+            y = f(x)
+
+            def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
+                return EMPTY, f_vjp(x, y, dy) if need_dx else None
+
+            return y, state, pullback
+
+        self.f, self.fwd = f, fwd
+
+    def __call__(self, params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
+        """Return y, state and the pullback."""
+        return self.fwd(params, state, x, train, key)
+
+
 def fwd_of(f: Callable[[Any], Any], f_vjp: Callable[[Any, Any, Any], Any]) -> Fwd:
     """Return the `fwd` of a layer without params or state: y = f(x), dx = f_vjp(x, y, dy)."""
-
-    def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
-        y = f(x)
-
-        def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
-            return EMPTY, f_vjp(x, y, dy) if need_dx else None
-
-        return y, state, pullback
-
-    return fwd
+    return FwdOf(f, f_vjp)
 
 
 @constructor
@@ -116,12 +130,10 @@ def elementwise(
     """
     check_functions("elementwise", f=f, f_vjp=f_vjp)
 
-    of_array = fwd_of(f, f_vjp)
-    of_tuple = fwd_of(lambda x: map_arrays(f, x), lambda x, y, dy: map_arrays(f_vjp, x, y, dy))
-
-    def fwd(params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
-        return (of_array if type(x) is np.ndarray else of_tuple)(params, state, x, train, key)
-
+    fwd = fwd_of(
+        lambda x: f(x) if type(x) is np.ndarray else map_arrays(f, x),
+        lambda x, y, dy: f_vjp(x, y, dy) if type(x) is np.ndarray else map_arrays(f_vjp, x, y, dy),
+    )
     traits = Traits(has_kinks=has_kinks, complex_safe=complex_safe, takes_tuples=True)
     says = "f(x)", "f_vjp(x, y, dy)"
     return _made("elementwise", name, keeps_shape, fwd, traits, flops, "fold", says)
@@ -146,6 +158,7 @@ def _made(
     says_y, says_dx = says
 
     fitting, specs, draws = leaves.fitting, leaves.specs, traits.stochastic
+    f, fwd = (fwd.f, fwd.fwd) if isinstance(fwd, FwdOf) else (None, fwd)
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -155,12 +168,15 @@ def _made(
         if (
             spec is None
             or (x.dtype is not spec.dtype and x.dtype != spec.dtype)
-            or (params or state if spec.is_plain else not spec.fits(params, state))
+            or (params or state if spec.is_plain else not spec.fits_again(params, state))
         ):
             spec = fitting(params, state, x)
         if draws and train:
             need_key(key)
-        y, moved, _ = fwd(params, state, x, train, key)
+        if f is not None:
+            y, moved = f(x), state
+        else:
+            y, moved, _ = fwd(params, state, x, train, key)
         if train not in spec.modes:
             _check_y(says_y, y, spec, x, params, traits)
             spec.modes.add(train)
