@@ -1,4 +1,8 @@
-"""One table of all layers and combinators, and what their tests share."""
+"""One table of all layers and combinators, and what their tests share.
+
+Families have tables of their own beside this one (`*_cases.py`), which are joined here. `CASES` are
+layers from one array of floats to another; `VALUE_CASES` take or return tuples or integers.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +146,13 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (residual(Dropout(0.5), shortcut=Dropout(0.5)), (3,)),
     (fnn.stacked(serial(Dense(3), Tanh(), Dense(2)), 2), (4,)),
 ]
+VALUE_CASES: list[tuple[Layer, tuple[Any, ...]]] = [
+    (Relu(), ((2,), (3, 2))),
+    (serial(Tanh(), LeakyRelu()), ((2,), (3,))),
+]
+ALL_CASES = CASES + VALUE_CASES
 IDS = [f"{layer!r}-{'x'.join(map(str, shape))}" for layer, shape in CASES]
+ALL_IDS = [*IDS, *(f"{layer!r}-{shape}" for layer, shape in VALUE_CASES)]
 
 
 @attrs.frozen

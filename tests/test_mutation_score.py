@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from law_cases import TRANSFORM_CASES
-from layer_cases import CASES
+from layer_cases import ALL_CASES, CASES
 from loss_cases import LOSSES
 from optimizer_cases import draw
 
@@ -55,7 +55,7 @@ def law_by_law(in_shape):
 def one_of_each():
     """Return the first case of every constructor, and all of networks, of which a sample is tried."""
     seen, chosen = set(), []
-    for layer, in_shape in CASES:
+    for layer, in_shape in ALL_CASES:
         call = layer.recipe.call.__name__
         if layer.children or call not in seen:
             chosen.append((layer, in_shape, 12 if layer.children else 1))
@@ -75,7 +75,7 @@ def test_no_wrong_version_of_a_layer_passes(layer, in_shape, every, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("layer", "in_shape"), CASES, ids=repr)
+@pytest.mark.parametrize(("layer", "in_shape"), ALL_CASES, ids=repr)
 def test_no_wrong_version_of_any_case_passes(layer, in_shape, monkeypatch):
     assert score_layer(monkeypatch, layer, in_shape, 1) == []
 

@@ -345,3 +345,30 @@ def test_drawn_arrays_are_copied_and_stay_their_owners():
 
     check_layer(Embedding(7, 2), (STEPS,), inputs=inputs)
     assert mine.flags.writeable
+
+
+def test_a_layer_that_declares_its_inputs_is_tried_on_such_wherever_it_stands():
+    def shapes(in_shape):
+        return (*in_shape, 2), {"w": fnn.Leaf((5, 2), fnn.layers.glorot_uniform)}, {}
+
+    def fwd(params, state, x, train, key):
+        def pullback(dy):
+            dw = np.zeros(params["w"].shape, dy.dtype)
+            np.add.at(dw, x, dy)
+            return {"w": dw}, None
+
+        return params["w"][x], state, pullback
+
+    def inputs(key, n, in_shape):
+        return key.generator().integers(0, 5, (n, *in_shape))
+
+    traits = fnn.Traits(takes_integers=True)
+    layer = fnn.make_layer("rows", shapes, fwd, traits=traits, inputs=inputs)
+    for net in (layer, fnn.serial(layer, fnn.Dense(2)), fnn.named("first", layer)):
+        assert check_layer(net, (3,)).violations == ()
+        assert fnn.testing.mutation_score(net, lambda wrong: check_layer(wrong, (3,)), (3,)).mutants > 9
+    bare = fnn.make_layer("rows", shapes, fwd, traits=traits)
+    with pytest.raises(LawError, match="it takes integers: draw them"):
+        check_layer(bare, (3,))
+    with pytest.raises(OptionError, match="inputs: expected a function"):
+        fnn.make_layer("rows", shapes, fwd, traits=traits, inputs=3)

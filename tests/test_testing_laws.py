@@ -9,7 +9,7 @@ import time
 import attrs
 import numpy as np
 import pytest
-from layer_cases import CASES, IDS
+from layer_cases import ALL_CASES, ALL_IDS
 
 import fnn
 from fnn import Key, OptionError, ShapeError, Traits, tree
@@ -21,7 +21,7 @@ from fnn.testing.oracles import complex_step, difference, taylor_order
 SINGLE = [getattr(layer_laws, f"check_{law}") for law in ALL if law != "contract"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", ALL_CASES, ids=ALL_IDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_public_layer_and_combinator_obeys_all_laws_in_both_modes(case, dtype):
     layer, in_shape = case

@@ -91,7 +91,15 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
         y, state, _ = vjp(params, state, x, train=train, key=key)
         return y, state
 
-    return Layer("stacked", init, apply, vjp, traits=net.traits, frozen=net.frozen)
+    return Layer(
+        "stacked",
+        init,
+        apply,
+        vjp,
+        traits=net.traits,
+        frozen=net.frozen,
+        inputs=net.inputs if shared else None,
+    )
 
 
 def by_shape(fn: Callable[[Shape], Shape], shape: Shape) -> Shape:

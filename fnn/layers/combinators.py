@@ -77,6 +77,7 @@ def frozen(layer: Layer) -> Layer:
         frozen=("",),
         flops=layer.flops,
         members="chain",
+        inputs=layer.inputs,
         rebuilt=lambda change: frozen(change("", layer)),
     )
 
@@ -112,6 +113,7 @@ def serial(*layers: Layer) -> Layer:
         traits=Traits.joint(tuple(layer.traits for layer in layers)),
         flops=_no_flops,
         members="chain",
+        inputs=layers[0].inputs if layers else None,
         rebuilt=lambda change: serial(*(change(*child) for child in children)),
     )
 
@@ -204,6 +206,7 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
         traits=traits,
         flops=lambda in_shape, out_shape, params: count_numbers(out_shape),
         members="branch",
+        inputs=layers[0].inputs if layers else None,
         rebuilt=rebuilt,
     )
 

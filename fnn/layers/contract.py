@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from fnn.errors import OptionError
+from fnn.keys import Key
 from fnn.layers.calls import Apply, Core, Init, Shape, Vjp, check_functions, check_name, checked_core
 from fnn.recipe import HasRecipe, Recipe
 from fnn.tree import TreeLike, items
@@ -41,6 +42,9 @@ Flops: TypeAlias = Callable[[Shape, Shape, Any], int]
 
 Shapes: TypeAlias = Callable[[Shape], tuple[Shape, Mapping[str, Any], Mapping[str, Any]]]
 """From the shape of an example to out_shape, and the leaves of params and of state by name."""
+
+Inputs: TypeAlias = "Callable[[Key, int, Shape], Any]"
+"""From a key, a number n and in_shape to n valid examples."""
 
 Change: TypeAlias = "Callable[[str, Layer], Layer]"
 """From the name and the layer of a child to the layer that takes its place."""
@@ -116,6 +120,9 @@ class Layer(HasRecipe):
             of its children not counted; None if that is not known.
         members: How `stacked` computes many of it at once; one of `MEMBERS`, or a function like `fwd`
             of `make_layer` over params and x with a leading axis of members.
+        inputs: From a key, n and in_shape to n examples that it takes, for the laws and for random
+            networks, where a shape does not say enough: tokens in a range, lengths, masks. None where
+            any numbers of that shape will do.
         rebuilt: For a composition: from `change(name, layer) -> layer` to the same composition of
             the layers that `change` returns; None for others.
         recipe: The call that made it, None for one made directly.
@@ -132,6 +139,7 @@ class Layer(HasRecipe):
     shapes: Shapes | None = attrs.field(default=None, kw_only=True)
     flops: Flops | None = attrs.field(default=None, kw_only=True)
     members: str | Callable[..., Any] = attrs.field(default="each", kw_only=True)
+    inputs: Inputs | None = attrs.field(default=None, kw_only=True)
     rebuilt: Callable[[Change], Layer] | None = attrs.field(default=None, kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)

@@ -17,7 +17,7 @@ from fnn.kernels.checks import check_cotangent, check_like, check_precisions, ch
 from fnn.kernels.values import count_numbers, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
-from fnn.layers.contract import Flops, Layer, Shapes, Traits
+from fnn.layers.contract import Flops, Inputs, Layer, Shapes, Traits
 from fnn.layers.leaves import Leaf, Leaves, Spec, Unknown
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
@@ -79,6 +79,7 @@ def make_layer(
     traits: Traits = _PLAIN,
     flops: Flops | int | None = None,
     members: str | Fwd = "each",
+    inputs: Inputs | None = None,
 ) -> Layer:
     """Make a layer of the shapes of its arrays and one function that runs forward.
 
@@ -102,8 +103,10 @@ def make_layer(
         members: How `stacked` computes many of it at once, as in `Layer`: "each" alone, "fold" their
             examples into one batch, or a function like `fwd` over params, x and y that have the
             members on axis 0; x has 1 there if they share it.
+        inputs: From (key, n, in_shape) to n valid examples, for the laws, where a shape does not say
+            enough: tokens in a range, lengths, masks.
     """
-    return _made("make_layer", name, shapes, fwd, traits, flops, members)
+    return _made("make_layer", name, shapes, fwd, traits, flops, members, inputs)
 
 
 @constructor
@@ -136,7 +139,7 @@ def elementwise(
     )
     traits = Traits(has_kinks=has_kinks, complex_safe=complex_safe, takes_tuples=True)
     says = "f(x)", "f_vjp(x, y, dy)"
-    return _made("elementwise", name, keeps_shape, fwd, traits, flops, "fold", says)
+    return _made("elementwise", name, keeps_shape, fwd, traits, flops, "fold", None, says)
 
 
 def _made(
@@ -147,11 +150,12 @@ def _made(
     traits: Traits,
     flops: Flops | int | None,
     members: str | Fwd,
+    inputs: Inputs | None,
     says: tuple[str, str] = ("y", "dx"),
 ) -> Layer:
     """Make a layer; `says` is what errors call what `fwd` and its pullback return."""
     check_name(who, name)
-    check_functions(who, shapes=shapes, fwd=fwd)
+    check_functions(who, shapes=shapes, fwd=fwd, **({} if inputs is None else {"inputs": inputs}))
     if not isinstance(traits, Traits):
         raise OptionError(f"traits: expected Traits, got {traits!r}", path=(who,))
     leaves: Any = Unknown(shapes, traits) if _takes_a_key(shapes) else Leaves(shapes, traits)
@@ -231,6 +235,7 @@ def _made(
         shapes=leaves.shapes,
         flops=_per_number(flops) if isinstance(flops, int) else flops,
         members=members,
+        inputs=inputs,
     )
 
 

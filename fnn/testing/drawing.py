@@ -9,10 +9,19 @@ import numpy as np
 
 from fnn.errors import OptionError
 from fnn.keys import Key
+from fnn.layers.contract import Layer
 from fnn.testing.values import arrays_of, described, rebuilt, shown
 
 Inputs: TypeAlias = Callable[[Key, int], Any] | None
 """From a key and n to n examples, where the shape of one does not say enough."""
+
+
+def inputs_of(layer: Layer, in_shape: Any, inputs: Inputs) -> Inputs:
+    """Return what draws x: what the caller gave, or what the layer itself declares."""
+    own = layer.inputs
+    if inputs is not None or own is None:
+        return inputs
+    return lambda key, n: own(key, n, in_shape)
 
 
 def spread(shape: tuple[int, ...], rng: np.random.Generator) -> Any:

@@ -15,7 +15,7 @@ from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.options import integer
 from fnn.testing.children import children_of
-from fnn.testing.drawing import Inputs, check_inputs
+from fnn.testing.drawing import Inputs, check_inputs, inputs_of
 from fnn.testing.laws import behaviour as behaviour_laws
 from fnn.testing.laws import contract as contract_laws
 from fnn.testing.laws import derivatives as derivative_laws
@@ -161,6 +161,7 @@ def _check(
         integer("check_layer", "directions", directions),
     )
     in_shape = _as_shape(in_shape)
+    inputs = inputs_of(layer, in_shape, inputs)
     check_inputs("check_layer", inputs, key, batch)
     tolerance = checked_rtol(rtol, np.dtype(name).char)
     setting = Setting(key, name, batch, tolerance, directions, inputs)
@@ -254,7 +255,8 @@ def check_layer(
             what is solved to a tolerance (an implicit layer), some ten times that tolerance.
         directions: Number of random directions over params and x jointly, beside one along each leaf.
         inputs: (key, n) to x with n examples, an array or a tuple of them: where the shape does not
-            say enough, such as tokens in a range or lengths. Floats are cast to `dtype`, integers stay.
+            say enough, such as tokens in a range or lengths; by default what the layer declares
+            (`Layer.inputs`). Floats are cast to `dtype`, integers stay.
         shrink: Whether to look for the smallest shape that shows a broken law.
 
     Returns:

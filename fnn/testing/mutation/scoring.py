@@ -20,7 +20,7 @@ import numpy as np
 from fnn.errors import OptionError
 from fnn.layers.contract import Layer
 from fnn.optimizers.transform import Transform
-from fnn.testing.drawing import Inputs
+from fnn.testing.drawing import Inputs, inputs_of
 from fnn.testing.mutation.of_layers import layer_mutants
 from fnn.testing.mutation.of_losses import loss_mutants
 from fnn.testing.mutation.of_transforms import transform_mutants
@@ -60,7 +60,8 @@ def mutants(original: Any, in_shape: Any = None, *, inputs: Inputs = None) -> It
         OptionError: If `original` is none of these, or a layer comes without its in_shape.
     """
     if isinstance(original, Layer):
-        return layer_mutants(original, _shape(in_shape), inputs=inputs)
+        shape = _shape(in_shape)
+        return layer_mutants(original, shape, inputs=inputs_of(original, shape, inputs))
     if isinstance(original, Transform):
         return transform_mutants(original, _params(in_shape))
     if not callable(original):
@@ -99,7 +100,8 @@ def differs(original: Any, mutant: Any, in_shape: Any = None, *, inputs: Inputs 
 
 def _seen(value: Any, original: Any, in_shape: Any, inputs: Inputs) -> Iterator[Any]:
     if isinstance(original, Layer):
-        return see_layer(value, original, _shape(in_shape), inputs)
+        shape = _shape(in_shape)
+        return see_layer(value, original, shape, inputs_of(original, shape, inputs))
     if isinstance(original, Transform):
         return see_transform(value, _params(in_shape))
     return see_loss(value)

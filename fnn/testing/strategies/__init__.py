@@ -21,9 +21,10 @@ from fnn.testing.strategies.of_arrays import (
     shapes,
     trees,
 )
-from fnn.testing.strategies.of_layers import initializers, layers
+from fnn.testing.strategies.of_layers import layers
 from fnn.testing.strategies.of_networks import cotangents_for, inputs_for, networks, params_for
 from fnn.testing.strategies.of_optimizers import schedules, transforms
+from fnn.testing.strategies.of_options import initializers
 
 __all__ = [
     "arrays",

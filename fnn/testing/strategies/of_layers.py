@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -23,108 +23,20 @@ from fnn.layers.activation import (
 )
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
-from fnn.layers.initializers import INITIALIZERS, Initializer, constant, normal, uniform
 from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
-from fnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool
 from fnn.layers.shape import Flatten, Reshape
-
-Layers: TypeAlias = st.SearchStrategy[Layer]
-Maker: TypeAlias = Callable[[Shape], Layers]
-
-# --- options --------------------------------------------------------------------------------
-
-
-def initializers() -> st.SearchStrategy[Initializer]:
-    """Return every registered initializer, and those with numbers of their own."""
-    numbers = st.sampled_from([0.5, 1.0, 0.01])
-    return st.one_of(
-        st.sampled_from([INITIALIZERS[name] for name in INITIALIZERS]),
-        st.builds(normal, numbers),
-        st.builds(uniform, numbers.map(lambda n: -n), numbers),
-        st.builds(constant, st.sampled_from([0.5, -1.0])),
-    )
-
-
-def _options(**given: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return keyword arguments; each is left at its default as often as not."""
-    return st.fixed_dictionaries({}, optional=given)
-
-
-def _pads(sides: Shape, most: Shape) -> st.SearchStrategy[Any]:
-    """Return paddings of up to `most` rows; images that have grown large are left as they are."""
-    most = tuple(m if n <= 5 else 0 for n, m in zip(sides, most, strict=True))
-    pairs = st.tuples(*(st.tuples(st.integers(0, m), st.integers(0, m)) for m in most))
-    return st.one_of(st.sampled_from(["valid", "same"]), st.integers(0, min(most)), pairs)
-
-
-def _laid(padding: Any, sides: Shape, extent: int) -> Shape:
-    """Return the least sides of the padded image as far as a window of `extent` can rely on them."""
-    if padding == "same":  # It pads for whatever window there is.
-        return tuple(max(n, extent) for n in sides)
-    if padding == "valid":
-        return sides
-    if isinstance(padding, int):
-        return tuple(n + 2 * padding for n in sides)
-    return tuple(n + a + b for n, (a, b) in zip(sides, padding, strict=True))
-
-
-def _per_axis(
-    draw: st.DrawFn, is_one: bool, most: Shape, least: int = 1, cap: int = 3
-) -> tuple[Any, Shape]:
-    """Draw an option: one integer that fits all axes or one per axis; return it, and it per axis."""
-    if is_one:
-        one = draw(st.integers(least, max(least, min(cap, *most))))
-        return one, (one,) * len(most)
-    each = tuple(draw(st.integers(least, max(least, min(cap, m)))) for m in most)
-    return each, each
-
+from fnn.testing.strategies import of_images
+from fnn.testing.strategies.of_options import Layers, Maker, Rows, initializers, one, options, plain
 
 # --- layers with options --------------------------------------------------------------------
 
 
 def _dense(in_shape: Shape) -> Layers:
-    options = _options(bias=st.booleans(), init_w=initializers(), init_b=initializers())
-    return st.builds(lambda width, given: Dense(width, **given), st.integers(1, 4), options)
-
-
-@st.composite
-def _conv(draw: st.DrawFn, in_shape: Shape) -> Layer:
-    n_in, sides = in_shape[0], in_shape[1:]
-    is_one = draw(st.just(True) | st.just(False))
-    padding = draw(_pads(sides, (2,) * len(sides)))
-    padded = _laid(padding, sides, 5)
-    window, sizes = _per_axis(draw, is_one, padded)
-    # The last value of a window, at (k - 1) d, must lie inside too.
-    room = tuple((n - 1) // (k - 1) if k > 1 else 2 for n, k in zip(padded, sizes, strict=True))
-    dilation, _ = _per_axis(draw, is_one, room, cap=2)
-    stride, _ = _per_axis(draw, is_one, (3,) * len(sides))
-    groups = draw(st.sampled_from([g for g in range(1, n_in + 1) if n_in % g == 0]))
-    channels = groups * draw(st.integers(1, max(1, 4 // groups)))
-    options = _options(bias=st.booleans(), init_w=initializers(), init_b=initializers())
-    laid = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return Conv(channels, window, **laid, **draw(options))
-
-
-def _pool(make: Callable[..., Layer], **more: st.SearchStrategy[Any]) -> Maker:
-    @st.composite
-    def pool(draw: st.DrawFn, in_shape: Shape) -> Layer:
-        sides = in_shape[1:]
-        is_one = draw(st.just(True) | st.just(False))
-        window, sizes = _per_axis(draw, is_one, sides)
-        given = draw(_options(stride=st.just(None), ceil=st.booleans(), **more))
-        if "stride" not in given:
-            given["stride"], _ = _per_axis(draw, is_one, (3,) * len(sides))
-        if all(2 * k - 1 <= n for k, n in zip(sizes, sides, strict=True)) and draw(st.booleans()):
-            return make(window, dilation=2, **given)  # Padded, it could see padding alone.
-        # Less than the window on each side, for the same reason.
-        padding = draw(_pads(sides, tuple(k - 1 for k in sizes)))
-        return make(window, padding=padding, **given)
-
-    return pool
+    more = options(bias=st.booleans(), init_w=initializers(), init_b=initializers())
+    return st.builds(lambda width, given: Dense(width, **given), st.integers(1, 4), more)
 
 
 def _reshape(in_shape: Shape) -> Layers:
@@ -142,14 +54,14 @@ def _reshape(in_shape: Shape) -> Layers:
 
 def _batch_norm(in_shape: Shape) -> Layers:
     axes = [axis for axis in range(-len(in_shape), len(in_shape) + 1) if axis]
-    options = _options(
+    more = options(
         axis=st.sampled_from(sorted(axes, key=lambda axis: (axis != 1, abs(axis)))),
         momentum=st.sampled_from([0.9, 0.5, 0.0]),
         scale=st.just(False),
         shift=st.just(False),
     )
     eps = st.sampled_from([0.1, 1.0, 1e-3])
-    return st.builds(lambda eps, given: BatchNorm(eps=eps, **given), eps, options)
+    return st.builds(lambda eps, given: BatchNorm(eps=eps, **given), eps, more)
 
 
 def _over_axis(make: Callable[..., Layer]) -> Maker:
@@ -191,40 +103,28 @@ def _gain_fwd(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
 # --- the table ------------------------------------------------------------------------------
 
 
-def _plain(make: Callable[..., Layer], *given: Any) -> Maker:
-    return lambda in_shape: st.builds(make, *map(st.just, given))
-
-
-def _one(make: Callable[..., Layer], *values: float) -> Maker:
-    return lambda in_shape: st.builds(make, st.sampled_from(values))
-
-
-# By name of the constructor: axes that one example has at least, weight among the others, strategy.
 # What takes any shape stands first: choices keep their meaning while a shape changes in shrinking.
-LAYERS: dict[str, tuple[int, int, Maker]] = {
-    "Identity": (0, 1, _plain(Identity)),
-    "Tanh": (0, 1, _plain(Tanh)),
-    "Sigmoid": (0, 1, _plain(Sigmoid)),
-    "Relu": (0, 1, _plain(Relu)),
-    "LeakyRelu": (0, 1, _one(LeakyRelu, 0.01, 0.3, -0.5, 2.0, 0.0)),
-    "Dropout": (0, 1, _one(Dropout, 0.5, 0.1, 0.0, 0.25)),
+LAYERS: Rows = {
+    "Identity": (0, 1, plain(Identity)),
+    "Tanh": (0, 1, plain(Tanh)),
+    "Sigmoid": (0, 1, plain(Sigmoid)),
+    "Relu": (0, 1, plain(Relu)),
+    "LeakyRelu": (0, 1, one(LeakyRelu, 0.01, 0.3, -0.5, 2.0, 0.0)),
+    "Dropout": (0, 1, one(Dropout, 0.5, 0.1, 0.0, 0.25)),
     "Flatten": (0, 1, _flatten),
     "Reshape": (0, 1, _reshape),
-    "elementwise": (0, 1, _plain(elementwise, "bend", _bend, _bend_vjp)),
-    "make_layer": (0, 1, _plain(make_layer, "gain", _gain_init, _gain_fwd)),
+    "elementwise": (0, 1, plain(elementwise, "bend", _bend, _bend_vjp)),
+    "make_layer": (0, 1, plain(make_layer, "gain", _gain_init, _gain_fwd)),
     "Softmax": (1, 1, _over_axis(Softmax)),
     "LogSoftmax": (1, 1, _over_axis(LogSoftmax)),
     "BatchNorm": (1, 2, _batch_norm),
     "Dense": (1, 3, _dense),
-    "GlobalAvgPool": (2, 1, _plain(GlobalAvgPool)),
-    "AvgPool": (2, 2, _pool(AvgPool, count_padding=st.booleans())),
-    "MaxPool": (2, 2, _pool(MaxPool)),
-    "Conv": (2, 3, _conv),
+    **of_images.ROWS,
 }
 for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
     # With its defaults, where no row above draws its options; what users registered is theirs to draw.
     if getattr(_make, "__module__", "").startswith("fnn.") and _make.__name__ not in LAYERS:
-        LAYERS[_make.__name__] = (1, 1, _plain(_make))
+        LAYERS[_make.__name__] = (1, 1, plain(_make))
 
 
 HEADS = ("Softmax", "LogSoftmax")

@@ -18,6 +18,7 @@ from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
 from fnn.layers.shape import Flatten, Reshape
+from fnn.testing.drawing import in_dtype
 from fnn.testing.strategies.of_arrays import arrays, keys
 from fnn.testing.strategies.of_layers import HEADS
 from fnn.testing.strategies.of_layers import layers as every_layer
@@ -177,6 +178,8 @@ def inputs_for(
 ) -> Any:
     """Draw a batch of inputs; a tuple of arrays if `in_shape` is a tuple of shapes.
 
+    A layer that declares its inputs (`Layer.inputs`) gets such.
+
     Args:
         draw: Given by Hypothesis.
         layer: Only one that has kinks is kept away from them: others may get zeros and ties.
@@ -187,6 +190,8 @@ def inputs_for(
             still come near a kink, but never by construction.
     """
     n = batch if isinstance(batch, int) else draw(batch)
+    if layer.inputs is not None:
+        return in_dtype(layer.inputs(draw(keys()), n, in_shape), np.dtype(dtype).name)
     away = away_from_kinks and layer.traits.has_kinks
     return draw(_filled(in_shape, n, lambda shape: arrays(shape, dtype, away_from_kinks=away)))
 

@@ -1,0 +1,67 @@
+"""Strategies for layers over images: convolutions and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from fnn.layers.calls import Shape
+from fnn.layers.contract import Layer
+from fnn.layers.convolution import Conv
+from fnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool
+from fnn.testing.strategies.of_options import (
+    Maker,
+    Rows,
+    initializers,
+    laid,
+    options,
+    pads,
+    per_axis,
+    plain,
+)
+
+
+@st.composite
+def _conv(draw: st.DrawFn, in_shape: Shape) -> Layer:
+    n_in, sides = in_shape[0], in_shape[1:]
+    is_one = draw(st.just(True) | st.just(False))
+    padding = draw(pads(sides, (2,) * len(sides)))
+    padded = laid(padding, sides, 5)
+    window, sizes = per_axis(draw, is_one, padded)
+    # The last value of a window, at (k - 1) d, must lie inside too.
+    room = tuple((n - 1) // (k - 1) if k > 1 else 2 for n, k in zip(padded, sizes, strict=True))
+    dilation, _ = per_axis(draw, is_one, room, cap=2)
+    stride, _ = per_axis(draw, is_one, (3,) * len(sides))
+    groups = draw(st.sampled_from([g for g in range(1, n_in + 1) if n_in % g == 0]))
+    channels = groups * draw(st.integers(1, max(1, 4 // groups)))
+    given = options(bias=st.booleans(), init_w=initializers(), init_b=initializers())
+    placed = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Conv(channels, window, **placed, **draw(given))
+
+
+def _pool(make: Callable[..., Layer], **more: st.SearchStrategy[Any]) -> Maker:
+    @st.composite
+    def pool(draw: st.DrawFn, in_shape: Shape) -> Layer:
+        sides = in_shape[1:]
+        is_one = draw(st.just(True) | st.just(False))
+        window, sizes = per_axis(draw, is_one, sides)
+        given = draw(options(stride=st.just(None), ceil=st.booleans(), **more))
+        if "stride" not in given:
+            given["stride"], _ = per_axis(draw, is_one, (3,) * len(sides))
+        if all(2 * k - 1 <= n for k, n in zip(sizes, sides, strict=True)) and draw(st.booleans()):
+            return make(window, dilation=2, **given)  # Padded, it could see padding alone.
+        # Less than the window on each side, for the same reason.
+        padding = draw(pads(sides, tuple(k - 1 for k in sizes)))
+        return make(window, padding=padding, **given)
+
+    return pool
+
+
+ROWS: Rows = {
+    "GlobalAvgPool": (2, 1, plain(GlobalAvgPool)),
+    "AvgPool": (2, 2, _pool(AvgPool, count_padding=st.booleans())),
+    "MaxPool": (2, 2, _pool(MaxPool)),
+    "Conv": (2, 3, _conv),
+}
