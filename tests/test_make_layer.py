@@ -332,7 +332,7 @@ def test_a_pullback_that_is_no_function_is_called_and_let_go():
         assert pullback(x, need_dx=False)[1] is None
     del pullback
     gc.collect()
-    assert not [p for p in gc.get_objects() if isinstance(p, functools.partial) and p.func is back]
+    assert not [p for p in gc.get_objects() if type(p) is functools.partial and p.func is back]
 
 
 # --- facts --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 import sweep_cases
-from sweep_cases import Config, failing, killed, score, train
+from sweep_cases import Config, failing, killed, killed_at_once, score, train
 
 from fnn.errors import DataError, OptionError
 from fnn.runs.experiment import read_run
@@ -255,7 +255,9 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path):
 def test_a_pool_that_breaks_keeps_what_it_had_not_begun_waiting(tmp_path):
     configs = grid(Config(), {"n": (4, 2, 3, 5, 6, 7)})
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        done = sweep(killed, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None)
+        done = sweep(
+            killed_at_once, configs, out=tmp_path / "sweep", executor=pool, say=lambda text: None
+        )
     status = {name: member.status for name, member in done.members.items()}
     assert status.pop("n=4") == "killed"
     assert set(status.values()) == {"waiting"}
