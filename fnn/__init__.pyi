@@ -74,6 +74,15 @@ from fnn.layers.norm import BatchNorm as BatchNorm
 from fnn.layers.pooling import AvgPool as AvgPool
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool as MaxPool
+from fnn.layers.recurrent.cells import Cell as Cell
+from fnn.layers.recurrent.cells import make_cell as make_cell
+from fnn.layers.recurrent.gated import GRUCell as GRUCell
+from fnn.layers.recurrent.gated import LSTMCell as LSTMCell
+from fnn.layers.recurrent.gated import RNNCell as RNNCell
+from fnn.layers.recurrent.over_time import GRU as GRU
+from fnn.layers.recurrent.over_time import LSTM as LSTM
+from fnn.layers.recurrent.over_time import RNN as RNN
+from fnn.layers.recurrent.over_time import rnn as rnn
 from fnn.layers.shape import Flatten as Flatten
 from fnn.layers.shape import Reshape as Reshape
 from fnn.layers.summaries import summary as summary

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import recurrent_cases
 
 import fnn
 from fnn import Key, Layer, Traits, tree
@@ -145,10 +146,12 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (residual(Dense(3), residual(Tanh(), residual(Dropout(0.5), Dense(3)))), (3,)),
     (residual(Dropout(0.5), shortcut=Dropout(0.5)), (3,)),
     (fnn.stacked(serial(Dense(3), Tanh(), Dense(2)), 2), (4,)),
+    *recurrent_cases.CASES,
 ]
 VALUE_CASES: list[tuple[Layer, tuple[Any, ...]]] = [
     (Relu(), ((2,), (3, 2))),
     (serial(Tanh(), LeakyRelu()), ((2,), (3,))),
+    *recurrent_cases.VALUE_CASES,
 ]
 ALL_CASES = CASES + VALUE_CASES
 IDS = [f"{layer!r}-{'x'.join(map(str, shape))}" for layer, shape in CASES]
