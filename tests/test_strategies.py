@@ -78,7 +78,9 @@ def test_every_activation_and_what_else_has_a_row_is_in_the_alphabet_of_layers_o
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_of_the_alphabet_can_be_drawn(name):
-    found = some(layers((2, 4, 4)), lambda layer: name in makers(layer))
+    axes = LAYERS[name][0]
+    shape = (2, 4, 4) if isinstance(axes, int) or 3 in axes else (2, 4)
+    found = some(layers(shape), lambda layer: name in makers(layer))
     assert makers(found) == {name}
 
 

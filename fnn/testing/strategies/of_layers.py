@@ -28,7 +28,7 @@ from fnn.layers.dropout import Dropout
 from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.shape import Flatten, Reshape
-from fnn.testing.strategies import of_images
+from fnn.testing.strategies import of_images, of_sequences
 from fnn.testing.strategies.of_options import Layers, Maker, Rows, initializers, one, options, plain
 
 # --- layers with options --------------------------------------------------------------------
@@ -120,6 +120,7 @@ LAYERS: Rows = {
     "BatchNorm": (1, 2, _batch_norm),
     "Dense": (1, 3, _dense),
     **of_images.ROWS,
+    **of_sequences.ROWS,
 }
 for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
     # With its defaults, where no row above draws its options; what users registered is theirs to draw.
@@ -144,6 +145,10 @@ def layers(in_shape: Shape, *, without: Iterable[str] = ()) -> st.SearchStrategy
     return _layers(tuple(in_shape), frozenset(without))
 
 
+def _has(in_shape: Shape, axes: int | range) -> bool:
+    return len(in_shape) in axes if isinstance(axes, range) else len(in_shape) >= axes
+
+
 # Networks ask again and again for the few shapes that they pass through.
 @functools.lru_cache(maxsize=256)
 def _layers(in_shape: Shape, without: frozenset[str]) -> st.SearchStrategy[Layer]:
@@ -151,6 +156,6 @@ def _layers(in_shape: Shape, without: frozenset[str]) -> st.SearchStrategy[Layer
         make(in_shape)
         for name, (axes, weight, make) in LAYERS.items()
         for _ in range(weight)
-        if len(in_shape) >= axes and name not in without
+        if _has(in_shape, axes) and name not in without
     ]
     return st.one_of(fitting)

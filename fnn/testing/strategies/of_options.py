@@ -13,8 +13,9 @@ from fnn.layers.initializers import INITIALIZERS, Initializer, constant, normal,
 
 Layers: TypeAlias = st.SearchStrategy[Layer]
 Maker: TypeAlias = Callable[[Shape], Layers]
-Rows: TypeAlias = dict[str, tuple[int, int, Maker]]
-"""By name of the constructor: axes that one example has at least, weight among the others, strategy."""
+Rows: TypeAlias = dict[str, tuple[int | range, int, Maker]]
+"""By name of the constructor: axes that one example has (at least, or within a range), weight among the
+others, strategy."""
 
 
 def initializers() -> st.SearchStrategy[Initializer]:
