@@ -46,6 +46,11 @@ from fnn.layers.activation import Relu as Relu
 from fnn.layers.activation import Sigmoid as Sigmoid
 from fnn.layers.activation import Softmax as Softmax
 from fnn.layers.activation import Tanh as Tanh
+from fnn.layers.attention.blocks import TransformerBlock as TransformerBlock
+from fnn.layers.attention.heads import MultiHeadAttention as MultiHeadAttention
+from fnn.layers.attention.positions import LearnedPositions as LearnedPositions
+from fnn.layers.attention.positions import RotaryPositions as RotaryPositions
+from fnn.layers.attention.positions import SinusoidalPositions as SinusoidalPositions
 from fnn.layers.combinators import frozen as frozen
 from fnn.layers.combinators import named as named
 from fnn.layers.combinators import residual as residual
@@ -55,6 +60,8 @@ from fnn.layers.contract import Traits as Traits
 from fnn.layers.convolution import Conv as Conv
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dropout import Dropout as Dropout
+from fnn.layers.embedding import Embedding as Embedding
+from fnn.layers.embedding import tied_embedding as tied_embedding
 from fnn.layers.initializers import INITIALIZERS as INITIALIZERS
 from fnn.layers.initializers import constant as constant
 from fnn.layers.initializers import glorot_normal as glorot_normal
@@ -85,6 +92,10 @@ from fnn.layers.recurrent.over_time import RNN as RNN
 from fnn.layers.recurrent.over_time import rnn as rnn
 from fnn.layers.shape import Flatten as Flatten
 from fnn.layers.shape import Reshape as Reshape
+from fnn.layers.standardizing import GroupNorm as GroupNorm
+from fnn.layers.standardizing import InstanceNorm as InstanceNorm
+from fnn.layers.standardizing import LayerNorm as LayerNorm
+from fnn.layers.standardizing import RMSNorm as RMSNorm
 from fnn.layers.summaries import summary as summary
 from fnn.losses import LOSSES as LOSSES
 from fnn.losses.declaring import make_loss as make_loss

@@ -41,7 +41,7 @@ layers.leaves layers.chains
 layers.making
 layers
 layers.combinators
-layers.summaries
+layers.summaries layers.attention.blocks
 losses optimizers datasets
 metrics
 training.state training.display training.plans

@@ -98,3 +98,35 @@ def batch_norm_vjp(
     dx = broadcast_column(np.subtract, dx, missed * slope - dshift / n, dx)
     dx = np.subtract(dy, dx, dx if dx.dtype == dy.dtype else None)
     return broadcast_column(np.multiply, dx, factor, dx)
+
+
+def standardized(rows: Array, eps: float) -> tuple[Array, Array]:
+    """Return z = (x - mean) / √(var + eps) of every row, and the factor 1 / √(var + eps)."""
+    _, var, rest, missed = moments(rows)
+    inv_std = 1 / np.sqrt(var + eps)
+    z = broadcast_column(np.multiply, rest, inv_std)
+    return broadcast_column(np.subtract, z, missed * inv_std, z), inv_std
+
+
+def standardized_vjp(dz: Array, z: Array, inv_std: Array) -> Array:
+    """Return dx = (dz - mean(dz) - z mean(z dz)) / √(var + eps) of every row."""
+    n = z.shape[1]
+    products = np.multiply(dz, z, scratch_like(dz, z))
+    dx = broadcast_column(np.multiply, z, row_sums(products, FEW_TERMS) / n)
+    dx = broadcast_column(np.add, dx, row_sums(dz, FEW_TERMS) / n, dx)
+    dx = np.subtract(dz, dx, dx if dx.dtype == dz.dtype else None)
+    return broadcast_column(np.multiply, dx, inv_std, dx)
+
+
+def divided_by_rms(rows: Array, eps: float) -> tuple[Array, Array]:
+    """Return z = x / √(mean(x²) + eps) of every row, and the factor."""
+    inv_rms = 1 / np.sqrt(_mean_squares(rows) + eps)
+    return broadcast_column(np.multiply, rows, inv_rms), inv_rms
+
+
+def divided_by_rms_vjp(dz: Array, z: Array, inv_rms: Array) -> Array:
+    """Return dx = (dz - z mean(z dz)) / √(mean(x²) + eps) of every row."""
+    products = np.multiply(dz, z, scratch_like(dz, z))
+    dx = broadcast_column(np.multiply, z, row_sums(products, FEW_TERMS) / z.shape[1])
+    dx = np.subtract(dz, dx, dx if dx.dtype == dz.dtype else None)
+    return broadcast_column(np.multiply, dx, inv_rms, dx)

@@ -28,8 +28,12 @@ from fnn.layers.dropout import Dropout
 from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.shape import Flatten, Reshape
+from fnn.layers.standardizing import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fnn.testing.strategies import of_images, of_sequences
 from fnn.testing.strategies.of_options import Layers, Maker, Rows, initializers, one, options, plain
+
+EPS = [0.1, 1.0, 1e-3]
+"""Of norms: the smallest keeps a feature that hardly varies from amplifying rounding."""
 
 # --- layers with options --------------------------------------------------------------------
 
@@ -60,8 +64,32 @@ def _batch_norm(in_shape: Shape) -> Layers:
         scale=st.just(False),
         shift=st.just(False),
     )
-    eps = st.sampled_from([0.1, 1.0, 1e-3])
-    return st.builds(lambda eps, given: BatchNorm(eps=eps, **given), eps, more)
+    return st.builds(lambda eps, given: BatchNorm(eps=eps, **given), st.sampled_from(EPS), more)
+
+
+def _layer_norm(make: Callable[..., Layer], **more: st.SearchStrategy[Any]) -> Maker:
+    def norm(in_shape: Shape) -> Layers:
+        # Several axes: over one or two features a norm makes a constant.
+        axes = tuple(range(1, len(in_shape) + 1))
+        given = options(scale=st.just(False), **more)
+        return st.builds(
+            lambda eps, more: make(axis=axes, eps=eps, **more), st.sampled_from(EPS), given
+        )
+
+    return norm
+
+
+def _group_norm(in_shape: Shape) -> Layers:
+    groups = [n for n in range(1, in_shape[0] + 1) if in_shape[0] % n == 0]
+    given = options(scale=st.just(False), shift=st.just(False))
+    eps = st.sampled_from(EPS)
+    return st.builds(
+        lambda n, eps, more: GroupNorm(n, eps=eps, **more), st.sampled_from(groups), eps, given
+    )
+
+
+def _instance_norm(in_shape: Shape) -> Layers:
+    return st.builds(lambda eps: InstanceNorm(eps=eps), st.sampled_from(EPS))
 
 
 def _over_axis(make: Callable[..., Layer]) -> Maker:
@@ -118,6 +146,10 @@ LAYERS: Rows = {
     "Softmax": (1, 1, _over_axis(Softmax)),
     "LogSoftmax": (1, 1, _over_axis(LogSoftmax)),
     "BatchNorm": (1, 2, _batch_norm),
+    "LayerNorm": (1, 1, _layer_norm(LayerNorm, shift=st.just(False))),
+    "RMSNorm": (1, 1, _layer_norm(RMSNorm)),
+    "GroupNorm": (1, 1, _group_norm),
+    "InstanceNorm": (2, 1, _instance_norm),
     "Dense": (1, 3, _dense),
     **of_images.ROWS,
     **of_sequences.ROWS,
