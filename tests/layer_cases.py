@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import activation_cases
 import attention_cases
 import attrs
 import numpy as np
@@ -147,12 +148,14 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (residual(Dense(3), residual(Tanh(), residual(Dropout(0.5), Dense(3)))), (3,)),
     (residual(Dropout(0.5), shortcut=Dropout(0.5)), (3,)),
     (fnn.stacked(serial(Dense(3), Tanh(), Dense(2)), 2), (4,)),
+    *activation_cases.CASES,
     *recurrent_cases.CASES,
     *attention_cases.CASES,
 ]
 VALUE_CASES: list[tuple[Layer, tuple[Any, ...]]] = [
     (Relu(), ((2,), (3, 2))),
     (serial(Tanh(), LeakyRelu()), ((2,), (3,))),
+    *activation_cases.VALUE_CASES,
     *recurrent_cases.VALUE_CASES,
     *attention_cases.VALUE_CASES,
 ]

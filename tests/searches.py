@@ -27,5 +27,5 @@ def simplest(strategy, condition=lambda value: True, *, seed=0):
 
 def some(strategy, condition):
     """Return a value that fulfils the condition, however large."""
-    searching = settings(drawn(2000), phases=[Phase.generate])
+    searching = settings(drawn(8000), phases=[Phase.generate])
     return find(strategy, condition, settings=searching)

@@ -222,7 +222,9 @@ def torch_block(params, norm):
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_block_and_twenty_steps_of_its_descent_are_those_of_torch(norm):
-    net = fnn.serial(TransformerBlock(2, width_mlp=12, norm=norm, mask=True), fnn.frozen(First()))
+    net = fnn.serial(
+        TransformerBlock(2, width_mlp=12, norm=norm, mask=True, activation="relu"), fnn.frozen(First())
+    )
     params = drawn(net, ((TIME, FEATURES), (TIME,)))
     torch, twin = torch_block(params["transformer_block_0"], norm)
     target = RNG.normal(size=X.shape)

@@ -41,7 +41,7 @@ layers.leaves layers.chains
 layers.making
 layers
 layers.combinators
-layers.summaries layers.attention.blocks
+layers.summaries layers.attention.blocks layers.assemblies
 losses optimizers datasets
 metrics
 training.state training.display training.plans

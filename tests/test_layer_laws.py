@@ -26,8 +26,9 @@ def test_the_table_has_every_public_layer_and_combinator():
         and inspect.signature(getattr(fnn, name)).return_annotation in ("Layer", fnn.Layer)
     }
     assert {"Dense", "serial", "named", "elementwise", "make_layer"} <= public
-    # What is frozen has by its very purpose another gradient than its derivative: test_frozen.py.
-    assert public - {"frozen"} == {layer.recipe.call.__name__ for layer, _ in ALL_CASES}
+    # What is frozen has by its very purpose another gradient than its derivative: test_frozen.py. What
+    # `mlp` returns is a `serial`.
+    assert public - {"frozen", "mlp"} == {layer.recipe.call.__name__ for layer, _ in ALL_CASES}
 
 
 def shapes(node):
@@ -107,7 +108,9 @@ def test_an_empty_batch_and_a_single_example_pass(case, batch):
         assert batch or not any(leaf.any() for leaf in tree.leaves(dparams))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case[0].name != "swish"], ids=repr)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[0].name not in ("swish", "exp", "square")], ids=repr
+)
 @both_modes
 @pytest.mark.parametrize("size", [1e-30, 1e4, 1e15])
 def test_large_and_tiny_magnitudes_give_finite_values_and_no_warning(case, train, size):

@@ -326,3 +326,9 @@ def test_where_survives_pickling_and_copying():
 
 def test_where_of_code_without_a_file_is_still_said():
     assert make("Dense(3)").where == "<string>:1"
+
+
+def test_hypothesis_prints_a_layer_as_the_call_that_makes_it():
+    pretty = pytest.importorskip("hypothesis.vendor.pretty").pretty
+    assert pretty(fnn.Dense(3)) == "Dense(3)"
+    assert pretty([fnn.sgd(0.1)]) == f"[{fnn.sgd(0.1)!r}]"

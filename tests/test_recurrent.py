@@ -44,9 +44,8 @@ def close(a, b):
 
 
 @every_kind
-@pytest.mark.parametrize(
-    "options", [{}, {"reverse": True}, {"last": True}, {"reverse": True, "last": True}]
-)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
 def test_full_lengths_change_nothing_and_padding_never_counts(kind, reverse, last):
     options = {"reverse": reverse, "last": last}
     plain, masked = KINDS[kind](WIDTH, **options), KINDS[kind](WIDTH, lengths=True, **options)

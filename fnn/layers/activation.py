@@ -8,11 +8,14 @@ from typing import Any
 from fnn.errors import ShapeError
 from fnn.kernels import activation, softmax
 from fnn.layers.calls import Shape
-from fnn.layers.contract import Layer
+from fnn.layers.contract import Layer, Traits
 from fnn.layers.making import elementwise, fwd_of, make_layer
 from fnn.options import axis_of, real
 from fnn.recipe import constructor
 from fnn.registry import Registry
+
+_LEAST = 1e-30
+"""What a number that is to be above 0 is at least."""
 
 ACTIVATIONS: Registry[Callable[[], Layer]] = Registry("activation", package="fnn.layers")
 """Constructors of activations by name: `ACTIVATIONS["relu"]()`."""
@@ -59,8 +62,14 @@ def Tanh() -> Layer:
     return elementwise("tanh", activation.tanh, activation.tanh_vjp)
 
 
-def _over_axis(
-    who: str, name: str, axis: Any, f: Callable[..., Any], f_vjp: Callable[..., Any]
+def over_axis(
+    who: str,
+    name: str,
+    axis: Any,
+    f: Callable[..., Any],
+    f_vjp: Callable[..., Any],
+    *,
+    has_kinks: bool = False,
 ) -> Layer:
     """Make a layer of f(x, axis), which returns y, and f_vjp(y, dy, axis), which returns dx."""
     axis = axis_of(who, axis, "an axis of the scores")
@@ -74,31 +83,52 @@ def _over_axis(
 
     fwd = fwd_of(lambda x: f(x, axis), lambda x, y, dy: f_vjp(y, dy, axis))
     # Largest, difference, exp, sum, quotient.
-    return make_layer(name, shapes, fwd, flops=5, members="fold")
+    traits = Traits(has_kinks=has_kinks)
+    return make_layer(name, shapes, fwd, traits=traits, flops=5, members="fold")
+
+
+def _tempered(
+    who: str,
+    name: str,
+    axis: Any,
+    temperature: Any,
+    f: Callable[..., Any],
+    f_vjp: Callable[..., Any],
+) -> Layer:
+    """Make a layer of f of x / temperature."""
+    t = real(who, "temperature", temperature, least=_LEAST)
+    if t == 1:
+        return over_axis(who, name, axis, f, f_vjp)
+    return over_axis(
+        who, name, axis, lambda x, axis: f(x / t, axis), lambda y, dy, axis: f_vjp(y, dy, axis) / t
+    )
 
 
 @ACTIVATIONS.builtin("softmax")
 @constructor
-def Softmax(*, axis: int = -1) -> Layer:
-    """Turn scores into probabilities over one axis: y = exp(x) / Σ exp(x).
+def Softmax(*, axis: int = -1, temperature: float = 1.0) -> Layer:
+    """Turn scores into probabilities over one axis: y = exp(x / T) / Σ exp(x / T).
 
     Train on the scores with `softmax_cross_entropy` where you can; after this layer the loss is
     `cross_entropy`.
 
     Args:
         axis: Axis of the classes, the batch being axis 0; -1 is the last.
+        temperature: T, above 0; a high one makes probabilities alike, a low one picks the largest.
     """
-    return _over_axis("Softmax", "softmax", axis, softmax.softmax, softmax.softmax_vjp)
+    return _tempered("Softmax", "softmax", axis, temperature, softmax.softmax, softmax.softmax_vjp)
 
 
 @ACTIVATIONS.builtin("log_softmax")
 @constructor
-def LogSoftmax(*, axis: int = -1) -> Layer:
-    """Turn scores into log-probabilities over one axis: y = x - log Σ exp(x).
+def LogSoftmax(*, axis: int = -1, temperature: float = 1.0) -> Layer:
+    """Turn scores into log-probabilities over one axis: y = x / T - log Σ exp(x / T).
 
     After this layer the loss is `nll`.
 
     Args:
         axis: Axis of the classes, the batch being axis 0; -1 is the last.
+        temperature: T, above 0; a high one makes probabilities alike, a low one picks the largest.
     """
-    return _over_axis("LogSoftmax", "log_softmax", axis, softmax.log_softmax, softmax.log_softmax_vjp)
+    functions: Any = softmax.log_softmax, softmax.log_softmax_vjp
+    return _tempered("LogSoftmax", "log_softmax", axis, temperature, *functions)

@@ -98,7 +98,8 @@ def _count_arguments(init: Initializer) -> int:
     return sum(kind in positional for kind in kinds)
 
 
-def _fans(shape: Shape, fan_in: int | None, fan_out: int | None) -> tuple[float, float]:
+def fans_of(shape: Shape, fan_in: int | None, fan_out: int | None) -> tuple[float, float]:
+    """Return the fans that were given, or those that follow from the shape."""
     if fan_in is None or fan_out is None:
         if len(shape) == 2:
             default = shape
@@ -136,19 +137,20 @@ def ones(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None 
 class Drawn(HasRecipe):
     """An initializer with numbers of its own; it prints, compares and pickles by its recipe."""
 
-    draw: Callable[[Key, Shape], Array]
+    draw: Callable[..., Array]
+    takes_fans: bool = attrs.field(default=False, kw_only=True)
     recipe: Recipe | None = None
     where: str = ""
 
     def direct_recipe(self) -> Recipe:
         """Return the call of `Drawn` itself."""
-        return Recipe(Drawn, (self.draw,))
+        return Recipe(Drawn, (self.draw,), {"takes_fans": self.takes_fans})
 
     def __call__(
         self, key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
     ) -> Array:
-        """Return the drawn array; the fans do not matter."""
-        return self.draw(key, shape)
+        """Return the drawn array; the fans matter to some."""
+        return self.draw(key, shape, fan_in, fan_out) if self.takes_fans else self.draw(key, shape)
 
 
 @constructor
@@ -184,7 +186,7 @@ def glorot_normal(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
     """Draw from N(0, 2 / (fan_in + fan_out)). Glorot & Bengio (2010), eq. 12."""
-    return _normal(key, shape, math.sqrt(2.0 / sum(_fans(shape, fan_in, fan_out))))
+    return _normal(key, shape, math.sqrt(2.0 / sum(fans_of(shape, fan_in, fan_out))))
 
 
 @INITIALIZERS.builtin("glorot_uniform")
@@ -192,20 +194,20 @@ def glorot_uniform(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
     """Draw uniformly from ±√(6 / (fan_in + fan_out)). Glorot & Bengio (2010), eq. 16."""
-    limit = math.sqrt(6.0 / sum(_fans(shape, fan_in, fan_out)))
+    limit = math.sqrt(6.0 / sum(fans_of(shape, fan_in, fan_out)))
     return _uniform(key, shape, -limit, limit)
 
 
 @INITIALIZERS.builtin("he_normal")
 def he_normal(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Draw from N(0, 2 / fan_in). He et al. (2015), eq. 10."""
-    return _normal(key, shape, math.sqrt(2.0 / _fans(shape, fan_in, fan_out)[0]))
+    return _normal(key, shape, math.sqrt(2.0 / fans_of(shape, fan_in, fan_out)[0]))
 
 
 @INITIALIZERS.builtin("he_uniform")
 def he_uniform(key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None) -> Array:
     """Draw uniformly from ±√(6 / fan_in), of variance 2 / fan_in. He et al. (2015), eq. 10."""
-    limit = math.sqrt(6.0 / _fans(shape, fan_in, fan_out)[0])
+    limit = math.sqrt(6.0 / fans_of(shape, fan_in, fan_out)[0])
     return _uniform(key, shape, -limit, limit)
 
 
@@ -214,7 +216,7 @@ def lecun_normal(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
     """Draw from N(0, 1 / fan_in). LeCun et al. (1998), eq. 16."""
-    return _normal(key, shape, math.sqrt(1.0 / _fans(shape, fan_in, fan_out)[0]))
+    return _normal(key, shape, math.sqrt(1.0 / fans_of(shape, fan_in, fan_out)[0]))
 
 
 @INITIALIZERS.builtin("lecun_uniform")
@@ -222,5 +224,5 @@ def lecun_uniform(
     key: Key, shape: Shape, fan_in: int | None = None, fan_out: int | None = None
 ) -> Array:
     """Draw uniformly from ±√(3 / fan_in), of variance 1 / fan_in. LeCun et al. (1998), eq. 16."""
-    limit = math.sqrt(3.0 / _fans(shape, fan_in, fan_out)[0])
+    limit = math.sqrt(3.0 / fans_of(shape, fan_in, fan_out)[0])
     return _uniform(key, shape, -limit, limit)

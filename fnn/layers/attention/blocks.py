@@ -31,7 +31,7 @@ def TransformerBlock(
     causal: bool = False,
     dropout: float = 0.0,
     norm: str = "pre",
-    activation: str | Layer = "relu",
+    activation: str | Layer = "gelu",
     positions: str | None = None,
     mask: bool = False,
 ) -> Layer:

@@ -13,9 +13,13 @@ from fnn.layers.contract import Traits
 from fnn.layers.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.layers.leaves import Leaf
 from fnn.layers.recurrent.cells import Cell, OverTime, step_of
+from fnn.layers.scaled_initializers import orthogonal
 from fnn.options import integer, real
 from fnn.recipe import constructor
 from fnn.tree import Array
+
+ORTHOGONAL = orthogonal()
+"""So that what is carried over many steps neither grows nor fades at first."""
 
 
 def _cell(
@@ -58,7 +62,7 @@ def RNNCell(
     *,
     activation: str = "tanh",
     init_w_in: Initializer = glorot_uniform,
-    init_w_state: Initializer = glorot_uniform,
+    init_w_state: Initializer = ORTHOGONAL,
     init_b: Initializer = zeros,
 ) -> Cell:
     """Make the cell of a simple recurrence: h ← tanh(x w_in + h w_state + b), and y = h.
@@ -103,7 +107,7 @@ def LSTMCell(
     *,
     forget_bias: float = 1.0,
     init_w_in: Initializer = glorot_uniform,
-    init_w_state: Initializer = glorot_uniform,
+    init_w_state: Initializer = ORTHOGONAL,
     init_b: Initializer = zeros,
 ) -> Cell:
     """Make the cell of a long short-term memory: c ← f c + i g, h ← o tanh c, and y = h.
@@ -157,7 +161,7 @@ def GRUCell(
     width: int,
     *,
     init_w_in: Initializer = glorot_uniform,
-    init_w_state: Initializer = glorot_uniform,
+    init_w_state: Initializer = ORTHOGONAL,
     init_b: Initializer = zeros,
 ) -> Cell:
     """Make the cell of a gated recurrent unit: h ← (1 - z) n + z h, and y = h.

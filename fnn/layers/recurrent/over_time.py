@@ -15,7 +15,7 @@ from fnn.layers.contract import Layer
 from fnn.layers.initializers import Initializer, glorot_uniform, zeros
 from fnn.layers.making import make_layer
 from fnn.layers.recurrent.cells import Cell, check_cell, over_time_of
-from fnn.layers.recurrent.gated import GRUCell, LSTMCell, RNNCell
+from fnn.layers.recurrent.gated import ORTHOGONAL, GRUCell, LSTMCell, RNNCell
 from fnn.options import flag
 from fnn.recipe import constructor
 from fnn.tree import Array, Tree
@@ -178,7 +178,7 @@ def RNN(
     lengths: bool = False,
     carry: bool = False,
     init_w_in: Initializer = glorot_uniform,
-    init_w_state: Initializer = glorot_uniform,
+    init_w_state: Initializer = ORTHOGONAL,
     init_b: Initializer = zeros,
 ) -> Layer:
     """Run a simple recurrence over time: h_t = tanh(x_t w_in + h_(t-1) w_state + b), y = h.
@@ -213,7 +213,7 @@ def LSTM(
     lengths: bool = False,
     carry: bool = False,
     init_w_in: Initializer = glorot_uniform,
-    init_w_state: Initializer = glorot_uniform,
+    init_w_state: Initializer = ORTHOGONAL,
     init_b: Initializer = zeros,
 ) -> Layer:
     """Run a long short-term memory over time: c_t = f c_(t-1) + i g, h_t = o tanh c_t, y = h.
@@ -249,7 +249,7 @@ def GRU(
     lengths: bool = False,
     carry: bool = False,
     init_w_in: Initializer = glorot_uniform,
-    init_w_state: Initializer = glorot_uniform,
+    init_w_state: Initializer = ORTHOGONAL,
     init_b: Initializer = zeros,
 ) -> Layer:
     """Run a gated recurrent unit over time: h_t = (1 - z) n + z h_(t-1), y = h.

@@ -155,9 +155,10 @@ LAYERS: Rows = {
     **of_sequences.ROWS,
 }
 for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
-    # With its defaults, where no row above draws its options; what users registered is theirs to draw.
+    # With its defaults, where no row above draws its options; together with the others of no weight, for
+    # there are many. What users registered is theirs to draw.
     if getattr(_make, "__module__", "").startswith("fnn.") and _make.__name__ not in LAYERS:
-        LAYERS[_make.__name__] = (1, 1, plain(_make))
+        LAYERS[_make.__name__] = (1, 0, plain(_make))
 
 
 HEADS = ("Softmax", "LogSoftmax")
@@ -190,4 +191,9 @@ def _layers(in_shape: Shape, without: frozenset[str]) -> st.SearchStrategy[Layer
         for _ in range(weight)
         if _has(in_shape, axes) and name not in without
     ]
-    return st.one_of(fitting)
+    bends = [
+        make(in_shape)
+        for name, (axes, weight, make) in LAYERS.items()
+        if not weight and _has(in_shape, axes) and name not in without
+    ]
+    return st.one_of(*fitting, *([st.one_of(bends)] * 2 if bends else []))
