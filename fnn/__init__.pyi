@@ -5,8 +5,20 @@ room, `fnn.layers`; without `as`, a name is public in its room alone (`fnn.ensem
 """
 
 from fnn import tree as tree
+from fnn.datasets.augmentation.images import cutout as cutout
+from fnn.datasets.augmentation.images import random_crop as random_crop
+from fnn.datasets.augmentation.images import random_flip as random_flip
+from fnn.datasets.augmentation.images import random_rotate as random_rotate
+from fnn.datasets.augmentation.images import random_shift as random_shift
+from fnn.datasets.augmentation.making import Augmentation as Augmentation
+from fnn.datasets.augmentation.making import Draws as Draws
+from fnn.datasets.augmentation.making import composed as composed
+from fnn.datasets.augmentation.making import make_augmentation as make_augmentation
+from fnn.datasets.augmentation.values import gaussian_noise as gaussian_noise
+from fnn.datasets.augmentation.values import mixup as mixup
 from fnn.datasets.bundled import digits as digits
 from fnn.datasets.bundled import parity as parity
+from fnn.datasets.cutting import folds as folds
 from fnn.datasets.dataset import Batches as Batches
 from fnn.datasets.dataset import Dataset as Dataset
 from fnn.datasets.dataset import batches as batches
