@@ -31,6 +31,14 @@ from fnn.datasets.image_files import read_image as read_image
 from fnn.datasets.mnist_files import find_mnist as find_mnist
 from fnn.datasets.mnist_files import mnist as mnist
 from fnn.datasets.one_hot import OneHot as OneHot
+from fnn.datasets.sequences.codecs import Bytes as Bytes
+from fnn.datasets.sequences.codecs import Characters as Characters
+from fnn.datasets.sequences.padding import Buckets as Buckets
+from fnn.datasets.sequences.padding import bucket_batches as bucket_batches
+from fnn.datasets.sequences.padding import length_mask as length_mask
+from fnn.datasets.sequences.padding import pad_sequences as pad_sequences
+from fnn.datasets.sequences.texts import text_streams as text_streams
+from fnn.datasets.sequences.texts import text_windows as text_windows
 from fnn.datasets.toy import blobs as blobs
 from fnn.datasets.toy import circles as circles
 from fnn.datasets.toy import spirals as spirals

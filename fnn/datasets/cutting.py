@@ -80,7 +80,8 @@ def folds(
         DataError, ShapeError: If labels are not as above.
     """
     who = "folds"
-    total = len(n) if isinstance(n, Sized) else integer(who, "n", n)
+    is_sized = isinstance(n, Sized) and not isinstance(n, str | bytes)
+    total = len(n) if is_sized else integer(who, "n", n)  # type: ignore[arg-type]
     k = integer(who, "k", k, least=2)
     if k > total:
         raise OptionError(f"k: expected at most {total}, one per example, got {k}", path=(who,))
