@@ -39,6 +39,10 @@ from fnn.datasets.sequences.padding import length_mask as length_mask
 from fnn.datasets.sequences.padding import pad_sequences as pad_sequences
 from fnn.datasets.sequences.texts import text_streams as text_streams
 from fnn.datasets.sequences.texts import text_windows as text_windows
+from fnn.datasets.tables.columns import Column
+from fnn.datasets.tables.encoding import TableCodec as TableCodec
+from fnn.datasets.tables.table import Table as Table
+from fnn.datasets.tables.table import read_csv as read_csv
 from fnn.datasets.toy import blobs as blobs
 from fnn.datasets.toy import circles as circles
 from fnn.datasets.toy import spirals as spirals
