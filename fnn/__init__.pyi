@@ -16,7 +16,10 @@ from fnn.datasets.augmentation.making import composed as composed
 from fnn.datasets.augmentation.making import make_augmentation as make_augmentation
 from fnn.datasets.augmentation.values import gaussian_noise as gaussian_noise
 from fnn.datasets.augmentation.values import mixup as mixup
+from fnn.datasets.bundled import coriolanus as coriolanus
 from fnn.datasets.bundled import digits as digits
+from fnn.datasets.bundled import flats as flats
+from fnn.datasets.bundled import machines as machines
 from fnn.datasets.bundled import parity as parity
 from fnn.datasets.cutting import folds as folds
 from fnn.datasets.dataset import Batches as Batches

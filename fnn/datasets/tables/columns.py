@@ -92,7 +92,9 @@ def numbers_of(fields: Sequence[str], missing: Collection[str], place: Place, hi
 def categories_of(fields: Sequence[Any], missing: Collection[Any]) -> Column:
     """Return a column of categories."""
     there = {field for field in fields if field not in missing}
-    known = sorted(there, key=float) if all(map(is_number, there)) else sorted(there)
+    known = sorted(there)
+    if all(map(is_number, known)):
+        known.sort(key=float)
     codes: dict[Any, int] = {each: i for i, each in enumerate(known)}
     found = [codes.get(field, -1) for field in fields]
     return Column(frozen(np.array(found, np.int64)), tuple(known))
