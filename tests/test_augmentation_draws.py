@@ -1,4 +1,4 @@
-"""What augmentations draw: words by place, numbers of their distributions, and the shares of mixtures."""
+"""What augmentations draw: words by place, numbers of their distributions, shares of mixtures."""
 
 from __future__ import annotations
 
