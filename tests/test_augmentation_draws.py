@@ -102,6 +102,26 @@ def test_an_examples_words_depend_on_nobody_else_and_not_on_how_many_are_asked_f
         np.testing.assert_array_equal(philox.words(bits, at[i : i + 1], 20)[0], whole[i])
 
 
+def test_normal_numbers_are_those_of_box_and_muller_on_the_words():
+    bits, index = KEY.bits, np.array([3, 2**40])
+    for count in (1, 4, 7):
+        found = philox.normals(bits, index, count)
+        for i, row in enumerate(philox.words(bits, index, 8)):
+            want = []
+            for u, v in row.reshape(4, 2).tolist():
+                r, t = math.sqrt(-2 * math.log((u + 0.5) / 2**32)), 2 * math.pi * (v + 0.5) / 2**32
+                want += [r * math.cos(t), r * math.sin(t)]
+            np.testing.assert_allclose(found[i], want[:count], rtol=1e-12, atol=1e-12)
+
+
+def test_far_indices_and_every_part_of_the_key_count():
+    far = np.array([0, 1, 2**31, 2**32, 2**32 + 1, 2**62])
+    assert len({tuple(row) for row in philox.words(KEY.bits, far, 4).tolist()}) == 6
+    for at in range(12):
+        other = bytes(byte ^ (i == at) for i, byte in enumerate(KEY.bits))
+        assert not np.array_equal(philox.words(other, far, 4), philox.words(KEY.bits, far, 4))
+
+
 def test_uniform_numbers_and_integers_cover_their_ranges_evenly():
     draws = fnn.datasets.Draws(KEY, np.arange(5000))
     u = draws.uniform("u", 4)
