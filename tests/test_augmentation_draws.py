@@ -15,6 +15,23 @@ from fnn.datasets.augmentation.values import beta
 from fnn.errors import DTypeError
 from fnn.kernels import philox
 
+GOLDEN_UNIFORM = [
+    "0x1.3aec659173330p-4",
+    "0x1.7ef15757a657cp-3",
+    "0x1.fbe7cdfd16738p-1",
+    "0x1.bb890b52eef08p-1",
+    "0x1.415eacf6798dap-2",
+    "0x1.054ecbb364b44p-3",
+]
+GOLDEN_NORMAL = [
+    0.4813672927697764,
+    -2.2134043839319353,
+    0.12157771605735915,
+    -0.03574004302935187,
+    1.3590141927411115,
+    -0.6861770325024102,
+]
+
 # --- mixup --------------------------------------------------------------------------------------
 
 
@@ -112,6 +129,13 @@ def test_normal_numbers_are_those_of_box_and_muller_on_the_words():
                 r, t = math.sqrt(-2 * math.log((u + 0.5) / 2**32)), 2 * math.pi * (v + 0.5) / 2**32
                 want += [r * math.cos(t), r * math.sin(t)]
             np.testing.assert_allclose(found[i], want[:count], rtol=1e-12, atol=1e-12)
+
+
+def test_draws_stay_what_they_are_from_one_version_to_the_next():
+    draws = fnn.datasets.Draws(fnn.Key.of(0), np.array([0, 1, 2**40]))
+    u, z = draws.uniform("golden", 2), draws.normal("golden", 2)
+    assert [value.hex() for value in u.ravel().tolist()] == GOLDEN_UNIFORM
+    np.testing.assert_allclose(z.ravel(), GOLDEN_NORMAL, rtol=1e-12)  # By the platform's logarithm.
 
 
 def test_far_indices_and_every_part_of_the_key_count():
