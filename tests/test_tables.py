@@ -305,6 +305,21 @@ def test_a_frame_goes_to_fit_and_predict_by_its_codec():
     assert (np.array(codec.classes)[predicted] == frame["y"]).mean() > 0.95
 
 
+def test_a_frame_of_numbers_is_predicted_as_the_array_that_it_holds():
+    class Numbers(Frame):
+        def __array__(self, dtype=None, copy=None):
+            return np.stack(list(self._columns.values()), axis=1)
+
+    net = fnn.serial(fnn.Dense(2))
+    now = fnn.init_train_state(net, fnn.sgd(0.1), (2,), KEY)
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    frame = Numbers(a=x[:, 0], b=x[:, 1])
+    np.testing.assert_array_equal(fnn.predict(net, now, frame), fnn.predict(net, now, x))
+    assert fnn.Dataset(frame, [0] * 5).digest() == fnn.Dataset(x, [0] * 5).digest()
+    with pytest.raises(DTypeError, match="predict: x: expected numbers, got dtype"):
+        fnn.predict(net, now, Numbers(a=np.array(["u"])))
+
+
 def test_a_frame_with_texts_says_how_to_code_them():
     with pytest.raises(DTypeError, match="x: expected numbers"):
         fnn.Dataset(np.array([["a"], ["b"]], object), [0, 1])

@@ -87,8 +87,8 @@ def check_augmentation(augment: Augmentation, x: Any, y: Any = None, *, seed: in
     with found.law("index"):
         same("in another order", part(order), tuple(take_rows(each, order) for each in whole))
         for at in () if augment.targets else (slice(0, 1), slice(1, n)):
-            same(f"of examples {at.start} to {at.stop - 1} alone", part(at),
-                 tuple(take_rows(each, at) for each in whole))  # fmt: skip
+            alone = tuple(take_rows(each, at) for each in whole)
+            same(f"of examples {at.start} to {at.stop - 1} alone", part(at), alone)
     with found.law("layout"):
         for name, other in (
             ("Fortran's order", np.asfortranarray(given[0])),
