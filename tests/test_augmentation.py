@@ -259,6 +259,8 @@ def test_noise_is_normal_with_its_standard_deviation():
     flat = z.reshape(4000, 25)
     np.testing.assert_allclose(np.corrcoef(flat.T) - np.eye(25), 0, atol=0.08)
     np.testing.assert_array_equal(fnn.gaussian_noise(0)(KEY, x), x)
+    drawn = fnn.datasets.Draws(KEY, np.arange(4000)).normal("noise", 5, 5)
+    np.testing.assert_array_equal(fnn.gaussian_noise(2.0)(KEY, x + 1), 1 + (2.0 * drawn).astype("f4"))
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -69,11 +69,12 @@ def machines() -> list[list[str]]:
         temperature = float(38 + 0.32 * load + draw.normal(0, 5))
         vibration = float(np.exp(draw.normal(0.4, 0.45)) + 0.00006 * hours)
         oil = int(draw.integers(0, 400))
-        # A pump that vibrates, a press that is hot under load, and old oil in all of them.
-        score = -6.1 + SITES[site] + 0.0001 * hours
-        score += (1.1 if kind == "pump" else 0.35) * (vibration - 1.6)
-        score += 0.16 * max(0.0, temperature - 64) if kind == "press" else 0.0
-        score += 2.2 / (1 + np.exp(-(oil - 290) / 20))
+        # A pump that vibrates, a press that is hot, a fan without load, and old oil in all of them.
+        score = -6.3 + SITES[site] + 0.00008 * hours
+        score += 2.4 * max(0.0, vibration - 1.9) if kind == "pump" else 0.0
+        score += 0.4 * max(0.0, temperature - 62) if kind == "press" else 0.0
+        score += 0.11 * max(0.0, 68 - load) if kind == "fan" else 0.0
+        score += 1.8 / (1 + np.exp(-(oil - 290) / 20))
         failed = draw.random() < 1 / (1 + np.exp(-score))
         rows.append([kind, site, f"{hours:.0f}", f"{temperature:.1f}", f"{vibration:.2f}",
                      f"{load:.0f}", str(oil), "yes" if failed else "no"])  # fmt: skip
