@@ -72,6 +72,7 @@ CODEC = fnn.Characters.fit("abc\n")
         (lambda: CODEC.encode("ab\nbcx"), DataError, r"text\[5\] = 'x' \(line 2, column 3\)"),
         (lambda: CODEC.encode("é"), DataError,
          r"expected one of 4 .* text\[0\] = 'é' \(line 1, column 1\)"),
+        (lambda: CODEC.encode("\nx"), DataError, r"text\[1\] = 'x' \(line 2, column 1\)"),
         (lambda: CODEC.encode(["a"]), DTypeError, "Characters.encode: expected a text, got list"),
         (lambda: CODEC.decode([0, 4]), DataError,
          r"Characters.decode: tokens\[1\] = 4 is not in \[0, 4\)"),
