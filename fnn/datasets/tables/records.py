@@ -52,8 +52,8 @@ def records(name: str, text: str, delimiter: str) -> Iterator[Record]:
     of these, and two double quotes for one; spaces are parts of fields.
 
     Raises:
-        DataError: If a quote stands where none may, is not closed, or a NUL or a lone carriage return
-            stands outside of quotes; names line and column.
+        DataError: If there is a NUL, a field of too many characters, a quote where none may be or that
+            is not closed, or a lone carriage return outside of quotes; names line and column.
     """
     if (at := text.find("\0")) >= 0:
         line = text.count("\n", 0, at) + 1
