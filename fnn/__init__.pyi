@@ -5,8 +5,23 @@ room, `fnn.layers`; without `as`, a name is public in its room alone (`fnn.ensem
 """
 
 from fnn import tree as tree
+from fnn.datasets.augmentation.images import cutout as cutout
+from fnn.datasets.augmentation.images import random_crop as random_crop
+from fnn.datasets.augmentation.images import random_flip as random_flip
+from fnn.datasets.augmentation.images import random_rotate as random_rotate
+from fnn.datasets.augmentation.images import random_shift as random_shift
+from fnn.datasets.augmentation.making import Augmentation as Augmentation
+from fnn.datasets.augmentation.making import Draws as Draws
+from fnn.datasets.augmentation.making import composed as composed
+from fnn.datasets.augmentation.making import make_augmentation as make_augmentation
+from fnn.datasets.augmentation.values import gaussian_noise as gaussian_noise
+from fnn.datasets.augmentation.values import mixup as mixup
+from fnn.datasets.bundled import coriolanus as coriolanus
 from fnn.datasets.bundled import digits as digits
+from fnn.datasets.bundled import flats as flats
+from fnn.datasets.bundled import machines as machines
 from fnn.datasets.bundled import parity as parity
+from fnn.datasets.cutting import folds as folds
 from fnn.datasets.dataset import Batches as Batches
 from fnn.datasets.dataset import Dataset as Dataset
 from fnn.datasets.dataset import batches as batches
@@ -19,6 +34,18 @@ from fnn.datasets.image_files import read_image as read_image
 from fnn.datasets.mnist_files import find_mnist as find_mnist
 from fnn.datasets.mnist_files import mnist as mnist
 from fnn.datasets.one_hot import OneHot as OneHot
+from fnn.datasets.sequences.codecs import Bytes as Bytes
+from fnn.datasets.sequences.codecs import Characters as Characters
+from fnn.datasets.sequences.padding import Buckets as Buckets
+from fnn.datasets.sequences.padding import bucket_batches as bucket_batches
+from fnn.datasets.sequences.padding import length_mask as length_mask
+from fnn.datasets.sequences.padding import pad_sequences as pad_sequences
+from fnn.datasets.sequences.texts import text_streams as text_streams
+from fnn.datasets.sequences.texts import text_windows as text_windows
+from fnn.datasets.tables.columns import Column
+from fnn.datasets.tables.encoding import TableCodec as TableCodec
+from fnn.datasets.tables.table import Table as Table
+from fnn.datasets.tables.table import read_csv as read_csv
 from fnn.datasets.toy import blobs as blobs
 from fnn.datasets.toy import circles as circles
 from fnn.datasets.toy import spirals as spirals

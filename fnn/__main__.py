@@ -8,11 +8,11 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from importlib import metadata
 
 from fnn import __version__
-from fnn.datasets.bundled import digits
+from fnn.datasets.bundled import coriolanus, digits, flats, machines
 from fnn.datasets.mnist_files import find_mnist
 from fnn.errors import DataError
 from fnn.files import PathLike, content, lenient_output, names, write_line
@@ -66,11 +66,18 @@ def optional_packages() -> Rows:
 
 
 def data() -> Rows:
-    """Yield the data sets of images and where they are."""
-    try:
-        yield "digits", f"{len(digits()):,} images of 8 by 8 pixels, bundled"
-    except DataError as error:
-        yield "digits", str(error)
+    """Yield the data sets and where they are."""
+    bundled: dict[str, tuple[Callable[[], Sized], str]] = {
+        "digits": (digits, "images of 8 by 8 pixels"),
+        "coriolanus": (coriolanus, "characters of a play"),
+        "flats": (flats, "rows with a price"),
+        "machines": (machines, "rows, of which few are failures"),
+    }
+    for name, (load, what) in bundled.items():
+        try:
+            yield name, f"{len(load()):,} {what}, bundled"
+        except DataError as error:
+            yield name, str(error)
     try:
         folder = find_mnist()
         missing = "not here: fetch it, or name its folder by $FNN_DATA"

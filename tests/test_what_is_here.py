@@ -64,6 +64,8 @@ def test_it_says_what_is_here_in_lines_of_80_columns_through_a_pipe_of_ascii(tmp
     assert row(lines, "Python").startswith(sys.version.split()[0])
     assert row(lines, "NumPy") == metadata.version("numpy")
     assert row(lines, "digits") == f"{len(digits()):,} images of 8 by 8 pixels, bundled"
+    assert row(lines, "coriolanus") == "154,469 characters of a play, bundled"
+    assert row(lines, "flats") == "2,000 rows with a price, bundled"
     assert row(lines, "moons.py") == about
     assert row(lines, r"l\xf6wen.py") == r"L\xf6wen."
     assert not [line for line in lines if "unfinished" in line or "other" in line or "notes" in line]

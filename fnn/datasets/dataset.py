@@ -10,16 +10,16 @@ import attrs
 import numpy as np
 
 from fnn import tree
+from fnn.datasets.augmentation.making import Transformation, checked_transform, transformed
+from fnn.datasets.cutting import by_class, checked_indices, checked_key, first_part, shuffled
 from fnn.datasets.entries import checked_parts, checked_weight, precision
+from fnn.datasets.scaling import standardized
 from fnn.datasets.weights import ClassWeight, by_label
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels.values import example_shape, is_integer, length, map_arrays, named_arrays, take_rows
 from fnn.keys import Key
 from fnn.options import integer
 from fnn.tree import Array
-
-# Rows that a pass over the data widens to float64 at a time.
-_ROWS = 4096
 
 
 def _drawn(value: Any, order: Array) -> Any:
@@ -28,12 +28,6 @@ def _drawn(value: Any, order: Array) -> Any:
     drawn = value[order]
     drawn.setflags(write=False)
     return drawn
-
-
-def _key(who: str, key: Any) -> Key | None:
-    if key is not None and not isinstance(key, Key):
-        raise OptionError(f"key: expected a Key, e.g. Key.of(0), got {key!r}", path=(who,))
-    return key
 
 
 @attrs.frozen(eq=False, repr=False, init=False)
@@ -129,17 +123,35 @@ class Dataset:
             )
         return self._of(slice(n))
 
-    def split(self, n_or_fraction: float, *, key: Key | None = None) -> tuple[Dataset, Dataset]:
+    def select(self, indices: Any) -> Dataset:
+        """Return the examples at some indices, in their order; one may be there twice.
+
+        Raises:
+            DataError: If there are none, or one is not in [0, n); names it.
+            ShapeError: If they are no integers on one axis.
+        """
+        return self._of(checked_indices("Dataset.select", indices, len(self)))
+
+    def split(
+        self, n_or_fraction: float, *, key: Key | None = None, stratify: Any = None
+    ) -> tuple[Dataset, Dataset]:
         """Cut in two: an integer is the length of the first part, a float its fraction, rounded.
 
         Without a key the order stays, so sorted labels end up in different parts; with one, both
         parts are drawn from a permutation that depends on the key alone, and are copies.
 
+        Args:
+            n_or_fraction: Where to cut.
+            key: Where the order comes from; None keeps that of the set.
+            stratify: A label per example, such as `data.y`: both parts then have of each class what
+                its share says, rounded up or down.
+
         Raises:
             OptionError: If either part would be empty.
+            DataError, ShapeError: If `stratify` has not one label per example.
         """
         who, total = ("Dataset.split",), len(self)
-        key = _key("Dataset.split", key)
+        key = checked_key("Dataset.split", key)
         if isinstance(n_or_fraction, float | np.floating):
             if not 0 < n_or_fraction < 1:
                 raise OptionError(f"expected a fraction in (0, 1), got {n_or_fraction}", path=who)
@@ -149,10 +161,13 @@ class Dataset:
         if not 0 < first < total:
             got = f"{first} and {total - first} of {total} examples"
             raise OptionError(f"expected two parts with examples in each, got {got}", path=who)
-        if key is None:
+        if key is None and stratify is None:
             return self._of(slice(first)), self._of(slice(first, None))
-        order = key.generator().permutation(total)
-        return self._of(order[:first]), self._of(order[first:])
+        order = shuffled(total, key)
+        if stratify is None:
+            return self._of(order[:first]), self._of(order[first:])
+        chosen = first_part(by_class("Dataset.split", stratify, order), first)[order]
+        return self._of(order[chosen]), self._of(order[~chosen])
 
     def cast(self, dtype: Any) -> Dataset:
         """Return the set with floating x and y in "float32" or "float64"; integers stay.
@@ -205,7 +220,7 @@ class Dataset:
             done = [
                 each
                 if isinstance(self.x, tuple) and is_integer(each)
-                else _standardized(each, other, like.weight)
+                else standardized(each, other, like.weight)
                 for (_, each), (_, other) in zip(given, model, strict=True)
             ]
             if all(is_integer(each) for each in done):
@@ -216,51 +231,8 @@ class Dataset:
         return _weighed(map_arrays(lambda _: next(left), self.x), self.y, self.weight)
 
 
-def _standardized(x: Array, like: Array, weight: Array | None) -> Array:
-    for each in (x, like):
-        if each.dtype.kind != "f":
-            raise DTypeError(f"expected x of floats, got {each.dtype}")
-    if x.shape[1:] != like.shape[1:]:
-        raise ShapeError(f"expected examples of shape {like.shape[1:]}, got {x.shape[1:]}")
-    n = len(like) if weight is None else float(weight.sum())
-    # Relative to the first row and to the largest distance from it: a constant feature then has a
-    # deviation of exactly 0, a large mean cancels nothing, and no square overflows.
-    origin = like[0].astype(np.float64)
-    spread = np.zeros_like(origin)
-    total = np.zeros_like(origin)
-    squares = np.zeros_like(origin)
-    with np.errstate(all="ignore"):
-        for part in _chunks(like):
-            np.maximum(spread, np.abs(part - origin).max(axis=0), out=spread)
-        spread[spread == 0] = 1.0
-        for part, by in _weighed_chunks(like, weight):
-            total += (((part - origin) / spread) * by).sum(axis=0)
-        mean = total / n
-        for part, by in _weighed_chunks(like, weight):
-            squares += (np.square((part - origin) / spread - mean) * by).sum(axis=0)
-        std = np.sqrt(squares / n)
-        std[std == 0] = 1.0
-        out = np.empty_like(x)
-        for start, part in zip(range(0, len(x), _ROWS), _chunks(x), strict=True):
-            out[start : start + _ROWS] = ((part - origin) / spread - mean) / std
-    out.setflags(write=False)
-    return out
-
-
 def _weighed(x: Any, y: Any, weight: Array | None = None) -> Dataset:
     return Dataset(x, y, weight=weight)
-
-
-def _chunks(x: Array) -> Iterator[Array]:
-    for start in range(0, len(x), _ROWS):
-        yield x[start : start + _ROWS].astype(np.float64)
-
-
-def _weighed_chunks(x: Array, weight: Array | None) -> Iterator[tuple[Array, Any]]:
-    """Yield rows in float64 with what multiplies them: weights along the rows, or 1.0."""
-    for start, part in zip(range(0, len(x), _ROWS), _chunks(x), strict=True):
-        by = None if weight is None else weight[start : start + _ROWS]
-        yield part, 1.0 if by is None else by.reshape(-1, *(1,) * (part.ndim - 1))
 
 
 @attrs.frozen(eq=False)
@@ -271,6 +243,7 @@ class Batches:
     size: int
     key: Key | None = None
     drop_last: bool = False
+    transform: Transformation | None = None
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset), self.size)
@@ -305,13 +278,23 @@ class Batches:
                 at = slice(start, start + self.size)
                 yield tuple([take_rows(each, at) for each in values])
             return
-        order = self.key.generator().permutation(len(data))
-        for start in starts:
+        order, key = self.key.generator().permutation(len(data)), self.key.fold("transform")
+        for number, start in enumerate(starts, first):
             drawn = order[start : start + self.size]
-            yield tuple([_drawn(each, drawn) for each in values])
+            batch = tuple([_drawn(each, drawn) for each in values])
+            if self.transform is not None:
+                batch = transformed(self.transform, key, number, drawn, batch)
+            yield batch
 
 
-def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: bool = False) -> Batches:
+def batches(
+    dataset: Dataset,
+    size: int,
+    *,
+    key: Key | None = None,
+    drop_last: bool = False,
+    transform: Transformation | None = None,
+) -> Batches:
     """Cut `dataset` into read-only batches `(x, y)` of `size` examples, the last one maybe smaller.
 
     Where the dataset has weights, batches are `(x, y, weight)`, which a train step takes as well, and
@@ -321,8 +304,18 @@ def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: b
     an epoch's own key, `key.fold("epoch", i)`. Without a key the order is the dataset's. A size larger
     than the set gives one batch.
 
+    Args:
+        dataset: What to cut.
+        size: Examples per batch.
+        key: Where the order and the draws of `transform` come from.
+        drop_last: Leave out a last batch that is smaller.
+        transform: An augmentation, such as `random_flip()`, through which every batch goes. What
+            becomes of an example follows from the key and its number in the dataset, counted without
+            those of weight 0. Or a pure function `(key, x) -> x` of one's own, which gets a key by the
+            number of the batch, so that its draws depend on the size too.
+
     Raises:
-        OptionError: If size is not an integer of 1 or more.
+        OptionError: If size is not an integer of 1 or more, or there is a transform without a key.
         DataError: If drop_last would leave no batch at all.
     """
     size = integer("batches", "size", size)
@@ -335,4 +328,7 @@ def batches(dataset: Dataset, size: int, *, key: Key | None = None, drop_last: b
         raise DataError(
             f"expected at least one whole batch with drop_last, got {got}", path=("batches",)
         )
-    return Batches(dataset, index(size), _key("batches", key), bool(drop_last))
+    key, transform = checked_key("batches", key), checked_transform("batches", "transform", transform)
+    if transform is not None and key is None:
+        raise OptionError("transform: expected a key beside it, got None", path=("batches",))
+    return Batches(dataset, index(size), key, bool(drop_last), transform)

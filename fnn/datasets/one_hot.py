@@ -13,7 +13,13 @@ from fnn.kernels.conversion import NUMBERS, as_array, check_unmasked
 from fnn.tree import Array
 
 
-def _labels(who: str, labels: Any) -> Array:
+def labels_of(who: str, labels: Any) -> Array:
+    """Return labels as an array on one axis, of one kind that sorts.
+
+    Raises:
+        DataError: If a label is nan or masked, or strings stand among others.
+        DTypeError, ShapeError: If they do not sort, or stand on no axis or several.
+    """
     path = (who,)
     check_unmasked("labels", labels, path)
     if isinstance(labels, np.ndarray):
@@ -62,7 +68,7 @@ class OneHot:
             DataError: If there are no labels, a label is nan, or strings stand among numbers.
             ShapeError: If the labels are not on one axis.
         """
-        classes = np.unique(_labels("OneHot.fit", labels))
+        classes = np.unique(labels_of("OneHot.fit", labels))
         if len(classes) == 0:
             raise DataError("expected at least one label, got none", path=("OneHot.fit",))
         classes.setflags(write=False)
@@ -74,7 +80,7 @@ class OneHot:
         Raises:
             DataError: If a label is not among the classes; names its index and value.
         """
-        labels = _labels("OneHot.encode", labels)
+        labels = labels_of("OneHot.encode", labels)
         rows = np.zeros((len(labels), len(self.classes)), np.float32)
         if len(labels) == 0:
             return rows

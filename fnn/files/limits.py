@@ -13,6 +13,8 @@ LIMITS = {
     "metrics": 64 << 20,  # Bytes of metrics.jsonl that are read; a run may write more.
     "tree": 8 << 30,  # Bytes of a saved tree: a model, an evaluation, a checkpoint.
     "idx": 4 << 30,  # Bytes of numbers in an IDX file.
+    "csv": 64 << 20,  # Bytes of a CSV file, which take up to 30 times as many once they are fields.
+    "field": 1 << 17,  # Characters of one of its fields.
     "pixels": 1 << 25,  # Pixels of a picture.
 }
 """The limit of each kind of file. Functions take another as an argument, programs from $FNN_LIMITS,

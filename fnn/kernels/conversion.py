@@ -87,6 +87,11 @@ def as_array(name: str, value: Any, path: tuple[str, ...] = (), *, kinds: str = 
     return array
 
 
+def is_frame(value: Any) -> bool:
+    """Return whether `value` is a data frame: columns with names that are one array together."""
+    return hasattr(value, "columns") and hasattr(value, "__array__")
+
+
 def as_arrays(name: str, value: Any, path: tuple[str, ...] = ()) -> Any:
     """Return an array, or a tuple of arrays, as ordinary ones; what is no array passes as it is.
 

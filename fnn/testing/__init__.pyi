@@ -1,6 +1,7 @@
 """The list of the public names of `fnn.testing`, as `fnn/__init__.pyi` is that of `fnn`."""
 
 from fnn.testing.laws.functions import check_vjp as check_vjp
+from fnn.testing.laws.of_augmentations import check_augmentation as check_augmentation
 from fnn.testing.laws.of_codecs_and_schedules import check_codec as check_codec
 from fnn.testing.laws.of_codecs_and_schedules import check_schedule as check_schedule
 from fnn.testing.laws.of_layers import ALL as ALL

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from fnn import tree
+from fnn.datasets.augmentation.making import Augmentation, Transformation, transformed
 from fnn.datasets.dataset import Batches, Dataset
 from fnn.errors import DataError, OptionError
 from fnn.kernels.values import length, map_arrays, take_rows
@@ -140,17 +141,27 @@ def rehearse(
     validation: Dataset | None,
     size: int,
     drop_last: bool,
+    augment: Transformation | None,
 ) -> None:
     """Raise before the first step what a later batch, target or validation would raise.
 
-    Costs one forward pass over a batch, and the loss of every target beside one and the same output.
+    Costs one forward pass over a batch, and the loss of every target beside one and the same output;
+    where an augmentation changes targets, the augmentation of all examples too.
     """
     # The smallest batch of the epoch: batch norm, for one, refuses a last batch of one example.
     n = size if drop_last else len(train) % size or size
     key = now.key.fold("step", now.step)
-    outputs = [
-        (train, net.vjp(now.params, now.state, take_rows(train.x, slice(n)), train=True, key=key)[0])
-    ]
+    changes_targets = isinstance(augment, Augmentation) and augment.targets
+
+    def augmented(data: Dataset, at: slice) -> tuple[Any, Any]:
+        x, y = take_rows(data.x, at), take_rows(data.y, at)
+        if data is not train or augment is None:
+            return x, y
+        numbers = np.arange(len(data))[at]
+        return transformed(augment, key.fold("transform"), 0, numbers, (x, y))
+
+    x, _ = augmented(train, slice(n))
+    outputs = [(train, net.vjp(now.params, now.state, x, train=True, key=key)[0])]
     if validation is not None:
         outputs.append(
             (validation, net.apply(now.params, now.state, take_rows(validation.x, slice(1)))[0])
@@ -159,7 +170,8 @@ def rehearse(
         if isinstance(pred, np.ndarray | tuple):
             for start in range(0, len(data), size):
                 at = slice(start, start + size)
-                target, weight = take_rows(data.y, at), None if data.weight is None else data.weight[at]
+                target = augmented(data, at)[1] if changes_targets else take_rows(data.y, at)
+                weight = None if data.weight is None else data.weight[at]
                 n = length(target)
                 copies = map_arrays(lambda part, n=n: np.repeat(part[:1], n, axis=0), pred)
                 # A part of a validation set may be of weight 0 alone; the whole never is.

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from fnn.datasets.augmentation.making import Transformation
 from fnn.datasets.dataset import Dataset, batches
 from fnn.kernels.values import length
 from fnn.keys import Key
@@ -36,7 +37,7 @@ class Training:
         step: The jitted step.
         train, validation: The data.
         measures: The loss and the metrics of the validation set, by name.
-        epochs, batch_size, key, drop_last, monitor, mode, save, save_every: As in `fit`.
+        epochs, batch_size, key, drop_last, augment, monitor, mode, save, save_every: As in `fit`.
         callbacks: In their order.
         show: As `progress` of `fit`.
         start: Where it began.
@@ -51,6 +52,7 @@ class Training:
     batch_size: int
     key: Key
     drop_last: bool
+    augment: Transformation | None
     monitor: str
     mode: Mode
     callbacks: tuple[Callback, ...]
@@ -86,7 +88,8 @@ class Training:
     def _trained(self, epoch: int) -> tuple[TrainState, dict[str, float]]:
         """Train on what is left of an epoch; return the state after it, and the means of its logs."""
         key = self.key.fold("epoch", epoch)
-        order = batches(self.train, self.batch_size, key=key, drop_last=self.drop_last)
+        size, last = self.batch_size, self.drop_last
+        order = batches(self.train, size, key=key, drop_last=last, transform=self.augment)
         now, skipped, count, sums, done = self.running
         left: Iterable[Batch] = order.since(skipped)
         if self.show:

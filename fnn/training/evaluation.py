@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.datasets.dataset import Dataset
 from fnn.errors import DataError, FnnError, OptionError
-from fnn.kernels.conversion import as_arrays, first_infinite
+from fnn.kernels.conversion import as_array, as_arrays, first_infinite, is_frame
 from fnn.kernels.memory import Arena, recycled
 from fnn.kernels.values import map_arrays, named_arrays, take_rows
 from fnn.layers.calls import placed_error
@@ -152,7 +152,8 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
     Args:
         net: The network.
         now: Any TrainState of it, or its weights as a pair (params, state).
-        x: Examples (n, *in_shape), finite; n may be 0. A tuple of arrays for a network that takes one.
+        x: Examples (n, *in_shape), finite; n may be 0. A tuple of arrays for a network that takes one;
+            a data frame of numbers is the array that it holds.
         batch_size: How many examples at a time; the bits of the result may depend on it. By default
             1000 vectors, or 128 examples of more axes.
 
@@ -160,6 +161,8 @@ def predict(net: Layer, now: Weights, x: Any, *, batch_size: int | None = None) 
         DataError: If x holds NaN or infinity; names the first place.
         ShapeError, DTypeError: If the network does not take such x; names the layer.
     """
+    if is_frame(x):
+        x = as_array("x", x, ("predict",))
     if type(x) is np.ndarray:
         given = [("x", x)]
     else:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from fnn.datasets.augmentation.making import Transformation, checked_transform
 from fnn.datasets.dataset import Dataset, batches
 from fnn.datasets.entries import precision
 from fnn.errors import DivergedError, OptionError
@@ -70,6 +71,7 @@ def fit(
     monitor: str | None = None,
     mode: Mode | None = None,
     drop_last: bool = False,
+    augment: Transformation | None = None,
     params: TreeLike | None = None,
     state: TreeLike | None = None,
     dtype: str | None = None,
@@ -105,6 +107,9 @@ def fit(
             "loss" without a validation set.
         mode: Whether smaller ("min") or larger ("max") is better; needed unless a loss is monitored.
         drop_last: Leave out a last batch that is smaller.
+        augment: Sends every batch of training through an augmentation, such as `random_flip()`, or a
+            pure function `(key, x) -> x`; see `transform` of `batches`. What becomes of an example
+            follows from the key, the epoch and its number in `train` alone.
         params: Weights to begin with, such as those of `load_model`; drawn from the key if None.
         state: What the network carries at first, such as running moments; `init`'s if None.
         dtype: "float32" or "float64", in which to train: weights, state and floating data are cast.
@@ -139,6 +144,7 @@ def fit(
     arguments.check_progress(progress)
     listeners = arguments.checked_callbacks(callbacks, names)
     save_every = arguments.checked_save(save, save_every)
+    augment = checked_transform("fit", "augment", augment)
     if dtype is not None:
         train, validation = train.cast(dtype), None if validation is None else validation.cast(dtype)
     measures = {"loss": loss, **table}
@@ -158,11 +164,11 @@ def fit(
         arguments.check_start(start, first, names, set(measures), monitor, mode, order)
     training = Training(
         net, step, train, validation, measures, epochs, batch_size, key, drop_last,
-        monitor, mode, listeners, save, save_every, progress, start,
+        augment, monitor, mode, listeners, save, save_every, progress, start,
     )  # fmt: skip
     interrupted = False
     try:
-        arguments.rehearse(net, loss, start.now, train, validation, batch_size, drop_last)
+        arguments.rehearse(net, loss, start.now, train, validation, batch_size, drop_last, augment)
         training.run()
     except KeyboardInterrupt:
         interrupted = True

@@ -202,6 +202,8 @@ class Run:
         told: dict[str, Any] = {"loss": _name(loss), "optimizer": _name(optimizer)}
         told |= {"epochs": epochs, "batch_size": batch_size}
         told |= {"validation": self._named(more.get("validation"))}
+        if more.get("augment") is not None:
+            told["augment"] = _name(more["augment"])
         known = self.about.get("fits")
         fits = [*(known if isinstance(known, list) else [])[: len(self._fits)], told]
         # BLAS is asked anew: a script may have set the threads since it began.

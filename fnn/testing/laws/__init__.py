@@ -1,4 +1,4 @@
-"""Laws: properties that every layer, loss, transform, schedule, codec and train step must have.
+"""Laws: properties that every layer, loss, transform, schedule, codec, step and augmentation must have.
 
 A law is a function that yields what breaks it. To add one of layers, write it beside its like, with
 the equation in its docstring, and list it by name in `LAWS` of `of_layers.py`, with a `check_NAME`;
@@ -14,4 +14,5 @@ the equation in its docstring, and list it by name in `LAWS` of `of_layers.py`, 
     of_transforms            `check_transform`
     of_train_steps           `check_train_step`
     of_codecs_and_schedules  `check_codec`, `check_schedule`
+    of_augmentations         `check_augmentation`
 """
