@@ -73,6 +73,7 @@ from fnn.layers.activation import Relu as Relu
 from fnn.layers.activation import Sigmoid as Sigmoid
 from fnn.layers.activation import Softmax as Softmax
 from fnn.layers.activation import Tanh as Tanh
+from fnn.layers.assemblies import SeparableConv as SeparableConv
 from fnn.layers.assemblies import mlp as mlp
 from fnn.layers.attention.blocks import TransformerBlock as TransformerBlock
 from fnn.layers.attention.heads import MultiHeadAttention as MultiHeadAttention
@@ -86,6 +87,8 @@ from fnn.layers.combinators import serial as serial
 from fnn.layers.contract import Layer as Layer
 from fnn.layers.contract import Traits as Traits
 from fnn.layers.convolution import Conv as Conv
+from fnn.layers.convolution import ConvTranspose as ConvTranspose
+from fnn.layers.convolution import DepthwiseConv as DepthwiseConv
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dropout import Dropout as Dropout
 from fnn.layers.dropout import GaussianNoise as GaussianNoise
@@ -117,7 +120,10 @@ from fnn.layers.making import make_layer as make_layer
 from fnn.layers.norm import BatchNorm as BatchNorm
 from fnn.layers.pooling import AvgPool as AvgPool
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
+from fnn.layers.pooling import GlobalMaxPool as GlobalMaxPool
 from fnn.layers.pooling import MaxPool as MaxPool
+from fnn.layers.pooling import MinPool as MinPool
+from fnn.layers.pooling import SumPool as SumPool
 from fnn.layers.recurrent.cells import Cell as Cell
 from fnn.layers.recurrent.cells import make_cell as make_cell
 from fnn.layers.recurrent.gated import GRUCell as GRUCell
@@ -127,6 +133,10 @@ from fnn.layers.recurrent.over_time import GRU as GRU
 from fnn.layers.recurrent.over_time import LSTM as LSTM
 from fnn.layers.recurrent.over_time import RNN as RNN
 from fnn.layers.recurrent.over_time import rnn as rnn
+from fnn.layers.resizing import AdaptiveAvgPool as AdaptiveAvgPool
+from fnn.layers.resizing import Pad as Pad
+from fnn.layers.resizing import PixelShuffle as PixelShuffle
+from fnn.layers.resizing import Upsample as Upsample
 from fnn.layers.scaled_initializers import delta_orthogonal as delta_orthogonal
 from fnn.layers.scaled_initializers import identity as identity
 from fnn.layers.scaled_initializers import orthogonal as orthogonal

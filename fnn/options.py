@@ -101,32 +101,35 @@ def axis_of(who: str, value: Any, what: str) -> int:
     return axis
 
 
-def each_size(who: str, **given: Any) -> tuple[Any, ...]:
-    """Return each option as an integer of 1 or more, or a tuple of them, one per axis.
+def each_size(who: str, *, least: int = 1, **given: Any) -> tuple[Any, ...]:
+    """Return each option as an integer of at least `least`, or a tuple of them, one per axis.
 
     How many axes there are shows when an image comes.
     """
 
     def checked(name: str, value: Any) -> Any:
         if isinstance(value, tuple | list):
-            return sizes(who, name, value, len(value))
-        return integer(who, name, value)
+            return sizes(who, name, value, len(value), least=least)
+        return integer(who, name, value, least=least)
 
     return tuple(checked(name, value) for name, value in given.items())
 
 
-def padding_of(who: str, padding: Any) -> Any:
+def padding_of(who: str, padding: Any, *, also: tuple[str, ...] = ()) -> Any:
     """Return `padding` as "valid", "same", an integer or a tuple of (before, after) pairs.
+
+    Names of `also` pass too.
 
     Raises:
         OptionError: If it is none of these.
     """
-    if isinstance(padding, str) and padding in ("valid", "same"):
+    if isinstance(padding, str) and padding in ("valid", "same", *also):
         return padding
     if isinstance(padding, tuple | list) and padding:
         if all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in padding):
             return tuple(tuple(integer(who, "padding", n, least=0) for n in pair) for pair in padding)
     elif not isinstance(padding, str | tuple | list):
         return integer(who, "padding", padding, least=0)
-    expected = "'valid', 'same', an integer or one (before, after) pair per axis"
+    names = ", ".join(map(repr, ("valid", "same", *also)))
+    expected = f"{names}, an integer or one (before, after) pair per axis"
     raise OptionError(f"padding: expected {expected}, got {padding!r}", path=_path(who))

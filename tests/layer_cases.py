@@ -12,6 +12,7 @@ from typing import Any
 import activation_cases
 import attention_cases
 import attrs
+import image_cases
 import numpy as np
 import recurrent_cases
 
@@ -148,6 +149,7 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (residual(Dense(3), residual(Tanh(), residual(Dropout(0.5), Dense(3)))), (3,)),
     (residual(Dropout(0.5), shortcut=Dropout(0.5)), (3,)),
     (fnn.stacked(serial(Dense(3), Tanh(), Dense(2)), 2), (4,)),
+    *image_cases.CASES,
     *activation_cases.CASES,
     *recurrent_cases.CASES,
     *attention_cases.CASES,

@@ -38,7 +38,7 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize(("layer", "twin"), TWINS, ids=lambda each: repr(each)[:40])
+@pytest.mark.parametrize(("layer", "twin"), TWINS, ids=[repr(each) for each, _ in TWINS])
 def test_values_gradients_and_twenty_steps_are_those_of_torch(layer, twin):
     torch = pytest.importorskip("torch")
     twin = twin(torch.nn).double()

@@ -82,12 +82,60 @@ def convolution_vjp(
     db = row_sums(slopes) if bias and need_dw else None
     if not need_dx:
         return dw, db, None
-    dz = zeros((z.shape[0], *geometry.padded, z.shape[-1]), np.result_type(w, dy))
+    return dw, db, _folded(w, slopes, x.shape, geometry, groups, how.by_row)
+
+
+def _folded(
+    w: Array,
+    slopes: Array,
+    shape: tuple[int, ...],
+    geometry: Windows,
+    groups: int,
+    by_row: bool,
+) -> Array:
+    """Return the image (batch, channels, *space) of that shape that slopes (out, columns) add up to."""
+    dz = zeros((shape[1], *geometry.padded, shape[0]), np.result_type(w, slopes))
     # Rows of the image at its ends are seen by few of the output, and cost as much as others.
     fits = geometry.stride[0] == 1 and 1 < geometry.size[0] <= geometry.out[0] // 2
-    fold = _fold_by_row if fits and how.by_row else _fold
+    fold = _fold_by_row if fits and by_row else _fold
     fold(w, slopes, dz, geometry, groups)
-    return dw, db, batch_first(dz[geometry.interior()])
+    return batch_first(dz[geometry.interior()])
+
+
+def transposed_convolution(
+    x: Array, w: Array, b: Array | None, geometry: Windows, groups: int
+) -> Array:
+    """Return the derivative of a convolution in its image, x being that of its output; plus b.
+
+    Shapes: x (batch, in, *geometry.out), w (in, out / groups, *window), b (out,); the image that comes
+    out is that over which `geometry` lies.
+    """
+    slopes = batch_last(x).reshape(w.shape[0], math.prod(geometry.out) * len(x))
+    shape = (len(x), w.shape[1] * groups, *geometry.space)
+    image = shape[1], *geometry.padded, shape[0]
+    by_row = unfolding(geometry, image, x.itemsize, groups).by_row
+    y = _folded(w, slopes, shape, geometry, groups, by_row)
+    return y if b is None else y + b.reshape(-1, *(1,) * len(geometry.space))
+
+
+def transposed_convolution_vjp(
+    x: Array,
+    w: Array,
+    dy: Array,
+    geometry: Windows,
+    groups: int,
+    *,
+    bias: bool,
+    need_dx: bool,
+) -> tuple[Array, Array | None, Array | None]:
+    """Return dw, db (None without bias) and dx of `transposed_convolution`; None if not needed."""
+    dz = pad(batch_last(dy), geometry, 0)
+    how = unfolding(geometry, dz.shape, dz.itemsize, groups)
+    slopes = batch_last(x).reshape(w.shape[0], math.prod(geometry.out) * len(x))
+    dw = _kernels_vjp(dz, w, slopes, how, groups)
+    rows = batch_last(dy)
+    db = row_sums(rows.reshape(len(rows), math.prod(rows.shape[1:]))) if bias else None
+    return dw, db, convolution(dy, w, None, geometry, groups) if need_dx else None
 
 
 def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int) -> Array:

@@ -80,14 +80,39 @@ def _scatter_overlapping(z: Array, best: Array, g: Array, dz: Array, geometry: W
         dz[place] += g * hit
 
 
-def average_pool(x: Array, geometry: Windows, *, count_padding: bool) -> Array:
-    """Return the mean of every window, over the image alone or over the padding's zeros too."""
+def min_pool(x: Array, geometry: Windows) -> Array:
+    """Return the smallest value of every window; padding counts as inf."""
+    return -max_pool(-x, geometry)
+
+
+def min_pool_vjp(x: Array, y: Array, dy: Array, geometry: Windows) -> Array:
+    """Return dx: dy of every window at its first minimum in row-major order, 0 elsewhere."""
+    return max_pool_vjp(-x, -y, dy, geometry)
+
+
+def sum_pool(x: Array, geometry: Windows) -> Array:
+    """Return the sum of every window."""
     z = pad(batch_last(x), geometry, 0)
     first, *others = (z[place] for place in geometry.cuts())
     y = empty(first.shape, z.dtype)
     np.copyto(y, first)
     for values in others:
         y += values
+    return batch_first(y)
+
+
+def sum_pool_vjp(x: Array, y: Array, dy: Array, geometry: Windows) -> Array:
+    """Return dx: every window's dy, added where windows overlap."""
+    g = batch_last(dy)
+    dz = zeros((x.shape[1], *geometry.padded, x.shape[0]), g.dtype)
+    for place in geometry.cuts():
+        dz[place] += g
+    return batch_first(dz[geometry.interior()])
+
+
+def average_pool(x: Array, geometry: Windows, *, count_padding: bool) -> Array:
+    """Return the mean of every window, over the image alone or over the padding's zeros too."""
+    y = batch_last(sum_pool(x, geometry))
     y *= _inverse_counts(geometry, y.real.dtype, count_padding)
     return batch_first(y)
 
@@ -96,10 +121,7 @@ def average_pool_vjp(x: Array, y: Array, dy: Array, geometry: Windows, *, count_
     """Return dx: every window's dy / count, added where windows overlap."""
     g = batch_last(dy)
     g = np.multiply(g, _inverse_counts(geometry, g.real.dtype, count_padding), scratch_like(g))
-    dz = zeros((x.shape[1], *geometry.padded, x.shape[0]), g.dtype)
-    for place in geometry.cuts():
-        dz[place] += g
-    return batch_first(dz[geometry.interior()])
+    return sum_pool_vjp(x, y, batch_first(g), geometry)
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,3 +153,17 @@ def global_average_pool_vjp(x: Array, y: Array, dy: Array) -> Array:
     share = dy / x[0, 0].size if x.size else dy
     dx[...] = share.reshape(*dy.shape, *(1,) * (x.ndim - 2))
     return dx
+
+
+def global_max_pool(x: Array) -> Array:
+    """Return the largest value over all of space, (batch, channels)."""
+    flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    return np.take_along_axis(flat, flat.real.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+
+
+def global_max_pool_vjp(x: Array, y: Array, dy: Array) -> Array:
+    """Return dx: dy at the first maximum in row-major order, 0 elsewhere."""
+    flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    dx = np.zeros(flat.shape, dy.dtype)
+    np.put_along_axis(dx, flat.real.argmax(axis=2)[:, :, None], dy[:, :, None], axis=2)
+    return dx.reshape(x.shape)

@@ -135,7 +135,8 @@ def windows(
     which reaches beyond the padding and begins before it.
 
     Padding is "valid" (none), "same" (ceil(n / stride) windows, the odd row at the end), a number
-    of rows at every end, or one (before, after) pair per axis.
+    of rows at every end, or one (before, after) pair per axis; "causal", along one axis, puts before
+    the image all that a window lacks there.
 
     Raises:
         OptionError: If a size or the padding has another number of axes.
@@ -152,6 +153,10 @@ def windows(
             for n, s, extent in zip(space, stride, extents, strict=True)
         ]
         pads = tuple((total // 2, total - total // 2) for total in totals)
+    elif padding == "causal":
+        if len(space) != 1:
+            raise OptionError(f"padding: expected 'causal' along one axis, got {len(space)}")
+        pads = ((extents[0] - 1, 0),)
     elif isinstance(padding, tuple):
         pads = padding
         if len(pads) != len(space):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import attrs
 
 from fnn.errors import OptionError
+from fnn.kernels.windows import Padding, Sizes
 from fnn.layers.activation import ACTIVATIONS
 from fnn.layers.chains import check_layer
-from fnn.layers.combinators import serial
+from fnn.layers.combinators import named, serial
 from fnn.layers.contract import Layer
+from fnn.layers.convolution import Conv, DepthwiseConv
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
 from fnn.layers.initializers import Initializer, glorot_uniform, zeros
 from fnn.options import flag, integer, real
+from fnn.recipe import constructor
 
 
 def mlp(
@@ -56,3 +62,37 @@ def mlp(
         if activate_last or i + 1 < len(widths):
             layers += behind
     return serial(*layers)
+
+
+@constructor
+def SeparableConv(
+    channels: int,
+    window: Sizes,
+    *,
+    multiplier: int = 1,
+    stride: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    bias: bool = True,
+    init_w: Initializer = glorot_uniform,
+    init_b: Initializer = zeros,
+) -> Layer:
+    """Convolve every channel by itself, then mix channels at every place.
+
+    Args:
+        channels: Number of output channels.
+        window, multiplier, stride, padding, dilation: As in `DepthwiseConv`.
+        bias: Whether the second part adds b.
+        init_w, init_b: Draw the weights of both.
+
+    Params:
+        depthwise: w (in_channels · multiplier, 1, *window), as of `DepthwiseConv`.
+        pointwise: w (channels, in_channels · multiplier, *1) and b (channels,), as of `Conv`.
+
+    References: Chollet (2017), "Xception", section 2.
+    """
+    places: Any = {"stride": stride, "padding": padding, "dilation": dilation, "init_w": init_w}
+    deep = DepthwiseConv(window, multiplier=multiplier, bias=False, **places)
+    point = Conv(channels, 1, bias=bias, init_w=init_w, init_b=init_b)
+    whole = serial(named("depthwise", deep), named("pointwise", point))
+    return attrs.evolve(whole, name="separable_conv")

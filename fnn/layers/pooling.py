@@ -111,3 +111,56 @@ def GlobalAvgPool() -> Layer:
 
     fwd = fwd_of(pooling.global_average_pool, pooling.global_average_pool_vjp)
     return make_layer("global_avg_pool", shapes, fwd, flops=1, members="fold")
+
+
+@constructor
+def MinPool(
+    window: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    ceil: bool = False,
+) -> Layer:
+    """Take the smallest value of every window: y[n, c, i] = min_k x[n, c, at i + k].
+
+    Padding counts as inf. Where values tie, the whole derivative goes to the first of them in
+    row-major order. Arguments and errors are those of `MaxPool`.
+    """
+    options = window, stride, padding, dilation, ceil
+    return _pool("MinPool", "min_pool", pooling.min_pool, pooling.min_pool_vjp, *options, kinks=True)
+
+
+@constructor
+def SumPool(
+    window: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    ceil: bool = False,
+) -> Layer:
+    """Take the sum of every window: y[n, c, i] = Σ_k x[n, c, at i + k].
+
+    Arguments and errors are those of `MaxPool`.
+    """
+    options = window, stride, padding, dilation, ceil
+    return _pool("SumPool", "sum_pool", pooling.sum_pool, pooling.sum_pool_vjp, *options)
+
+
+@constructor
+def GlobalMaxPool() -> Layer:
+    """Take the largest value over all of space: (batch, channels, *space) to (batch, channels).
+
+    Where values tie, the whole derivative goes to the first of them in row-major order.
+
+    Raises:
+        ShapeError: If the examples have no spatial axis.
+    """
+
+    def shapes(in_shape: Shape) -> Any:
+        return image_shape(in_shape, least=1)[:1], {}, {}
+
+    fwd = fwd_of(pooling.global_max_pool, pooling.global_max_pool_vjp)
+    traits = Traits(has_kinks=True)
+    return make_layer("global_max_pool", shapes, fwd, traits=traits, flops=1, members="fold")

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.layers.convolution import Conv
-from fnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool
+from fnn.layers.convolution import Conv, ConvTranspose, DepthwiseConv
+from fnn.layers.pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, MinPool, SumPool
+from fnn.layers.resizing import AdaptiveAvgPool, Upsample
 from fnn.testing.strategies.of_options import (
+    Layers,
     Maker,
     Rows,
     initializers,
@@ -59,9 +61,42 @@ def _pool(make: Callable[..., Layer], **more: st.SearchStrategy[Any]) -> Maker:
     return pool
 
 
+def _depthwise(in_shape: Shape) -> Layers:
+    given = options(padding=st.just("same"), bias=st.just(False), multiplier=st.just(2))
+    windows = st.integers(1, min(in_shape[1:]))
+    return st.builds(lambda window, more: DepthwiseConv(min(window, 3), **more), windows, given)
+
+
+def _transposed(in_shape: Shape) -> Layers:
+    # Images that have grown large are left as they are.
+    stride = st.integers(1, 2 if max(in_shape[1:]) < 5 else 1)
+    given = options(dilation=st.just(2), bias=st.just(False), init_w=initializers())
+    return st.builds(
+        lambda n, window, stride, more: ConvTranspose(n, window, stride=stride, **more),
+        st.integers(1, 3), st.integers(1, 2), stride, given,
+    )  # fmt: skip
+
+
+def _filled(in_shape: Shape) -> Layers:
+    modes = st.sampled_from(["reflect", "circular", "edge"] if min(in_shape[1:]) > 1 else ["edge"])
+    return st.builds(lambda n, mode: Conv(n, 3, padding=mode), st.integers(1, 3), modes)
+
+
+def _upsample(in_shape: Shape) -> Layers:
+    factors = st.integers(1, 2 if max(in_shape[1:]) < 5 else 1)
+    return st.builds(Upsample, factors, st.sampled_from(["nearest", "bilinear"]))
+
+
 ROWS: Rows = {
+    "GlobalMaxPool": (2, 1, plain(GlobalMaxPool)),
+    "AdaptiveAvgPool": (2, 1, lambda in_shape: st.builds(AdaptiveAvgPool, st.integers(1, 3))),
+    "MinPool": (2, 1, _pool(MinPool)),
+    "SumPool": (2, 1, _pool(SumPool)),
+    "Upsample": (2, 1, _upsample),
+    "DepthwiseConv": (2, 1, _depthwise),
+    "ConvTranspose": (2, 1, _transposed),
     "GlobalAvgPool": (2, 1, plain(GlobalAvgPool)),
     "AvgPool": (2, 2, _pool(AvgPool, count_padding=st.booleans())),
     "MaxPool": (2, 2, _pool(MaxPool)),
-    "Conv": (2, 3, _conv),
+    "Conv": (2, 3, lambda in_shape: st.one_of(_conv(in_shape), _conv(in_shape), _filled(in_shape))),
 }

@@ -155,8 +155,8 @@ LAYERS: Rows = {
     **of_sequences.ROWS,
 }
 for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
-    # With its defaults, where no row above draws its options; together with the others of no weight, for
-    # there are many. What users registered is theirs to draw.
+    # With its defaults, where no row above draws its options; together with the others of no weight,
+    # for there are many. What users registered is theirs to draw.
     if getattr(_make, "__module__", "").startswith("fnn.") and _make.__name__ not in LAYERS:
         LAYERS[_make.__name__] = (1, 0, plain(_make))
 
