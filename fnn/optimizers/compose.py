@@ -73,6 +73,7 @@ def chain(*transforms: Transform) -> Transform:
         numbers=numbers,
         rule=rule if len(rules) == len(transforms) else None,
         frozen=frozen,
+        skips_nonfinite=any(child.skips_nonfinite for child in transforms),
     )
 
 

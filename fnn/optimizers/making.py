@@ -97,7 +97,7 @@ def make_transform(
     return Transform(name, init, update, elementwise=True, numbers=numbers_at, rule=rule)
 
 
-def capped(op: np.ufunc, a: Array, b: Array, out: Array) -> None:
+def capped(op: np.ufunc, a: Array, b: Array | float, out: Array) -> None:
     """Write op(a, b) to `out`, the largest number of the dtype where finite ones exceed it.
 
     It keeps what is remembered finite: infinity times 0, over infinity or less infinity is NaN. The

@@ -130,6 +130,9 @@ class Transform(HasRecipe):
         rule: What an elementwise transform does to arrays, for loops that keep all parameters in one
             vector; None if only `update` knows.
         frozen: Paths of the parameters that it leaves as they are; a chain gives them a gradient of 0.
+        skips_nonfinite: Gradients that are not finite change nothing, so that a loss that is not finite
+            need not end a training.
+        clock: From a step to the one that the transforms inside it see; `accumulate` counts updates.
         recipe: The call that made it, None for one made directly.
         where: File and line of that call.
     """
@@ -141,6 +144,8 @@ class Transform(HasRecipe):
     _numbers: Numbers = attrs.field(default=no_numbers, kw_only=True)
     rule: Rule | None = attrs.field(default=None, kw_only=True)
     frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    skips_nonfinite: bool = attrs.field(default=False, kw_only=True)
+    clock: Callable[[int], int] = attrs.field(default=int, kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
     core: Core = attrs.field(init=False)
@@ -162,6 +167,8 @@ class Transform(HasRecipe):
         options: dict[str, Any] = {"elementwise": self.elementwise, "numbers": self.core.numbers}
         options |= {"rule": self.rule} if self.rule is not None else {}
         options |= {"frozen": self.frozen} if self.frozen else {}
+        options |= {"skips_nonfinite": True} if self.skips_nonfinite else {}
+        options |= {"clock": self.clock} if self.clock is not int else {}
         return Recipe(Transform, (self.name, self.core.init, self.core.update), options)
 
     def __iter__(self) -> Iterator[Any]:
