@@ -178,7 +178,7 @@ def _amsgrad(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
 
     def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
         _means(now, g, old, new, u)
-        np.maximum(old[2], new[1], new[2])
+        np.maximum(old[2], new[1], out=new[2])
         n = now["step"] + 1
         root = math.sqrt(1.0 - now["b2"] ** n)
         rate = clamped(signed_rate(now) * root / (1.0 - now["b1"] ** n))
@@ -225,7 +225,7 @@ def _adamax(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
         g, (m, s) = squared(g, u), new
         capped(np.add, np.abs(g), eps, u)
         np.multiply(old[1], now["b2"], s)
-        np.maximum(s, u, s)
+        np.maximum(s, u, out=s)
         blend(old[0], m, np.multiply(g, 1.0 - now["b1"], u), now["b1"])
         np.divide(m, s, u)
         u *= clamped(signed_rate(now) / (1.0 - now["b1"] ** (now["step"] + 1)))

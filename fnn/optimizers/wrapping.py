@@ -37,13 +37,13 @@ def _still(u: Array) -> Array:
 def _around(
     name: str,
     inner: Transform,
-    init: Callable[[Any], Any],
+    init: Any,
     update: Any,
     *,
     own: str,
     at: Callable[[int], Kernel],
     numbers: Any = None,
-    clock: Callable[[int], int] | None = None,
+    clock: Callable[[int], int] = int,
 ) -> Transform:
     """Return a transform around `inner`, elementwise with the kernels `at` if that is.
 
@@ -54,13 +54,12 @@ def _around(
         own: What the whole remembers beside "inner".
         at: From a step to the kernel, whose memory is that of `own` and then that of `inner`.
         numbers: Of the whole, those of `inner` if None.
-        clock: From a step to that of `inner`, if it is another.
+        clock: From a step to that of `inner`.
     """
     rule = None
     if inner.rule is not None:
         memory = (own, *(f"inner/{path}" for path in inner.rule.memory))
         rule = Rule(memory, at, update)
-    more: dict[str, Any] = {} if clock is None else {"clock": clock}
     return Transform(
         name,
         init,
@@ -69,7 +68,7 @@ def _around(
         numbers=numbers or inner.core.numbers,
         rule=rule,
         frozen=inner.frozen,
-        **more,
+        clock=clock,
     )
 
 
@@ -148,7 +147,9 @@ def accumulate(transform: Transform, n: int) -> Transform:
     def numbers(step: int) -> dict[str, float]:
         return transform.core.numbers(step // n)
 
-    clock = n.__rfloordiv__
+    def clock(step: int) -> int:
+        return step // n
+
     return _around(
         "accumulate", transform, init, update, own="sum", at=at, numbers=numbers, clock=clock
     )

@@ -24,7 +24,7 @@ from fnn.testing.values import loose, shown
 from fnn.tree import Array, Tree, TreeLike
 
 FirstSteps: TypeAlias = Callable[[Any, list[Any]], list[Any]]
-"""From params and one gradient per step to the params after every step."""
+"""From params and one gradient per step to the params, or params and memory, after every step."""
 
 # --- transforms -----------------------------------------------------------------------------------
 
@@ -216,12 +216,13 @@ def _true_numbers(transform: Any, step: int, found: Findings) -> None:
             message = f"{transform!r:.80} declares another number at step {step}"
             found.broken(message, leaf=name, got=got, want=float(want))
     children = [child for child in recipe.args if hasattr(child, "numbers")]
-    want = sorted(number for child in children for number in child.numbers(step).values())
+    inside = getattr(transform, "clock", int)(step)
+    want = sorted(number for child in children for number in child.numbers(inside).values())
     if children and sorted(now.values()) != want:
         message = f"{transform!r:.80} declares other numbers than its members at step {step}"
         found.broken(message, leaf="numbers", got=sorted(now.values()), want=want)
     for child in children:
-        _true_numbers(child, step, found)
+        _true_numbers(child, inside, found)
 
 
 def _is_elementwise(t: _Trial, found: Findings) -> None:
@@ -231,11 +232,14 @@ def _is_elementwise(t: _Trial, found: Findings) -> None:
         found.same(f"one flat vector at step {i}", "updates", v, tree.ravel(u)[0])
     # Each entry's gradient is moved in turn; no other entry's update may hear of it.
     size, base = flat[0].size, [np.asarray(u) for u in vector.updates]
-    for at in range(0, size, max(1, size // 32)):
+    places = range(0, size, max(1, size // 32))
+    for at, to in [*((at, None) for at in places), *((at, math.inf) for at in places[:1])]:
         moved = [grad.copy() for grad in flat[1:]]
         for grad in moved:
-            grad[at] = 1e6 * grad[at] + 1  # Beyond what a clip lets pass.
-        other = _run(t.transform, flat[0], moved)
+            # Beyond what a clip lets pass; and once to what some leave out altogether.
+            grad[at] = 1e6 * grad[at] + 1 if to is None else to
+        with np.errstate(invalid="ignore"):
+            other = _run(t.transform, flat[0], moved)
         for i, u in enumerate(other.updates):
             got, want = np.delete(u, at), np.delete(base[i], at)
             if not found.same(f"entry {at} moves others at step {i}", "updates", got, want):
@@ -255,6 +259,8 @@ def _elementwise(t: _Trial, found: Findings) -> None:
 
 def _rest(t: _Trial, found: Findings) -> None:
     zeros = tree.map(np.zeros_like, t.params)
+    if any(t.numbers(i).get("noise") for i in range(len(t.grads))):
+        return
     points = {"params of zero": zeros}
     if not t.numbers(0).get("weight_decay"):
         points["params"] = t.params
@@ -293,11 +299,15 @@ def _first_steps(t: _Trial, found: Findings) -> None:
     expected = t.oracle(loose(t.params), [loose(g) for g in t.grads])
     if len(expected) != len(t.grads):
         found.broken("the closed form gives another number of steps", got=len(expected))
-    for i, (point, want) in enumerate(zip(t.points[1:], expected, strict=False)):
-        pairs = zip(tree.items(point, "params"), tree.items(tree.freeze(want)), strict=True)
-        for (path, got), (_, exact) in pairs:
+    for i, want in enumerate(expected[: len(t.grads)]):
+        got, whole = {"params": t.points[i + 1]}, {"params": want}
+        if isinstance(want, tuple):
+            got["opt_state"] = t.states[i + 1]
+            whole = dict(zip(("params", "opt_state"), want, strict=True))
+        pairs = zip(tree.items(tree.freeze(got)), tree.items(tree.freeze(whole)), strict=True)
+        for (path, leaf), (_, exact) in pairs:
             bound = 1e-12 * max(float(np.max(np.abs(exact), initial=0.0)), 1e-300)
-            if not found.close(f"is not the closed form after step {i}", path, got, exact, bound):
+            if not found.close(f"is not the closed form after step {i}", path, leaf, exact, bound):
                 return
 
 
@@ -320,8 +330,8 @@ def check_transform(
     `untouched`, `pure` (in any order of calls), `clock` (steps of any integer type), `resume` (from
     every memory, rebuilt as from a file), `float32` (stays, under NumPy's steps too), `numbers`,
     `elementwise` (if declared: the flat vector's bits are the tree's, and no entry hears of another),
-    `rest` (a zero gradient moves nothing, but for a declared weight_decay), `descent` (against a
-    held gradient, if a learning_rate is declared: in all, and in no leaf or entry the other way), and
+    `rest` (a zero gradient moves nothing, but for a declared weight_decay or noise), `descent` (against
+    a held gradient, if a learning_rate is declared: in all, and in no leaf or entry the other way), and
     `first_steps`. A factor on everything is told by the last alone, so do give a closed form.
 
     Args:
@@ -330,8 +340,9 @@ def check_transform(
             "dense_0" and "dense_1", and a number "scale".
         seed: Of all that is drawn.
         steps: How many, 1 or more.
-        first_steps: From params and a list of gradients to the list of params after every step, in
-            float64, by other means than the transform's; held to 1e-12 of a leaf's largest entry.
+        first_steps: From params and a list of gradients to the list of params after every step, or of
+            (params, opt_state), in float64, by other means than the transform's; held to 1e-12 of a
+            leaf's largest entry.
 
     Raises:
         LawError: If a law is broken; lists all findings.
