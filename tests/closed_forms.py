@@ -13,11 +13,12 @@ from fnn import tree
 
 @attrs.frozen
 class TransformCase:
-    """A transform, the public name it shows, and the closed form of its steps."""
+    """A transform, the public name it shows, the closed form of its steps, and how many show it all."""
 
     name: str
     transform: Any
     first_steps: Any
+    steps: int = 5
 
     def __str__(self):
         return repr(self.transform)
