@@ -191,6 +191,7 @@ from fnn.training.jitted import scan as scan
 from fnn.training.loop import Fit as Fit
 from fnn.training.loop import fit as fit
 from fnn.training.state import TrainState as TrainState
+from fnn.training.state import averaged_state as averaged_state
 from fnn.training.state import init_train_state as init_train_state
 from fnn.training.step import train_step as train_step
 from fnn.training.step import value_and_grad as value_and_grad

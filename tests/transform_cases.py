@@ -43,7 +43,7 @@ DOWN, ONE = negative(falling), plain(1.0)
 
 
 def descent(p, g, memory, step):
-    return -at(falling, step) * g
+    return -falling(step) * g
 
 
 CASES = [

@@ -61,7 +61,7 @@ def make_leafwise(
             # Of an array without axes NumPy makes a number.
             moved[path] = np.asarray(u)
             news.append((path, {role: np.asarray(array) for role, array in new.items()}))
-        return _nested(moved) if isinstance(params, Mapping) else moved[""], _by_role(news)
+        return _like(params, moved), _by_role(news)
 
     return Transform(name, init, update, numbers=numbers_at)
 
@@ -71,6 +71,14 @@ def _by_role(held: Any) -> TreeLike:
     return _nested(
         {f"{role}/{path}" if path else role: array for path, of in held for role, array in of.items()}
     )
+
+
+def _like(params: Any, leaves: Mapping[str, Array], path: str = "") -> Any:
+    """Return the tree of the structure of `params` with the leaves at their paths."""
+    if not isinstance(params, Mapping):
+        return leaves[path]
+    names = {name: f"{path}/{name}" if path else name for name in params}
+    return Tree.own({name: _like(params[name], leaves, at) for name, at in names.items()})
 
 
 def _nested(leaves: Mapping[str, Array]) -> Tree:

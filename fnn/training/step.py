@@ -81,7 +81,8 @@ class TrainStep:
         To be called where numbers that are not finite give no warning.
 
         Raises:
-            DivergedError: If the loss or the carried state is not finite.
+            DivergedError: If the loss or the carried state is not finite, and the optimizer does not
+                skip what is not.
             TreeError, ShapeError, DTypeError: If the carried state changed its structure.
         """
         x, target, weight = unpack(batch)
@@ -102,13 +103,16 @@ class TrainStep:
             grads = tree.freeze(grads)
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
-        if not math.isfinite(value):
+        skips = self.optimizer.skips_nonfinite
+        if not math.isfinite(value) and not skips:
             raise self.diverged(now, batch, value, grads)
         if state is not now.state:
             state = tree.freeze(state)
             check_kept(now.state, state, "state")
             if not is_finite(state):
-                raise self.diverged(now, batch, value, grads, after={"state": state})
+                if not skips:
+                    raise self.diverged(now, batch, value, grads, after={"state": state})
+                state = now.state
         logs = {"loss": value}
         if self.metrics:
             logs |= measure(self.metrics, y, target, **weight)
@@ -169,7 +173,7 @@ def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics
     Raises:
         OptionError: If an argument is something else.
         DivergedError: From the step, if the loss, or what would come after it, is not finite; `now`
-            is what it was.
+            is what it was. Under `skip_nonfinite` only if the parameters would not be.
         DataError, ShapeError, DTypeError, TreeError: From the step, if the batch, the network, the
             loss and the state do not fit together.
     """
