@@ -12,7 +12,7 @@ import numpy as np
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.leafwise import Held, make_leafwise, quotient, trust_ratio
+from fnn.optimizers.leafwise import Held, make_leafwise, quotient, safe, trust_ratio
 from fnn.optimizers.making import Now, capped
 from fnn.optimizers.numbers import Bounded, clamped, documented, eps_of, signed_rate
 from fnn.optimizers.transform import Transform
@@ -175,8 +175,8 @@ def _novograd(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
     eps = eps_of(name, eps)
 
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
-        length, b2 = global_norm(g), now["b2"]
-        most = float(np.finfo(g.dtype).max)
+        g, b2 = safe(g), now["b2"]
+        length, most = global_norm(g), float(np.finfo(g.dtype).max)
         square = length * length if math.isinf(length) else min(length * length, most)
         if now["step"] == 0:
             s = np.full((), square, g.dtype)
