@@ -185,6 +185,19 @@ def test_the_vector_of_a_jitted_step_is_capped_as_the_leaves_are():
         assert same_bits(plain.opt_state, quick.opt_state)
 
 
+def test_a_scan_caps_its_memory_as_single_steps_do():
+    net = fnn.serial(fnn.Dense(2, bias=False))
+    x, y = np.full((4, 3), 1e10, np.float32), np.full((4, 2), 3e8, np.float32)
+    for optimizer in (fnn.adagrad(1e-20), fnn.momentum(1e-30, 0.999), fnn.yogi(1e-20, b2=0.0)):
+        step = fnn.train_step(net, fnn.squared_error, optimizer)
+        now = first = fnn.init_train_state(net, optimizer, (3,), fnn.Key.of(0))
+        for _ in range(6):
+            now, _ = step(now, (x, y))
+        assert all(np.isfinite(leaf).all() for leaf in tree.leaves(now.opt_state))
+        folded, _ = fnn.scan(step, first, [(x, y)] * 6)
+        assert same_bits(folded.opt_state, now.opt_state)
+
+
 @pytest.mark.parametrize("rate", [3.5e38, 1e300, 1.7e308])
 def test_a_rate_that_is_infinite_in_float32_is_refused(rate):
     for make in (fnn.sgd, fnn.momentum, fnn.adam, fnn.rmsprop, fnn.adagrad, fnn.add_decayed_weights):

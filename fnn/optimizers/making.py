@@ -109,7 +109,7 @@ def capped(op: np.ufunc, a: Array, b: Array | float, out: Array) -> None:
     except FloatingPointError:
         # Everything is written by now. Infinities that came in are kept, for the loop to report.
         is_new = np.isinf(out) & np.isfinite(b)
-        if a is not out:
+        if not np.shares_memory(a, out):
             is_new &= np.isfinite(a)
         np.copyto(out, np.copysign(np.finfo(out.dtype).max, out), where=is_new)
 

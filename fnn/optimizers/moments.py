@@ -324,7 +324,7 @@ def _yogi(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
         turn = np.sign(old[1] - u)
         u *= 1.0 - now["b2"]
         u *= turn
-        np.subtract(old[1], u, v)
+        capped(np.subtract, old[1], u, v)
         blend(old[0], m, np.multiply(g, 1.0 - now["b1"], u), now["b1"])
         over_root(m, v, signed_rate(now), eps, u)
 

@@ -42,7 +42,8 @@ def curves(
 ) -> Path:
     """Draw each series over 1, 2, …; values that are not finite, or beyond 1e300, leave a gap.
 
-    The first value stands at `first` if that is another number. What differs by no more than rounding is drawn as a flat line.
+    The first value stands at `first` if that is another number. What differs by no more than rounding
+    is drawn as a flat line.
 
     Raises:
         DataError: If there is no series or all are empty.
