@@ -156,6 +156,8 @@ from fnn.optimizers.schedules import inverse_time_schedule as inverse_time_sched
 from fnn.optimizers.schedules import linear_schedule as linear_schedule
 from fnn.optimizers.schedules import piecewise_schedule as piecewise_schedule
 from fnn.optimizers.schedules import polynomial_schedule as polynomial_schedule
+from fnn.optimizers.searching import lbfgs as lbfgs
+from fnn.optimizers.searching import sam as sam
 from fnn.optimizers.selecting import masked as masked
 from fnn.optimizers.selecting import partition as partition
 from fnn.optimizers.signs import lion as lion

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from closed_forms import TransformCase, falling, negative, plain, steps_of, weighted_sum
+from search_forms import bfgs, uphill
 from transform_forms import (
     NOISE,
     PASS,
@@ -180,5 +181,13 @@ CASES = [
         fnn.chain(fnn.sgd(falling), fnn.ema(0.8)),
         averaged(steps_of(descent), 0.8, ("ema_0", "average")),
     ),
+    TransformCase("sam", fnn.sam(falling), uphill(falling)),
+    TransformCase(
+        "sam",
+        fnn.chain(fnn.sam(2.0), fnn.sgd(falling)),
+        uphill(2.0, lambda g, step: -falling(step) * g),
+    ),
+    TransformCase("lbfgs", fnn.lbfgs(), bfgs(10)),
+    TransformCase("lbfgs", fnn.lbfgs(2, curvature=0.1), bfgs(2, curvature=0.1)),
     TransformCase("add_noise", fnn.add_noise(falling, key=NOISE), noisy(falling)),
 ]

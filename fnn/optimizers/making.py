@@ -134,6 +134,15 @@ def chained_kernel(rules: list[Rule], step: int) -> Kernel:
 # --- what other transforms need ---------------------------------------------------------------
 
 
+def check_inner(who: str, transform: Any) -> None:
+    """Refuse what is no transform, or one that asks for the loss of the whole batch elsewhere."""
+    if not isinstance(transform, Transform):
+        raise OptionError(f"expected a transform, got {transform!r}", path=(who,))
+    if transform.needs_gradient:
+        message = f"expected a transform that asks for no other gradient, got {transform!r}"
+        raise OptionError(message, path=(who,))
+
+
 def stateless_init(params: TreeLike) -> TreeLike:
     """Remember nothing."""
     return EMPTY

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import FnnError, OptionError, TreeError
-from fnn.optimizers.making import paired
+from fnn.optimizers.making import check_inner, paired
 from fnn.optimizers.numbers import LARGEST, clamped
 from fnn.optimizers.transform import Transform
 from fnn.options import Number, at_step, number
@@ -97,7 +97,7 @@ def masked(transform: Transform, where: Where) -> Transform:
         OptionError: If an argument is something else.
         TreeError: From `init` and `update`, if there is no such path; says what there is.
     """
-    _check("masked", transform)
+    check_inner("masked", transform)
     chosen = chosen_by("masked", "where", where)
 
     def init(params: Any) -> TreeLike:
@@ -111,11 +111,6 @@ def masked(transform: Transform, where: Where) -> Transform:
 
     numbers, frozen = transform.core.numbers, transform.frozen
     return Transform("masked", init, update, numbers=numbers, frozen=frozen)
-
-
-def _check(who: str, transform: Any) -> None:
-    if not isinstance(transform, Transform):
-        raise OptionError(f"expected a transform, got {transform!r}", path=(who,))
 
 
 def _inside(transform: Transform, fn: Any, *args: Any) -> Any:
@@ -153,7 +148,7 @@ def partition(
     for label, transform in transforms.items():
         if not isinstance(label, str) or not label or "/" in label:
             raise OptionError(f"transforms: expected a name as label, got {label!r}", path=(who,))
-        _check(who, transform)
+        check_inner(who, transform)
     by_label = dict(transforms)
     if not callable(labels):
         if not isinstance(labels, Mapping) or not all(isinstance(path, str) for path in labels):

@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 
 from fnn import tree
-from fnn.errors import FnnError, OptionError
-from fnn.optimizers.making import capped, paired, recall
+from fnn.errors import FnnError
+from fnn.optimizers.making import capped, check_inner, paired, recall
 from fnn.optimizers.transform import Kernel, Rule, Transform
 from fnn.options import integer, real
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, TreeLike
-
-
-def _check(who: str, transform: Any) -> None:
-    if not isinstance(transform, Transform):
-        raise OptionError(f"expected a transform, got {transform!r}", path=(who,))
 
 
 def _call(transform: Transform, fn: Any, *args: Any) -> Any:
@@ -102,7 +97,7 @@ def accumulate(transform: Transform, n: int) -> Transform:
     Raises:
         OptionError: If an argument is something else.
     """
-    _check("accumulate", transform)
+    check_inner("accumulate", transform)
     n = integer("accumulate", "n", n)
 
     def init(params: Any) -> TreeLike:
@@ -175,7 +170,7 @@ def lookahead(transform: Transform, n: int = 6, *, alpha: float = 0.5) -> Transf
 
     References: Zhang et al. (2019), "Lookahead optimizer: k steps forward, 1 step back", algorithm 1.
     """
-    _check("lookahead", transform)
+    check_inner("lookahead", transform)
     n = integer("lookahead", "n", n)
     share = real("lookahead", "alpha", alpha, least=2.0**-63, most=1.0)
 
@@ -232,7 +227,7 @@ def skip_nonfinite(transform: Transform) -> Transform:
     Raises:
         OptionError: If `transform` is something else.
     """
-    _check("skip_nonfinite", transform)
+    check_inner("skip_nonfinite", transform)
 
     def init(params: Any) -> TreeLike:
         return _call(transform, transform.core.init, params)

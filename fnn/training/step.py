@@ -19,7 +19,7 @@ from fnn.losses.reduction import Loss, unsilenced
 from fnn.metrics.checks import Metric
 from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.transform import Transform
+from fnn.optimizers.transform import At, Transform
 from fnn.training.evaluation import Metrics, measure, metric_table
 from fnn.training.state import (
     Batch,
@@ -121,12 +121,29 @@ class TrainStep:
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
         """Return the state after the update; to be called where overflow does not warn."""
         net, optimizer, own = self.net, self.optimizer, trained(self.net, now.params)
-        updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step)
+        at = (self._at(now, batch, own, value, grads),) if optimizer.needs_gradient else ()
+        updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step, *at)
         moved = apply_updates(own, updates)
         if not is_finite(moved):
             raise self.diverged(now, batch, value, grads, after={"params": moved})
         params = merged(net, now.params, moved)
         return TrainState(now.step + 1, now.key, params, state, opt_state)
+
+    def _at(self, now: TrainState, batch: Batch, own: Any, value: Any, grads: Tree) -> At:
+        """Return the loss and gradient of the batch as a function of what is trained."""
+        net = self.net
+
+        def at(params: Any) -> tuple[Any, Any]:
+            if params is own:
+                return value, trained(net, grads)
+            x, target, weight = unpack(batch)
+            key = now.key.fold("step", now.step) if net.traits.stochastic else None
+            whole = merged(net, now.params, params)
+            y, _, pullback = net.core.vjp(whole, now.state, x, train=True, key=key)
+            there, dy = unsilenced(self.loss)(y, target, **weight)
+            return there, trained(net, tree.freeze(pullback(dy, need_dx=False)[0]))
+
+        return at
 
     def diverged(
         self, now: TrainState, batch: Batch, value: Any, grads: Tree, *, after: Mapping[str, Any] = {}

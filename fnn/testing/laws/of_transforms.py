@@ -66,12 +66,34 @@ class _Trial:
     def update(self, i: int, clock: Callable[[int], Any] = int) -> tuple[Any, Any]:
         """Call step i again, on copies."""
         given = (self.grads[i], self.states[i], self.points[i])
-        return _pair(self.transform.update(*(tree.freeze(loose(node)) for node in given), clock(i)))
+        grads, opt_state, params = (tree.freeze(loose(node)) for node in given)
+        return _pair(called(self.transform, grads, opt_state, params, clock(i)))
 
     def numbers(self, step: Any) -> dict[str, float]:
         """Return the numbers that the transform declares."""
         numbers = getattr(self.transform, "numbers", None)
         return numbers(step) if numbers else {}
+
+
+def called(transform: Any, updates: Any, opt_state: Any, params: Any, step: Any) -> Any:
+    """Return what `update` gives; where it asks for the loss elsewhere, that is a bowl.
+
+    L(p + d) = Σ g d + ½ c d², whose gradient at the parameters p is the one that is given; c is 1, 2,
+    3, 1, 2, … in every leaf.
+    """
+    given = updates, opt_state, params, step
+    if not getattr(transform, "needs_gradient", False):
+        return transform.update(*given)
+
+    def at(others: Any) -> tuple[float, Any]:
+        gone = tree.map(np.subtract, others, params)
+        c = tree.map(lambda d: (np.arange(d.size) % 3 + 1).astype(d.dtype).reshape(d.shape), gone)
+        bent = tree.map(np.multiply, c, gone)
+        pairs = zip(*map(tree.leaves, (gone, updates, bent)), strict=True)
+        value = sum(float(np.sum(d * (g + 0.5 * b))) for d, g, b in pairs)
+        return value, tree.map(np.add, updates, bent)
+
+    return transform.update(*given, at)
 
 
 class _MisfitError(Exception):
@@ -90,7 +112,7 @@ def _run(transform: Any, params: Any, grads: Any, clock: Callable[[int], Any] = 
     state = transform.init(params)
     first, states, updates, points = loose(state), [state], [], [params]
     for i, grad in enumerate(grads):
-        u, state = _pair(transform.update(grad, state, params, clock(i)))
+        u, state = _pair(called(transform, grad, state, params, clock(i)))
         for what, got, want in (("updates", u, params), ("opt_state", state, first)):
             if (ours := _shapes(got)) != (theirs := _shapes(want)):
                 raise _MisfitError(f"{what} at step {i}: got {ours}, want {theirs}")
@@ -117,7 +139,7 @@ def _structure(t: _Trial, found: Findings) -> None:
 def _immutable(t: _Trial, found: Findings) -> None:
     params, grad = loose(t.params), loose(t.grads[0])
     state = t.transform.init(params)
-    u, after = _pair(t.transform.update(grad, loose(state), params, 0))
+    u, after = _pair(called(t.transform, grad, loose(state), params, 0))
     given = tree.leaves(params) + tree.leaves(grad)
     for what, node in (("opt_state of init", state), ("updates", u), ("opt_state", after)):
         if isinstance(node, Mapping) and not isinstance(node, Tree):
@@ -134,7 +156,7 @@ def _untouched(t: _Trial, found: Findings) -> None:
         given = {"grads": grad, "opt_state": t.states[i], "params": t.points[i]}
         ours = {name: loose(node) for name, node in given.items()}
         before = loose(ours)
-        _pair(t.transform.update(ours["grads"], ours["opt_state"], ours["params"], i))
+        _pair(called(t.transform, ours["grads"], ours["opt_state"], ours["params"], i))
         for name, node in ours.items():
             found.same(f"was written to at step {i}", name, node, before[name])
     again = loose(t.params)
@@ -168,7 +190,7 @@ def _resume(t: _Trial, found: Findings) -> None:
     for split in range(len(t.grads)):
         state, params = tree.freeze(loose(t.states[split])), tree.freeze(loose(t.points[split]))
         for i in range(split, len(t.grads)):
-            u, state = _pair(t.transform.update(t.grads[i], state, params, i))
+            u, state = _pair(called(t.transform, t.grads[i], state, params, i))
             params = tree.map(np.add, params, u)
         found.same(f"resumed before step {split}", "opt_state", state, t.states[-1])
         found.same(f"resumed before step {split}", "params", params, t.points[-1])
@@ -337,7 +359,8 @@ def check_transform(
     `first_steps`. A factor on everything is told by the last alone, so do give a closed form.
 
     Args:
-        transform: `init(params) -> opt_state`, `update(updates, opt_state, params, step)`.
+        transform: `init(params) -> opt_state`, `update(updates, opt_state, params, step)`. One that
+            `needs_gradient` is given a bowl with the gradient of the step at the parameters.
         params: Floating numbers; cast to float64 and float32. Without it two layers of "w" and "b",
             "dense_0" and "dense_1", and a number "scale".
         seed: Of all that is drawn.

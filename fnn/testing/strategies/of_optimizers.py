@@ -42,6 +42,7 @@ from fnn.optimizers.moments import (
     yogi,
 )
 from fnn.optimizers.orthogonal import muon, scale_by_muon
+from fnn.optimizers.searching import lbfgs, sam
 from fnn.optimizers.selecting import masked, partition
 from fnn.optimizers.signs import lion, rprop, scale_by_lion, scale_by_sign, sign_sgd
 from fnn.optimizers.transform import Transform
@@ -163,6 +164,8 @@ def _further(rate: Any, decay: Any, eps: Any) -> dict[str, st.SearchStrategy[Tra
         "partition": st.builds(_in_two, st.builds(sgd, rate), st.builds(adam, rate, **moments)),
         "accumulate": st.builds(accumulate, st.builds(momentum, rate, decay), st.integers(1, 3)),
         "lookahead": st.builds(lookahead, st.builds(adam, rate), st.integers(1, 3)),
+        "sam": st.builds(sam, _numbers()),
+        "lbfgs": st.builds(lbfgs, st.integers(1, 5), curvature=_floats(0.1, 0.9)),
         "skip_nonfinite": st.builds(skip_nonfinite, st.builds(adam, rate, **moments)),
     }
 
@@ -186,7 +189,7 @@ TRANSFORMS = _table()
 def transforms(params: TreeLike | None = None) -> st.SearchStrategy[Transform]:
     """Return every public optimizer and transform with valid options, and chains of up to three.
 
-    Numbers are floats or schedules.
+    Numbers are floats or schedules. The update of one that `needs_gradient` takes a fifth argument.
 
     Args:
         params: Given them, `freeze` holds leaves and layers of theirs; without, it holds nothing.
