@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -31,40 +31,54 @@ def rescaled(optimizer: Transform, factor: float) -> Transform:
     Raises:
         OptionError: If it has none, or it was not made by a constructor and cannot be made anew.
     """
-    found: list[Any] = []
-    new: Transform = _changed(optimizer, lambda rate: _times(rate, factor), found)
-    if not found:
+    if not any(True for _ in _rates(optimizer)):
         message = f"expected an optimizer with a learning_rate, got {optimizer!r}"
         raise OptionError(message, path=("rescaled",))
+    new: Transform = _times(optimizer, factor)
     return new
-
-
-def _times(rate: Any, factor: float) -> Any:
-    return Scaled(rate, factor) if callable(rate) else rate * factor
 
 
 def follows_schedule(optimizer: Transform) -> bool:
     """Return whether a learning rate in it is a `Schedule`."""
-    found: list[Any] = []
-    _changed(optimizer, lambda rate: rate, found)
-    return any(isinstance(rate, Schedule) for rate in found)
+    return any(isinstance(rate, Schedule) for rate in _rates(optimizer))
 
 
-def _changed(value: Any, change: Callable[[Any], Any], found: list[Any]) -> Any:
-    """Return a transform, or what holds some, made anew with changed learning rates."""
-    if isinstance(value, tuple):
-        return tuple(_changed(each, change, found) for each in value)
-    if type(value) is dict:
-        return {name: _changed(each, change, found) for name, each in value.items()}
-    if not isinstance(value, Transform) or value.recipe is None:
-        return value
-    recipe = value.recipe
+def _arguments(transform: Transform) -> inspect.BoundArguments | None:
+    """Return what a transform was made with, defaults included; None if no constructor made it."""
+    recipe = transform.recipe
+    if recipe is None:
+        return None
     bound = inspect.signature(recipe.call).bind(*recipe.args, **recipe.kwargs)
     bound.apply_defaults()
+    return bound
+
+
+def _rates(value: Any) -> Iterator[Any]:
+    """Yield the learning rates of a transform and of those that it was made with."""
+    if isinstance(value, Transform):
+        bound = _arguments(value)
+        for name, given in bound.arguments.items() if bound is not None else ():
+            if name == "learning_rate":
+                yield given
+            else:
+                yield from _rates(given)
+    elif isinstance(value, tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _rates(each)
+
+
+def _times(value: Any, factor: float) -> Any:
+    """Return a transform, or what holds some, made anew with its learning rates multiplied."""
+    if isinstance(value, tuple):
+        return tuple(_times(each, factor) for each in value)
+    if type(value) is dict:
+        return {name: _times(each, factor) for name, each in value.items()}
+    if not isinstance(value, Transform) or (bound := _arguments(value)) is None:
+        return value
     for name, given in bound.arguments.items():
-        if name == "learning_rate":
-            found.append(given)
-            bound.arguments[name] = change(given)
+        if name != "learning_rate":
+            bound.arguments[name] = _times(given, factor)
         else:
-            bound.arguments[name] = _changed(given, change, found)
-    return attrs.evolve(recipe.call(*bound.args, **bound.kwargs), where=value.where)
+            bound.arguments[name] = Scaled(given, factor) if callable(given) else given * factor
+    assert value.recipe is not None
+    return attrs.evolve(value.recipe.call(*bound.args, **bound.kwargs), where=value.where)

@@ -124,8 +124,6 @@ def accumulate(transform: Transform, n: int) -> Transform:
         def whole(g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
             total = new[0]
             if step % n < n - 1:
-                # With an array between: where old and new are one, `capped` could not tell
-                # an infinity that came in from one that it made.
                 capped(np.add, old[0], g, u)
                 np.copyto(total, u)
                 for before, after in zip(old[1:], new[1:], strict=True):
