@@ -7,8 +7,10 @@ from typing import Any
 
 import attrs
 import numpy as np
+from closed_forms import TransformCase, at, falling, negative, plain, steps_of, weighted_sum
 from layer_cases import CASES as LAYER_CASES
 from loss_cases import example
+from transform_cases import CASES as MORE_TRANSFORM_CASES
 
 import fnn
 from fnn import tree
@@ -60,37 +62,6 @@ LOSS_CASES = [
 
 
 # --- transforms -------------------------------------------------------------------------------
-
-
-def steps_of(direction: Callable[[Any, Any, Any, int], Any]) -> Any:
-    """Return the closed form of what moves every leaf by direction(p, g, own memory, step)."""
-
-    def first_steps(params, grads):
-        point, points = params, []
-        memory: dict[str, dict] = {path: {} for path, _ in tree.items(params)}
-        for step, grad in enumerate(grads):
-            moved = {}
-            for (path, p), (_, g) in zip(tree.items(point), tree.items(grad), strict=True):
-                moved[path] = p + direction(p, g, memory[path], step)
-            point = tree.update(point, moved)
-            points.append(point)
-        return points
-
-    return first_steps
-
-
-def at(number, step):
-    return float(number(step)) if callable(number) else number
-
-
-def weighted_sum(memory, name, g, decay):
-    """Return Σ decayᵏ g over the history, kept whole; no recursion as the library's."""
-    memory.setdefault(name, []).append((g, decay))
-    total, factor = 0.0, 1.0
-    for past, rate in reversed(memory[name]):
-        total = total + factor * past
-        factor *= rate
-    return total
 
 
 def descent(rate):
@@ -157,10 +128,6 @@ def frozen(paths, direction):
     return first_steps
 
 
-def falling(step):
-    return np.float64(0.1) / (1 + step)
-
-
 @fnn.constructor
 def averaged(learning_rate, weight_decay):
     """Step along the running mean of gradients, with decayed weights, as a user may write it."""
@@ -179,26 +146,6 @@ def averages(rate, weight_decay):
         return -at(rate, step) * (0.2 * weighted_sum(memory, "mean", g, 0.8) + weight_decay * p)
 
     return steps_of(direction)
-
-
-@attrs.frozen
-class TransformCase:
-    """A transform, the public name it shows, and the closed form of its steps."""
-
-    name: str
-    transform: Any
-    first_steps: Any
-
-    def __str__(self):
-        return repr(self.transform)
-
-
-def plain(value):
-    return lambda step: value
-
-
-def negative(rate):
-    return lambda step: -at(rate, step)
 
 
 TRANSFORM_CASES = [
@@ -251,6 +198,7 @@ TRANSFORM_CASES = [
         fnn.chain(fnn.scale_by_adam(), fnn.add_decayed_weights(0.3), fnn.scale_by_learning_rate(0.1)),
         moments(negative(0.1), 0.9, 0.999, 1e-8, 0.3),
     ),
+    *MORE_TRANSFORM_CASES,
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+import fnn
 from fnn import tree
 from fnn.optimizers import (
     adagrad,
@@ -47,11 +48,42 @@ ELEMENTWISE = [
     chain(add_decayed_weights(0.01), momentum(0.1)),
     chain(scale_by_adam(), add_decayed_weights(0.1), scale_by_learning_rate(decaying)),
 ]
+ELEMENTWISE += [
+    fnn.nesterov(decaying),
+    fnn.nadam(decaying),
+    fnn.radam(decaying),
+    fnn.scale_by_amsgrad(),
+    fnn.adamax(decaying),
+    fnn.adabelief(decaying),
+    fnn.yogi(decaying),
+    fnn.adadelta(decaying),
+    fnn.sign_sgd(decaying),
+    fnn.lion(decaying, weight_decay=decaying),
+    fnn.rprop(),
+    fnn.clip_by_value(decaying),
+    fnn.ema(0.9),
+    fnn.accumulate(fnn.adam(decaying), 2),
+    fnn.lookahead(fnn.momentum(decaying), 2),
+]
 OTHERS = [
     clip_by_global_norm(0.5),
     clip_by_global_norm(decaying),
     freeze("dense_0"),
     chain(clip_by_global_norm(1.0), adamw(decaying), freeze(["dense_0/w", "scale"])),
+    fnn.lamb(decaying),
+    fnn.lars(decaying, weight_decay=0.1),
+    fnn.novograd(decaying),
+    fnn.adafactor(decaying),
+    fnn.sm3(decaying),
+    fnn.muon(decaying),
+    fnn.adaptive_clip(decaying),
+    fnn.clip_by_block_rms(decaying),
+    fnn.centralize(),
+    fnn.adamw(decaying, decayed="dense_0"),
+    fnn.masked(fnn.adam(), ["dense_0/w", "scale"]),
+    fnn.partition({"a": fnn.adam(decaying), "b": fnn.sgd(0.1)}, {"": "a", "dense_0": "b"}),
+    fnn.skip_nonfinite(fnn.adam()),
+    fnn.add_noise(decaying, key=fnn.Key.of(0)),
 ]
 ALL = ELEMENTWISE + OTHERS
 

@@ -46,7 +46,7 @@ losses optimizers datasets
 metrics
 training.state training.display training.plans
 training.evaluation training.history
-training.progress
+training.progress training.plateau
 training.step
 training.jitted training.derivatives
 ensemble

@@ -117,7 +117,7 @@ PARAMS = draw(0)
 @pytest.mark.parametrize("case", TRANSFORM_CASES, ids=str)
 def test_no_wrong_version_of_a_transform_passes(case, every):
     def check(wrong):
-        check_transform(wrong, PARAMS, first_steps=case.first_steps)
+        check_transform(wrong, PARAMS, first_steps=case.first_steps, steps=case.steps)
 
     assert list(scored("transform", case.transform, check, PARAMS, every=every)) == []
 

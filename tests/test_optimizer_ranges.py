@@ -35,6 +35,37 @@ def optimizers(rate):
         st.builds(fnn.add_decayed_weights, rate),
         st.builds(fnn.clip_by_global_norm, st.sampled_from([0.0, 5e-324, 1e-30, 1.0, 1e30, 1e308])),
         st.builds(fnn.freeze, st.just("w")),
+        further(rate, moments),
+    )
+
+
+def further(rate, moments):
+    inner = st.builds(fnn.momentum, rate, ones_below) | st.builds(fnn.adam, rate, **moments)
+    bounds = st.sampled_from([0.0, 5e-324, 1e-30, 1.0, 1e30, 1e38])
+    kin = (fnn.nadam, fnn.radam, fnn.amsgrad, fnn.adamax, fnn.adabelief, fnn.yogi)
+    sign = {"b1": ones_below, "b2": ones_below}
+    # It remembers parameters, which a wild rate makes infinite.
+    slow = [st.builds(fnn.lookahead, inner, st.integers(1, 3))] if rate is rates else []
+    return st.one_of(
+        *slow,
+        *(st.builds(make, rate, **moments) for make in kin),
+        *(st.builds(make, rate, **moments, weight_decay=rate) for make in (fnn.lamb, fnn.novograd)),
+        st.builds(fnn.nesterov, rate, ones_below),
+        st.builds(fnn.adadelta, rate, ones_below, eps=eps),
+        st.builds(fnn.sign_sgd, rate),
+        st.builds(fnn.lion, rate, **sign, weight_decay=rate),
+        st.builds(fnn.rprop, rate),
+        st.builds(fnn.lars, rate, ones_below, trust=rate, weight_decay=rate),
+        st.builds(fnn.scale_by_trust_ratio, rate),
+        st.builds(fnn.adafactor, rate, eps=st.none() | eps, weight_decay=rate),
+        st.builds(fnn.sm3, rate, ones_below, eps=eps),
+        st.builds(fnn.muon, rate, ones_below, weight_decay=rate, **moments),
+        st.builds(fnn.clip_by_value, bounds),
+        st.builds(fnn.clip_by_block_rms, bounds),
+        st.builds(fnn.adaptive_clip, bounds),
+        st.builds(fnn.centralize),
+        st.builds(fnn.ema, ones_below),
+        st.builds(fnn.accumulate, inner, st.integers(1, 3)),
     )
 
 
@@ -54,8 +85,14 @@ def gradients(dtype):
         info.max,
     ]
     each = st.sampled_from([float(s * x) for x in sizes for s in (1, -1)])
-    vector = st.lists(each, min_size=4, max_size=4).map(lambda v: {"w": np.array(v, dtype)})
-    return st.lists(vector, min_size=1, max_size=4)
+    entries = st.lists(each, min_size=4, max_size=4)
+
+    def shaped(shape):
+        return st.lists(
+            entries.map(lambda v: {"w": np.array(v, dtype).reshape(shape)}), min_size=1, max_size=4
+        )
+
+    return shaped(4) | shaped((2, 2))
 
 
 def walk(transform, grads):
@@ -100,6 +137,9 @@ ADAPTIVE = [
     lambda **o: fnn.rmsprop(0.1, o["b2"], eps=o["eps"]),
     lambda **o: fnn.scale_by_rms(o["b2"], eps=o["eps"]),
     lambda **o: fnn.adagrad(0.1, eps=o["eps"]),
+    lambda **o: fnn.nadam(0.1, **o),
+    lambda **o: fnn.amsgrad(0.1, **o),
+    lambda **o: fnn.yogi(0.1, **o),
 ]
 
 
@@ -143,6 +183,19 @@ def test_the_vector_of_a_jitted_step_is_capped_as_the_leaves_are():
         quick, _ = fnn.jit(step)(now, (x, y))
         assert same_bits(plain.params, quick.params)
         assert same_bits(plain.opt_state, quick.opt_state)
+
+
+def test_a_scan_caps_its_memory_as_single_steps_do():
+    net = fnn.serial(fnn.Dense(2, bias=False))
+    x, y = np.full((4, 3), 1e10, np.float32), np.full((4, 2), 3e8, np.float32)
+    for optimizer in (fnn.adagrad(1e-20), fnn.momentum(1e-30, 0.999), fnn.yogi(1e-20, b2=0.0)):
+        step = fnn.train_step(net, fnn.squared_error, optimizer)
+        now = first = fnn.init_train_state(net, optimizer, (3,), fnn.Key.of(0))
+        for _ in range(6):
+            now, _ = step(now, (x, y))
+        assert all(np.isfinite(leaf).all() for leaf in tree.leaves(now.opt_state))
+        folded, _ = fnn.scan(step, first, [(x, y)] * 6)
+        assert same_bits(folded.opt_state, now.opt_state)
 
 
 @pytest.mark.parametrize("rate", [3.5e38, 1e300, 1.7e308])

@@ -10,6 +10,7 @@ from law_cases import TRANSFORM_CASES
 
 import fnn
 from fnn import tree
+from fnn.testing.laws.of_transforms import called
 
 SHAPES = {"dense_0": {"w": (3, 4), "b": (4,)}, "scale": (), "none": (0,)}
 
@@ -63,7 +64,7 @@ def test_optimizers_give_away_what_nobody_else_holds(case, watch):
     params, transform = drawn(0), case.transform
     opt_state = transform.init(params)
     for step in range(3):
-        updates, opt_state = transform.update(drawn(step + 1), opt_state, params, step)
+        updates, opt_state = called(transform, drawn(step + 1), opt_state, params, step)
         params = fnn.apply_updates(params, updates)
     for leaf in tree.leaves({"params": params, "updates": updates, "opt_state": opt_state}):
         assert immutable(leaf)

@@ -27,6 +27,43 @@ OPTIMIZERS = {
     "frozen": fnn.chain(fnn.adam(0.01), fnn.freeze("dense_0")),
 }
 
+# On a network of two layers alone: what they share with those above is proved there.
+FURTHER = {
+    "nesterov": fnn.nesterov(0.1),
+    "adadelta": fnn.adadelta(),
+    "nadam": fnn.nadam(),
+    "radam": fnn.radam(0.01),
+    "amsgrad": fnn.amsgrad(0.01),
+    "adamax": fnn.adamax(0.01),
+    "adabelief": fnn.adabelief(0.01),
+    "yogi": fnn.yogi(),
+    "sign_sgd": fnn.sign_sgd(0.01),
+    "lion": fnn.lion(0.01),
+    "rprop": fnn.rprop(),
+    "lamb": fnn.lamb(0.1),
+    "lars": fnn.lars(1.0),
+    "novograd": fnn.novograd(),
+    "adafactor": fnn.adafactor(0.1),
+    "sm3": fnn.sm3(0.1),
+    "muon": fnn.muon(0.01),
+    "schedule": fnn.adam(fnn.one_cycle_schedule(0.1, 6)),
+    "decayed": fnn.adamw(0.01, decayed="dense_0/w"),
+    "blocks": fnn.chain(fnn.clip_by_value(0.1), fnn.scale_by_lion(), fnn.scale_by_learning_rate(0.1)),
+    "by leaf": fnn.chain(
+        fnn.centralize(), fnn.adaptive_clip(), fnn.clip_by_block_rms(1.0), fnn.sgd(0.1)
+    ),
+    "noise": fnn.chain(fnn.add_noise(0.1, key=fnn.Key.of(1)), fnn.sgd(0.1)),
+    "masked": fnn.chain(fnn.masked(fnn.add_decayed_weights(0.1), "dense_0"), fnn.sgd(0.1)),
+    "partition": fnn.partition({"a": fnn.adam(), "b": fnn.sgd(0.1)}, {"": "a", "dense_0": "b"}),
+    "accumulate": fnn.accumulate(fnn.chain(fnn.add_decayed_weights(0.1), fnn.adam(0.01)), 3),
+    "accumulate sgd": fnn.accumulate(fnn.sgd(0.1), 2),
+    "accumulate lamb": fnn.accumulate(fnn.lamb(), 2),
+    "lookahead": fnn.lookahead(fnn.adam(0.01), 2),
+    "lookahead in accumulate": fnn.accumulate(fnn.lookahead(fnn.momentum(0.1), 2), 2),
+    "skip": fnn.skip_nonfinite(fnn.adam(0.01)),
+    "ema": fnn.chain(fnn.adam(0.01), fnn.ema(0.9)),
+}
+
 NETWORKS = {
     "plain": fnn.serial(fnn.Dense(6), fnn.Sigmoid(), fnn.Dense(3)),
     "nested": fnn.serial(
@@ -88,6 +125,36 @@ def test_a_jitted_step_equals_the_plain_one_bit_for_bit(name, optimizer, dtype):
         planned, plain = jitted(now, batch_at(i, dtype)), step(expected, batch_at(i, dtype))
         assert_same(planned, plain)
         now, expected = planned[0], plain[0]
+
+
+@pytest.mark.parametrize("optimizer", FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_jit_and_scan_equal_the_plain_steps_under_every_optimizer(optimizer, dtype):
+    net = NETWORKS["plain"]
+    step = fnn.train_step(net, fnn.softmax_cross_entropy, optimizer)
+    jitted, given = fnn.jit(step), [batch_at(i, dtype) for i in range(7)]
+    first = now = expected = start(net, optimizer, dtype)
+    for batch in given:
+        planned, plain = jitted(now, batch), step(expected, batch)
+        assert_same(planned, plain)
+        now, expected = planned[0], plain[0]
+    folded, _ = fnn.scan(step, first, given)
+    assert bits(folded) == bits(expected)
+    assert {leaf.dtype for leaf in tree.leaves(expected.opt_state)} <= {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("optimizer", FURTHER.values(), ids=FURTHER)
+def test_a_memory_pickled_between_two_steps_goes_on_with_the_same_bits(optimizer):
+    net = NETWORKS["plain"]
+    step = fnn.jit(fnn.train_step(net, fnn.softmax_cross_entropy, optimizer))
+    now = start(net, optimizer)
+    for i in range(3):
+        now, _ = step(now, batch_at(i))
+    again = pickle.loads(pickle.dumps((step, now)))
+    for i in range(3, 6):
+        now, _ = step(now, batch_at(i))
+        again = again[0], again[0](again[1], batch_at(i))[0]
+    assert bits(again[1]) == bits(now)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)

@@ -12,6 +12,7 @@ from searches import drawn, simplest, some
 
 import fnn
 from fnn import Key, tree
+from fnn.testing.laws.of_transforms import called
 from fnn.testing.strategies import (
     batch_sizes,
     datasets,
@@ -35,7 +36,7 @@ def test_every_drawn_transform_updates_a_drawn_tree(data, params):
     opt_state = transform.init(params)
     for step in range(2):
         grads = tree.map(np.cos, params)
-        updates, opt_state = transform.update(grads, opt_state, params, step)
+        updates, opt_state = called(transform, grads, opt_state, params, step)
         params = fnn.apply_updates(params, updates)
     assert all(leaf.dtype == np.float64 for leaf in tree.leaves(params))
     assert pickle.loads(pickle.dumps(transform)) == transform

@@ -14,6 +14,7 @@ from fnn.errors import DivergedError, OptionError, ShapeError
 from fnn.kernels.values import take_rows
 from fnn.losses.reduction import Loss, unsilenced
 from fnn.losses.sums import half_squared_error
+from fnn.optimizers.making import check_inner
 from fnn.optimizers.transform import Transform
 from fnn.options import integer
 from fnn.recipe import constructor
@@ -127,6 +128,7 @@ def per_member(optimizer: Transform, n: int) -> Transform:
     """
     if not isinstance(optimizer, Transform):
         raise OptionError(f"optimizer: expected a Transform, got {optimizer!r}", path=("per_member",))
+    check_inner("per_member", optimizer)
     n = integer("per_member", "n", n)
     own_init, own_update, numbers = optimizer.core
 
@@ -140,7 +142,15 @@ def per_member(optimizer: Transform, n: int) -> Transform:
         ]
         return stack([moved for moved, _ in parts]), stack([held for _, held in parts])
 
-    return Transform("per_member", init, update, numbers=numbers, frozen=optimizer.frozen)
+    return Transform(
+        "per_member",
+        init,
+        update,
+        numbers=numbers,
+        frozen=optimizer.frozen,
+        skips_nonfinite=optimizer.skips_nonfinite,
+        clock=optimizer.clock,
+    )
 
 
 def diverging(step: Any, now: TrainState, batch: Batch) -> dict[int, DivergedError]:

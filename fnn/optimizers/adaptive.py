@@ -12,7 +12,8 @@ import numpy as np
 
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.making import Now, capped, make_transform
-from fnn.optimizers.numbers import Bounded, clamped, documented, eps_of, signed_rate
+from fnn.optimizers.numbers import LARGEST, Bounded, clamped, documented, eps_of, signed_rate
+from fnn.optimizers.selecting import Where, decaying_at
 from fnn.optimizers.transform import Transform
 from fnn.options import Number
 from fnn.recipe import constructor
@@ -117,6 +118,58 @@ def adagrad(learning_rate: Number = 0.01, *, eps: float = 1e-10) -> Transform:
     return make_transform("adagrad", formula, memory=("square_sum",), numbers=numbers)
 
 
+@OPTIMIZERS.builtin("adadelta")
+@constructor
+@documented
+def adadelta(learning_rate: Number = 1.0, decay: Number = 0.9, *, eps: float = 1e-6) -> Transform:
+    """Step by the root mean square of steps over that of gradients, which needs no unit.
+
+    Elementwise: s ← decay s + (1 - decay) g²,   d = √(e + eps) g / √(s + eps),
+    e ← decay e + (1 - decay) d²,   u = -lr d.
+
+    Args:
+        decay: How much of the mean squares stays, a float or a schedule in [0, 1).
+        eps: 1.1e-19 or more; stands inside both roots.
+
+    References: Zeiler (2012), "ADADELTA: an adaptive learning rate method", algorithm 1.
+    """
+    return _delta("adadelta", {"learning_rate": learning_rate, "decay": (decay, 1.0)}, eps)
+
+
+@constructor
+@documented
+def scale_by_adadelta(decay: Number = 0.9, *, eps: float = 1e-6) -> Transform:
+    """Give the direction of `adadelta`, before the learning rate and the minus sign.
+
+    Args:
+        decay: How much of the mean squares stays, a float or a schedule in [0, 1).
+        eps: 1.1e-19 or more; stands inside both roots.
+    """
+    return _delta("scale_by_adadelta", {"decay": (decay, 1.0)}, eps)
+
+
+def _delta(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
+    eps = min(eps_of(name, eps), LARGEST)
+
+    def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
+        decay, (s, e) = now["decay"], new
+        g = squared(g, u)
+        u *= 1.0 - decay
+        blend(old[0], s, u, decay)
+        capped(np.add, s, eps, u)
+        np.sqrt(u, u)
+        d = g / u
+        capped(np.add, old[1], eps, u)
+        np.sqrt(u, u)
+        d *= u
+        squared(d, u)
+        u *= 1.0 - decay
+        blend(old[1], e, u, decay)
+        np.multiply(d, signed_rate(now), u)
+
+    return make_transform(name, formula, memory=("square", "step_square"), numbers=numbers)
+
+
 # --- adam -----------------------------------------------------------------------------------
 
 
@@ -148,14 +201,18 @@ def adamw(
     b2: Number = 0.999,
     eps: float = 1e-8,
     weight_decay: Number = 0.01,
+    decayed: Where | None = None,
 ) -> Transform:
     """Step as `adam` does and shrink the parameters beside it: u = u_adam - lr weight_decay p.
 
-    The decay passes by the moments, and is scaled by the learning rate. Biases and scales decay too.
+    The decay passes by the moments, and is scaled by the learning rate. Biases and scales decay
+    too, unless `decayed` says which leaves do.
 
     References: Loshchilov & Hutter (2019), "Decoupled weight decay regularization", algorithm 2.
     """
     numbers = {"learning_rate": learning_rate, "b1": (b1, 1.0), "b2": (b2, 1.0)}
+    if decayed is not None:
+        return decaying_at(_adam("adamw", numbers, eps), weight_decay, decayed)
     return _adam("adamw", {**numbers, "weight_decay": weight_decay}, eps)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import FnnError, OptionError, TreeError
 from fnn.optimizers.making import chained_kernel, paired, recall
-from fnn.optimizers.transform import Rule, Transform
+from fnn.optimizers.transform import At, Rule, Transform
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
 
@@ -43,14 +43,16 @@ def chain(*transforms: Transform) -> Transform:
         states = {name: _inside(name, child, child.core.init, params) for name, child in children}
         return {name: own for name, own in states.items() if own}
 
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
+    def update(updates: Any, opt_state: Any, params: Any, step: int, *at: At) -> tuple[Any, TreeLike]:
         if not isinstance(opt_state, Mapping) or not opt_state.keys() <= set(names):
             recall(opt_state, *names)
         updates = _zeroed(updates, frozen) if frozen else updates
         new_state = {}
         for name, child in children:
             own = opt_state.get(name, EMPTY)
-            updates, moved = _inside(name, child, child.core.update, updates, own, params, step)
+            asks = at if child.needs_gradient else ()
+            given = updates, own, params, step, *asks
+            updates, moved = _inside(name, child, child.core.update, *given)
             if moved:
                 new_state[name] = moved
         return updates, new_state
@@ -73,6 +75,8 @@ def chain(*transforms: Transform) -> Transform:
         numbers=numbers,
         rule=rule if len(rules) == len(transforms) else None,
         frozen=frozen,
+        skips_nonfinite=any(child.skips_nonfinite for child in transforms),
+        needs_gradient=any(child.needs_gradient for child in transforms),
     )
 
 

@@ -64,7 +64,26 @@ def momentum(learning_rate: Number, decay: Number = 0.9, *, nesterov: bool = Fal
         learning", eqs. 3 and 4.
     """
     numbers = {"learning_rate": learning_rate, "decay": (decay, 1.0)}
-    return _velocity("momentum", numbers, nesterov)
+    return _velocity("momentum", numbers, ahead=nesterov)
+
+
+@OPTIMIZERS.builtin("nesterov")
+@constructor
+@documented
+def nesterov(learning_rate: Number, decay: Number = 0.9) -> Transform:
+    """Step along a decaying sum of gradients, looking ahead: v ← decay v + g, u = -lr (g + decay v).
+
+    `momentum` with `nesterov=True`, by a name of its own.
+
+    Args:
+        decay: How much of the velocity stays, a float or a schedule in [0, 1).
+
+    References: Nesterov (1983), "A method of solving a convex programming problem with convergence
+        rate O(1/k²)"; Sutskever et al. (2013), "On the importance of initialization and momentum in
+        deep learning", eqs. 3 and 4.
+    """
+    numbers = {"learning_rate": learning_rate, "decay": (decay, 1.0)}
+    return _velocity("nesterov", numbers, ahead=True)
 
 
 @constructor
@@ -78,15 +97,15 @@ def trace(decay: Number = 0.9, *, nesterov: bool = False) -> Transform:
         decay: How much of the sum stays, a float or a schedule in [0, 1).
         nesterov: Look ahead: u = g + decay v.
     """
-    return _velocity("trace", {"decay": (decay, 1.0)}, nesterov)
+    return _velocity("trace", {"decay": (decay, 1.0)}, ahead=nesterov)
 
 
-def _velocity(name: str, numbers: dict[str, Bounded], nesterov: bool) -> Transform:
+def _velocity(name: str, numbers: dict[str, Bounded], *, ahead: bool) -> Transform:
     def formula(now: Now, g: Array, p: Array, old: list[Array], new: list[Array], u: Array) -> None:
         decay, rate, (v,) = now["decay"], signed_rate(now), new
         np.multiply(old[0], decay, v)
         capped(np.add, v, g, v)
-        if nesterov:
+        if ahead:
             np.multiply(v, decay, u)
             capped(np.add, u, g, u)
             u *= rate

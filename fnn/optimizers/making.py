@@ -97,7 +97,7 @@ def make_transform(
     return Transform(name, init, update, elementwise=True, numbers=numbers_at, rule=rule)
 
 
-def capped(op: np.ufunc, a: Array, b: Array, out: Array) -> None:
+def capped(op: np.ufunc, a: Array, b: Array | float, out: Array) -> None:
     """Write op(a, b) to `out`, the largest number of the dtype where finite ones exceed it.
 
     It keeps what is remembered finite: infinity times 0, over infinity or less infinity is NaN. The
@@ -109,7 +109,7 @@ def capped(op: np.ufunc, a: Array, b: Array, out: Array) -> None:
     except FloatingPointError:
         # Everything is written by now. Infinities that came in are kept, for the loop to report.
         is_new = np.isinf(out) & np.isfinite(b)
-        if a is not out:
+        if not np.shares_memory(a, out):
             is_new &= np.isfinite(a)
         np.copyto(out, np.copysign(np.finfo(out.dtype).max, out), where=is_new)
 
@@ -132,6 +132,15 @@ def chained_kernel(rules: list[Rule], step: int) -> Kernel:
 
 
 # --- what other transforms need ---------------------------------------------------------------
+
+
+def check_inner(who: str, transform: Any) -> None:
+    """Refuse what is no transform, or one that asks for the loss of the whole batch elsewhere."""
+    if not isinstance(transform, Transform):
+        raise OptionError(f"expected a transform, got {transform!r}", path=(who,))
+    if transform.needs_gradient:
+        message = f"expected a transform that asks for no other gradient, got {transform!r}"
+        raise OptionError(message, path=(who,))
 
 
 def stateless_init(params: TreeLike) -> TreeLike:

@@ -74,6 +74,7 @@ _SHARED = {
     "b2": "How much of the mean square stays, a float or a schedule in [0, 1).",
     "eps": "1.1e-19 or more; stands outside the root.",
     "weight_decay": "A float or a schedule, 0 or more.",
+    "decayed": "Which leaves decay, paths or a predicate as in `masked`; all of them if None.",
 }
 _RAISES = "Raises:\n    OptionError: If a number is out of its range.\n"
 

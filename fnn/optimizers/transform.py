@@ -37,9 +37,13 @@ class Update(Protocol):
     """Turn gradients, or the updates of the transform before, into updates."""
 
     def __call__(
-        self, updates: Any, opt_state: Any, params: Any, step: int
+        self, updates: Any, opt_state: Any, params: Any, step: int, /
     ) -> tuple[TreeLike, TreeLike]:
-        """Return (updates, opt_state)."""
+        """Return (updates, opt_state); where a transform needs it, `at` is a fifth argument."""
+
+
+At: TypeAlias = Callable[[Any], "tuple[Any, Any]"]
+"""From parameters to the loss of the batch there, and its gradient."""
 
 
 Numbers: TypeAlias = Callable[[int], dict[str, float]]
@@ -81,12 +85,12 @@ def _checked_core(core: Core, name: str, where: str) -> Core:
         return tree.freeze(core.init(params))
 
     @functools.wraps(core.update, updated=())
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> Any:
+    def update(updates: Any, opt_state: Any, params: Any, step: int, *at: At) -> Any:
         # A NumPy integer would make float64 of every number computed from the step.
         step = integer("", "step", step, least=0)
         # Gradients that overflow are for the loop to report, once and with their place.
         with np.errstate(over="ignore", invalid="ignore"):
-            new_updates, new_state = core.update(updates, opt_state, params, step)
+            new_updates, new_state = core.update(updates, opt_state, params, step, *at)
         return tree.freeze(new_updates), tree.freeze(new_state)
 
     return Core(placed(init), placed(update), placed(core.numbers))
@@ -130,6 +134,11 @@ class Transform(HasRecipe):
         rule: What an elementwise transform does to arrays, for loops that keep all parameters in one
             vector; None if only `update` knows.
         frozen: Paths of the parameters that it leaves as they are; a chain gives them a gradient of 0.
+        skips_nonfinite: Gradients that are not finite change nothing, so that a loss that is not finite
+            need not end a training.
+        needs_gradient: `update` takes a fifth argument, `at(params) -> (value, grads)`, the loss of the
+            batch elsewhere, which a training step gives.
+        clock: From a step to the one that the transforms inside it see; `accumulate` counts updates.
         recipe: The call that made it, None for one made directly.
         where: File and line of that call.
     """
@@ -141,6 +150,9 @@ class Transform(HasRecipe):
     _numbers: Numbers = attrs.field(default=no_numbers, kw_only=True)
     rule: Rule | None = attrs.field(default=None, kw_only=True)
     frozen: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    skips_nonfinite: bool = attrs.field(default=False, kw_only=True)
+    needs_gradient: bool = attrs.field(default=False, kw_only=True)
+    clock: Callable[[int], int] = attrs.field(default=int, kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
     core: Core = attrs.field(init=False)
@@ -162,6 +174,9 @@ class Transform(HasRecipe):
         options: dict[str, Any] = {"elementwise": self.elementwise, "numbers": self.core.numbers}
         options |= {"rule": self.rule} if self.rule is not None else {}
         options |= {"frozen": self.frozen} if self.frozen else {}
+        options |= {"skips_nonfinite": True} if self.skips_nonfinite else {}
+        options |= {"needs_gradient": True} if self.needs_gradient else {}
+        options |= {"clock": self.clock} if self.clock is not int else {}
         return Recipe(Transform, (self.name, self.core.init, self.core.update), options)
 
     def __iter__(self) -> Iterator[Any]:

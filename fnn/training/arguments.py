@@ -14,10 +14,12 @@ from fnn.errors import DataError, OptionError
 from fnn.kernels.values import length, map_arrays, take_rows
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
+from fnn.optimizers.rescaling import follows_schedule, rescaled
 from fnn.optimizers.transform import Transform
 from fnn.options import integer
 from fnn.training.evaluation import Metrics, metric_table, weighed
 from fnn.training.history import Callback, EarlyStopping, Mode, Record, better
+from fnn.training.plateau import Plateau
 from fnn.training.progress import Progress, differences
 from fnn.training.state import TrainState, cast, trained
 
@@ -64,6 +66,33 @@ def checked_callbacks(callbacks: Any, columns: list[str]) -> tuple[Callback, ...
             message = f"callbacks: expected a monitor of {columns}, got {callback.monitor!r}"
             raise OptionError(message, path=("fit",))
     return listed
+
+
+def checked_rate(optimizer: Transform, plateau: Any, columns: list[str]) -> bool:
+    """Return whether the history shows the learning rate: a plateau cuts it, or a `Schedule` sets it.
+
+    Raises:
+        OptionError: If `plateau` is none, or watches no column, or there is no rate to cut.
+    """
+    if not isinstance(optimizer, Transform):
+        return False  # Which is refused where the step is made.
+    if plateau is not None:
+        if not isinstance(plateau, Plateau):
+            message = f"plateau: expected what reduce_on_plateau(...) makes, got {plateau!r}"
+            raise OptionError(message, path=("fit",))
+        if plateau.monitor not in columns:
+            message = f"plateau: expected a monitor of {columns}, got {plateau.monitor!r}"
+            raise OptionError(message, path=("fit",))
+        try:
+            rescaled(optimizer, plateau.factor)
+        except OptionError as error:
+            raise error.inside("fit", "")  # noqa: B904 - the same error, with its place
+    shows = plateau is not None or follows_schedule(optimizer)
+    shows = shows and "learning_rate" in optimizer.numbers(0)
+    if shows and "learning_rate" in columns:
+        message = "metrics: expected another name than 'learning_rate', which shows the rate"
+        raise OptionError(message, path=("fit",))
+    return shows
 
 
 def check_set(name: str, dataset: Any) -> None:

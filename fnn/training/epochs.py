@@ -12,9 +12,12 @@ from fnn.datasets.dataset import Dataset, batches
 from fnn.kernels.values import length
 from fnn.keys import Key
 from fnn.layers.contract import Layer
+from fnn.optimizers.rescaling import rescaled
+from fnn.optimizers.transform import Transform
 from fnn.training.display import Bar, EpochLines, bar
 from fnn.training.evaluation import evaluate
 from fnn.training.history import Callback, History, Mode, Record, better
+from fnn.training.plateau import Pace, Plateau
 from fnn.training.progress import Progress
 from fnn.training.state import Batch, TrainState
 
@@ -41,6 +44,10 @@ class Training:
         callbacks: In their order.
         show: As `progress` of `fit`.
         start: Where it began.
+        optimizer: That of the step, at full rate.
+        steps: From an optimizer to its jitted step.
+        plateau: How the learning rate is cut.
+        shows_rate: Whether records hold the learning rate.
     """
 
     net: Layer
@@ -60,6 +67,12 @@ class Training:
     save_every: int | None
     show: bool | Literal["bar"]
     start: Progress
+    optimizer: Transform
+    steps: Callable[[Transform], Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Any]]]]
+    plateau: Plateau | None
+    shows_rate: bool
+    pace: Pace = attrs.field(init=False)
+    paced: Transform = attrs.field(init=False)
     records: list[Record] = attrs.field(init=False)
     running: Running = attrs.field(init=False)
     best: tuple[int, TrainState | None, float] = attrs.field(init=False)
@@ -71,6 +84,9 @@ class Training:
         done = start.epoch, start.best, start.best_value, start.stopped
         self.running = start.now, start.batch, start.count, dict(start.sums), done
         self.best = done[:3]
+        self.pace, self.paced = Pace(), self.optimizer
+        for record in self.records:
+            self._slow_down(record)
         self.lines = EpochLines(self.epochs) if self.show and self.show != "bar" else None
 
     def run(self) -> None:
@@ -81,9 +97,26 @@ class Training:
         """
         for epoch in range(self.start.epoch, 0 if self.start.stopped else self.epochs):
             now, logs = self._trained(epoch)
-            record = Record({"epoch": epoch + 1, "step": now.step, **logs, **self._validated(now)})
+            rate = self._rate(now.step)
+            logs = {**logs, **self._validated(now), **rate}
+            record = Record({"epoch": epoch + 1, "step": now.step, **logs})
             if self._ended(now, record):
                 break
+            self._slow_down(record)
+
+    def _slow_down(self, record: Record) -> None:
+        """Take the next steps at the rate that the plateau leaves."""
+        if self.plateau is None:
+            return
+        before, self.pace = self.pace, self.plateau.after(self.pace, record)
+        if self.pace.scale != before.scale:
+            self.paced = rescaled(self.optimizer, self.pace.scale)
+            self.step = self.steps(self.paced)
+
+    def _rate(self, step: int) -> dict[str, float]:
+        """Return the learning rate of the last step, if records show it."""
+        numbers = self.paced.numbers(max(0, step - 1)) if self.shows_rate else {}
+        return {name: value for name, value in numbers.items() if name == "learning_rate"}
 
     def _trained(self, epoch: int) -> tuple[TrainState, dict[str, float]]:
         """Train on what is left of an epoch; return the state after it, and the means of its logs."""

@@ -20,7 +20,8 @@ from fnn.training import arguments
 from fnn.training.epochs import Training
 from fnn.training.evaluation import Metrics, check_weighed
 from fnn.training.history import Callback, History, Mode, checked_mode, early_stopping
-from fnn.training.jitted import jit
+from fnn.training.jitted import Jitted, jit
+from fnn.training.plateau import Plateau
 from fnn.training.progress import Progress
 from fnn.training.state import TrainState, init_train_state
 from fnn.training.step import train_step
@@ -70,6 +71,7 @@ def fit(
     callbacks: Callback | Iterable[Callback] = (),
     monitor: str | None = None,
     mode: Mode | None = None,
+    plateau: Plateau | None = None,
     drop_last: bool = False,
     augment: Transformation | None = None,
     params: TreeLike | None = None,
@@ -106,6 +108,9 @@ def fit(
         monitor: Column of the history that says which epoch was best: "validation_loss" by default,
             "loss" without a validation set.
         mode: Whether smaller ("min") or larger ("max") is better; needed unless a loss is monitored.
+        plateau: How the learning rate is cut where a column of the history stands still, by
+            `reduce_on_plateau`. A rate that it cuts, or that is one of the library's schedules, is a
+            column of the history: "learning_rate", that of the epoch's last step.
         drop_last: Leave out a last batch that is smaller.
         augment: Sends every batch of training through an augmentation, such as `random_flip()`, or a
             pure function `(key, x) -> x`; see `transform` of `batches`. What becomes of an example
@@ -143,6 +148,7 @@ def fit(
     mode = checked_mode("fit", mode, monitor)
     arguments.check_progress(progress)
     listeners = arguments.checked_callbacks(callbacks, names)
+    shows_rate = arguments.checked_rate(optimizer, plateau, names)
     save_every = arguments.checked_save(save, save_every)
     augment = checked_transform("fit", "augment", augment)
     if dtype is not None:
@@ -154,17 +160,23 @@ def fit(
     # These check their arguments before there is anything to lose.
     order = batches(train, batch_size, drop_last=drop_last)
     train = order.dataset  # Without what has weight 0, so that no epoch looks for it again.
-    step = jit(train_step(net, loss, optimizer, metrics=table))
+
+    def steps(paced: Transform) -> Jitted:
+        return jit(train_step(net, loss, paced, metrics=table))
+
+    step = steps(optimizer)
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
     first = init_train_state(net, optimizer, train.in_shape, key)
     first = arguments.with_weights(net, first, optimizer, params, state, dtype)
     if start is None:
         start = Progress(first)
     else:
-        arguments.check_start(start, first, names, set(measures), monitor, mode, order)
+        columns = [*names, "learning_rate"] if shows_rate else names
+        arguments.check_start(start, first, columns, set(measures), monitor, mode, order)
     training = Training(
         net, step, train, validation, measures, epochs, batch_size, key, drop_last,
         augment, monitor, mode, listeners, save, save_every, progress, start,
+        optimizer, steps, plateau, shows_rate,
     )  # fmt: skip
     interrupted = False
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -117,6 +117,31 @@ def _over(whole: Tree, part: Any) -> Tree:
         for name, value in whole.items()
     }
     return Tree.own(new)
+
+
+def averaged_state(now: TrainState) -> TrainState:
+    """Return the state with the averages that `ema` keeps in place of the parameters; to evaluate with.
+
+    Parameters of which no average is kept, such as those of `frozen` layers, stay what they are.
+
+    Raises:
+        OptionError: If its optimizer keeps no average, or more than one.
+    """
+    found = list(_averages(now.opt_state))
+    if len(found) != 1:
+        got = [path for path, _ in found] if found else f"a memory of {sorted(now.opt_state)}"
+        raise OptionError(f"expected one average by `ema`, got {got}", path=("averaged_state",))
+    return attrs.evolve(now, params=_over(now.params, found[0][1]))
+
+
+def _averages(memory: Tree, path: str = "") -> Iterator[tuple[str, Tree]]:
+    """Yield (path, average) of every `ema`: its memory is the average alone."""
+    if memory.keys() == {"average"}:
+        yield path or "/", memory["average"]
+        return
+    for name, value in memory.items():
+        if type(value) is Tree:
+            yield from _averages(value, f"{path}/{name}" if path else name)
 
 
 def _shape(who: str, in_shape: Any) -> Shape:

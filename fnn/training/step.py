@@ -19,7 +19,7 @@ from fnn.losses.reduction import Loss, unsilenced
 from fnn.metrics.checks import Metric
 from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.transform import Transform
+from fnn.optimizers.transform import At, Transform
 from fnn.training.evaluation import Metrics, measure, metric_table
 from fnn.training.state import (
     Batch,
@@ -81,7 +81,8 @@ class TrainStep:
         To be called where numbers that are not finite give no warning.
 
         Raises:
-            DivergedError: If the loss or the carried state is not finite.
+            DivergedError: If the loss or the carried state is not finite, and the optimizer does not
+                skip what is not.
             TreeError, ShapeError, DTypeError: If the carried state changed its structure.
         """
         x, target, weight = unpack(batch)
@@ -102,13 +103,16 @@ class TrainStep:
             grads = tree.freeze(grads)
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
-        if not math.isfinite(value):
+        skips = self.optimizer.skips_nonfinite
+        if not math.isfinite(value) and not skips:
             raise self.diverged(now, batch, value, grads)
         if state is not now.state:
             state = tree.freeze(state)
             check_kept(now.state, state, "state")
             if not is_finite(state):
-                raise self.diverged(now, batch, value, grads, after={"state": state})
+                if not skips:
+                    raise self.diverged(now, batch, value, grads, after={"state": state})
+                state = now.state
         logs = {"loss": value}
         if self.metrics:
             logs |= measure(self.metrics, y, target, **weight)
@@ -117,12 +121,29 @@ class TrainStep:
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
         """Return the state after the update; to be called where overflow does not warn."""
         net, optimizer, own = self.net, self.optimizer, trained(self.net, now.params)
-        updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step)
+        at = (self._at(now, batch, own, value, grads),) if optimizer.needs_gradient else ()
+        updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step, *at)
         moved = apply_updates(own, updates)
         if not is_finite(moved):
             raise self.diverged(now, batch, value, grads, after={"params": moved})
         params = merged(net, now.params, moved)
         return TrainState(now.step + 1, now.key, params, state, opt_state)
+
+    def _at(self, now: TrainState, batch: Batch, own: Any, value: Any, grads: Tree) -> At:
+        """Return the loss and gradient of the batch as a function of what is trained."""
+        net = self.net
+
+        def at(params: Any) -> tuple[Any, Any]:
+            if params is own:
+                return value, trained(net, grads)
+            x, target, weight = unpack(batch)
+            key = now.key.fold("step", now.step) if net.traits.stochastic else None
+            whole = merged(net, now.params, params)
+            y, _, pullback = net.core.vjp(whole, now.state, x, train=True, key=key)
+            there, dy = unsilenced(self.loss)(y, target, **weight)
+            return there, trained(net, tree.freeze(pullback(dy, need_dx=False)[0]))
+
+        return at
 
     def diverged(
         self, now: TrainState, batch: Batch, value: Any, grads: Tree, *, after: Mapping[str, Any] = {}
@@ -169,7 +190,7 @@ def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics
     Raises:
         OptionError: If an argument is something else.
         DivergedError: From the step, if the loss, or what would come after it, is not finite; `now`
-            is what it was.
+            is what it was. Under `skip_nonfinite` only if the parameters would not be.
         DataError, ShapeError, DTypeError, TreeError: From the step, if the batch, the network, the
             loss and the state do not fit together.
     """

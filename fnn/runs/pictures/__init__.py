@@ -9,7 +9,7 @@ from fnn.runs.pictures.boundaries import decision_boundary
 from fnn.runs.pictures.canvas import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Labels, require
 from fnn.runs.pictures.classes import confusion, probabilities
 from fnn.runs.pictures.images import filters, image_grid, right_and_wrong
-from fnn.runs.pictures.lines import curves
+from fnn.runs.pictures.lines import curves, schedule
 
 __all__ = [
     "BLUE",
@@ -27,4 +27,5 @@ __all__ = [
     "probabilities",
     "require",
     "right_and_wrong",
+    "schedule",
 ]

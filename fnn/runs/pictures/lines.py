@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fnn.errors import DataError
+from fnn.errors import DataError, OptionError
 from fnn.files import PathLike
+from fnn.options import integer
 from fnn.runs.pictures.axes import drawable, limits
 from fnn.runs.pictures.canvas import (
     BLUE,
@@ -37,10 +38,12 @@ def curves(
     ylabel: str,
     xlabel: str = "epoch",
     from_zero: bool = False,
+    first: int = 1,
 ) -> Path:
     """Draw each series over 1, 2, …; values that are not finite, or beyond 1e300, leave a gap.
 
-    What differs by no more than rounding is drawn as a flat line.
+    The first value stands at `first` if that is another number. What differs by no more than rounding
+    is drawn as a flat line.
 
     Raises:
         DataError: If there is no series or all are empty.
@@ -58,7 +61,7 @@ def curves(
         style = {"marker": "osD^vP"[i % 6], "markersize": 3.5} if len(y) <= 40 else {}
         dashes = ("-", "--", "-.", ":")[i // len(colors) % 4]
         axes.plot(
-            np.arange(1, len(y) + 1),
+            np.arange(first, len(y) + first),
             y,
             color=colors[i % len(colors)],
             linestyle=dashes,
@@ -74,7 +77,7 @@ def curves(
         require().ticker.MaxNLocator(8, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1)
     )
     longest = max(map(len, series.values()))
-    axes.set_xlim(1 - 0.03 * longest, longest + 0.03 * longest)
+    axes.set_xlim(first - 0.03 * longest, longest + first - 1 + 0.03 * longest)
     axes.ticklabel_format(useOffset=False)
     shown = np.concatenate(drawn)
     if shown.size:
@@ -89,3 +92,26 @@ def curves(
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     return save(figure, path)
+
+
+def schedule(
+    path: PathLike,
+    schedules: Callable[[int], float] | Mapping[str, Callable[[int], float]],
+    steps: int,
+    *,
+    title: str = "schedule",
+    ylabel: str = "value",
+) -> Path:
+    """Draw a schedule, or several by name, over the steps 0, 1, …, steps - 1.
+
+    Raises:
+        OptionError: If `steps` is not 1 or more, or what is to be drawn is no function.
+        DataError: If there is nothing to draw.
+    """
+    n = integer("schedule", "steps", steps)
+    named = {"": schedules} if callable(schedules) else schedules
+    if not isinstance(named, Mapping) or not all(map(callable, named.values())):
+        message = f"schedules: expected a schedule, or some by name, got {schedules!r}"
+        raise OptionError(message, path=("schedule",))
+    series = {name: [float(each(step)) for step in range(n)] for name, each in named.items()}
+    return curves(path, series, title=title, ylabel=ylabel, xlabel="step", first=0)

@@ -24,7 +24,7 @@ from fnn.testing.values import loose, shown
 from fnn.tree import Array, Tree, TreeLike
 
 FirstSteps: TypeAlias = Callable[[Any, list[Any]], list[Any]]
-"""From params and one gradient per step to the params after every step."""
+"""From params and one gradient per step to the params, or params and memory, after every step."""
 
 # --- transforms -----------------------------------------------------------------------------------
 
@@ -66,12 +66,34 @@ class _Trial:
     def update(self, i: int, clock: Callable[[int], Any] = int) -> tuple[Any, Any]:
         """Call step i again, on copies."""
         given = (self.grads[i], self.states[i], self.points[i])
-        return _pair(self.transform.update(*(tree.freeze(loose(node)) for node in given), clock(i)))
+        grads, opt_state, params = (tree.freeze(loose(node)) for node in given)
+        return _pair(called(self.transform, grads, opt_state, params, clock(i)))
 
     def numbers(self, step: Any) -> dict[str, float]:
         """Return the numbers that the transform declares."""
         numbers = getattr(self.transform, "numbers", None)
         return numbers(step) if numbers else {}
+
+
+def called(transform: Any, updates: Any, opt_state: Any, params: Any, step: Any) -> Any:
+    """Return what `update` gives; where it asks for the loss elsewhere, that is a bowl.
+
+    L(p + d) = Σ g d + ½ c d², whose gradient at the parameters p is the one that is given; c is 1, 2,
+    3, 1, 2, … in every leaf.
+    """
+    given = updates, opt_state, params, step
+    if not getattr(transform, "needs_gradient", False):
+        return transform.update(*given)
+
+    def at(others: Any) -> tuple[float, Any]:
+        gone = tree.map(np.subtract, others, params)
+        c = tree.map(lambda d: (np.arange(d.size) % 3 + 1).astype(d.dtype).reshape(d.shape), gone)
+        bent = tree.map(np.multiply, c, gone)
+        pairs = zip(*map(tree.leaves, (gone, updates, bent)), strict=True)
+        value = sum(float(np.sum(d * (g + 0.5 * b))) for d, g, b in pairs)
+        return value, tree.map(np.add, updates, bent)
+
+    return transform.update(*given, at)
 
 
 class _MisfitError(Exception):
@@ -90,7 +112,7 @@ def _run(transform: Any, params: Any, grads: Any, clock: Callable[[int], Any] = 
     state = transform.init(params)
     first, states, updates, points = loose(state), [state], [], [params]
     for i, grad in enumerate(grads):
-        u, state = _pair(transform.update(grad, state, params, clock(i)))
+        u, state = _pair(called(transform, grad, state, params, clock(i)))
         for what, got, want in (("updates", u, params), ("opt_state", state, first)):
             if (ours := _shapes(got)) != (theirs := _shapes(want)):
                 raise _MisfitError(f"{what} at step {i}: got {ours}, want {theirs}")
@@ -117,7 +139,7 @@ def _structure(t: _Trial, found: Findings) -> None:
 def _immutable(t: _Trial, found: Findings) -> None:
     params, grad = loose(t.params), loose(t.grads[0])
     state = t.transform.init(params)
-    u, after = _pair(t.transform.update(grad, loose(state), params, 0))
+    u, after = _pair(called(t.transform, grad, loose(state), params, 0))
     given = tree.leaves(params) + tree.leaves(grad)
     for what, node in (("opt_state of init", state), ("updates", u), ("opt_state", after)):
         if isinstance(node, Mapping) and not isinstance(node, Tree):
@@ -134,7 +156,7 @@ def _untouched(t: _Trial, found: Findings) -> None:
         given = {"grads": grad, "opt_state": t.states[i], "params": t.points[i]}
         ours = {name: loose(node) for name, node in given.items()}
         before = loose(ours)
-        _pair(t.transform.update(ours["grads"], ours["opt_state"], ours["params"], i))
+        _pair(called(t.transform, ours["grads"], ours["opt_state"], ours["params"], i))
         for name, node in ours.items():
             found.same(f"was written to at step {i}", name, node, before[name])
     again = loose(t.params)
@@ -168,7 +190,7 @@ def _resume(t: _Trial, found: Findings) -> None:
     for split in range(len(t.grads)):
         state, params = tree.freeze(loose(t.states[split])), tree.freeze(loose(t.points[split]))
         for i in range(split, len(t.grads)):
-            u, state = _pair(t.transform.update(t.grads[i], state, params, i))
+            u, state = _pair(called(t.transform, t.grads[i], state, params, i))
             params = tree.map(np.add, params, u)
         found.same(f"resumed before step {split}", "opt_state", state, t.states[-1])
         found.same(f"resumed before step {split}", "params", params, t.points[-1])
@@ -215,13 +237,15 @@ def _true_numbers(transform: Any, step: int, found: Findings) -> None:
         if isinstance(want, int | float | np.number) and float(want) != got:
             message = f"{transform!r:.80} declares another number at step {step}"
             found.broken(message, leaf=name, got=got, want=float(want))
-    children = [child for child in recipe.args if hasattr(child, "numbers")]
-    want = sorted(number for child in children for number in child.numbers(step).values())
+    parts = [arg.values() if isinstance(arg, dict) else (arg,) for arg in recipe.args]
+    children = [child for part in parts for child in part if hasattr(child, "numbers")]
+    inside = getattr(transform, "clock", int)(step)
+    want = sorted(number for child in children for number in child.numbers(inside).values())
     if children and sorted(now.values()) != want:
         message = f"{transform!r:.80} declares other numbers than its members at step {step}"
         found.broken(message, leaf="numbers", got=sorted(now.values()), want=want)
     for child in children:
-        _true_numbers(child, step, found)
+        _true_numbers(child, inside, found)
 
 
 def _is_elementwise(t: _Trial, found: Findings) -> None:
@@ -231,11 +255,14 @@ def _is_elementwise(t: _Trial, found: Findings) -> None:
         found.same(f"one flat vector at step {i}", "updates", v, tree.ravel(u)[0])
     # Each entry's gradient is moved in turn; no other entry's update may hear of it.
     size, base = flat[0].size, [np.asarray(u) for u in vector.updates]
-    for at in range(0, size, max(1, size // 32)):
+    places = range(0, size, max(1, size // 32))
+    for at, to in [*((at, None) for at in places), *((at, math.inf) for at in places[:1])]:
         moved = [grad.copy() for grad in flat[1:]]
         for grad in moved:
-            grad[at] = 1e6 * grad[at] + 1  # Beyond what a clip lets pass.
-        other = _run(t.transform, flat[0], moved)
+            # Beyond what a clip lets pass; and once to what some leave out altogether.
+            grad[at] = 1e6 * grad[at] + 1 if to is None else to
+        with np.errstate(invalid="ignore"):
+            other = _run(t.transform, flat[0], moved)
         for i, u in enumerate(other.updates):
             got, want = np.delete(u, at), np.delete(base[i], at)
             if not found.same(f"entry {at} moves others at step {i}", "updates", got, want):
@@ -255,6 +282,8 @@ def _elementwise(t: _Trial, found: Findings) -> None:
 
 def _rest(t: _Trial, found: Findings) -> None:
     zeros = tree.map(np.zeros_like, t.params)
+    if any(t.numbers(i).get("noise") for i in range(len(t.grads))):
+        return
     points = {"params of zero": zeros}
     if not t.numbers(0).get("weight_decay"):
         points["params"] = t.params
@@ -291,13 +320,18 @@ def _descent(t: _Trial, found: Findings) -> None:
 def _first_steps(t: _Trial, found: Findings) -> None:
     assert t.oracle is not None
     expected = t.oracle(loose(t.params), [loose(g) for g in t.grads])
-    if len(expected) != len(t.grads):
+    begin = int(len(expected) != len(t.grads) + 1)
+    if len(expected) != len(t.grads) + 1 - begin:
         found.broken("the closed form gives another number of steps", got=len(expected))
-    for i, (point, want) in enumerate(zip(t.points[1:], expected, strict=False)):
-        pairs = zip(tree.items(point, "params"), tree.items(tree.freeze(want)), strict=True)
-        for (path, got), (_, exact) in pairs:
+    for i, want in enumerate(expected[: len(t.grads) + 1 - begin], begin - 1):
+        got, whole = {"params": t.points[i + 1]}, {"params": want}
+        if isinstance(want, tuple):
+            got["opt_state"] = t.states[i + 1]
+            whole = dict(zip(("params", "opt_state"), want, strict=True))
+        pairs = zip(tree.items(tree.freeze(got)), tree.items(tree.freeze(whole)), strict=True)
+        for (path, leaf), (_, exact) in pairs:
             bound = 1e-12 * max(float(np.max(np.abs(exact), initial=0.0)), 1e-300)
-            if not found.close(f"is not the closed form after step {i}", path, got, exact, bound):
+            if not found.close(f"is not the closed form after step {i}", path, leaf, exact, bound):
                 return
 
 
@@ -320,18 +354,20 @@ def check_transform(
     `untouched`, `pure` (in any order of calls), `clock` (steps of any integer type), `resume` (from
     every memory, rebuilt as from a file), `float32` (stays, under NumPy's steps too), `numbers`,
     `elementwise` (if declared: the flat vector's bits are the tree's, and no entry hears of another),
-    `rest` (a zero gradient moves nothing, but for a declared weight_decay), `descent` (against a
-    held gradient, if a learning_rate is declared: in all, and in no leaf or entry the other way), and
+    `rest` (a zero gradient moves nothing, but for a declared weight_decay or noise), `descent` (against
+    a held gradient, if a learning_rate is declared: in all, and in no leaf or entry the other way), and
     `first_steps`. A factor on everything is told by the last alone, so do give a closed form.
 
     Args:
-        transform: `init(params) -> opt_state`, `update(updates, opt_state, params, step)`.
+        transform: `init(params) -> opt_state`, `update(updates, opt_state, params, step)`. One that
+            `needs_gradient` is given a bowl with the gradient of the step at the parameters.
         params: Floating numbers; cast to float64 and float32. Without it two layers of "w" and "b",
             "dense_0" and "dense_1", and a number "scale".
         seed: Of all that is drawn.
         steps: How many, 1 or more.
         first_steps: From params and a list of gradients to the list of params after every step, in
-            float64, by other means than the transform's; held to 1e-12 of a leaf's largest entry.
+            float64, by other means than the transform's; held to 1e-12 of a leaf's largest entry. An
+            entry may be (params, opt_state), and the list may begin with one before the first step.
 
     Raises:
         LawError: If a law is broken; lists all findings.

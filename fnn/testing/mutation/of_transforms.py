@@ -37,9 +37,9 @@ def _around(
     """Call update with before(its arguments); return after(u, new state, updates, state, params)."""
     own = transform.core.update
 
-    def update(updates: Any, opt_state: Any, params: Any, step: int) -> Any:
+    def update(updates: Any, opt_state: Any, params: Any, step: int, *at: Any) -> Any:
         given = (updates, opt_state, params, step)
-        u, new = own(*(before(*given) if before else given))
+        u, new = own(*(before(*given) if before else given), *at)
         return after(u, new, updates, opt_state, params) if after else (u, new)
 
     return {"update": update}

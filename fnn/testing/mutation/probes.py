@@ -17,6 +17,7 @@ from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
 from fnn.testing.drawing import Inputs, in_dtype
+from fnn.testing.laws.of_transforms import called
 from fnn.testing.mutation.parts import each
 from fnn.testing.values import without_integers
 from fnn.tree import freeze
@@ -213,8 +214,8 @@ def _see_transform(transform: Transform, params: Any, seed: int, dtype: str) -> 
     for step in (0, 1, 2, 7):
         yield transform.numbers(step)
         given = (draw(), _loose(opt_state), _loose(now))
-        u, opt_state = transform.update(*given, step)
+        u, opt_state = called(transform, *given, step)
         before += [u, opt_state]
         yield _bits((before, given))
-        yield _bits((transform.update(*given, step), before))
+        yield _bits((called(transform, *given, step), before))
         now = each(lambda p, d: p + d.astype(p.dtype), now, u)
