@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.leafwise import Held, make_leafwise
-from fnn.optimizers.making import Now, make_transform
+from fnn.optimizers.making import Now, capped, make_transform
 from fnn.optimizers.transform import Transform
 from fnn.options import Number, real
 from fnn.recipe import constructor
@@ -132,6 +132,10 @@ def centralize() -> Transform:
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         if g.ndim < 2 or not g.size:
             return g.copy(), {}
-        return g - g.mean(axis=_unit_axes(g), keepdims=True), {}
+        axes, u = _unit_axes(g), np.empty_like(g)
+        # Divided first: the sum of large numbers is beyond the dtype before their mean is.
+        mean = np.sum(g / math.prod(g.shape[axis] for axis in axes), axis=axes, keepdims=True)
+        capped(np.subtract, g, np.broadcast_to(mean, g.shape), u)
+        return u, {}
 
     return make_leafwise("centralize", formula)
