@@ -169,11 +169,25 @@ from fnn.layers.standardizing import RMSNorm as RMSNorm
 from fnn.layers.summaries import summary as summary
 from fnn.losses import LOSSES as LOSSES
 from fnn.losses.declaring import make_loss as make_loss
+from fnn.losses.margins import binary_focal as binary_focal
+from fnn.losses.margins import cosine_distance as cosine_distance
+from fnn.losses.margins import dice as dice
+from fnn.losses.margins import focal as focal
+from fnn.losses.margins import hinge as hinge
+from fnn.losses.margins import kl_divergence as kl_divergence
+from fnn.losses.margins import multiclass_hinge as multiclass_hinge
+from fnn.losses.margins import smoothed_cross_entropy as smoothed_cross_entropy
+from fnn.losses.margins import squared_hinge as squared_hinge
 from fnn.losses.probabilities import cross_entropy as cross_entropy
 from fnn.losses.probabilities import nll as nll
 from fnn.losses.reduction import Loss
 from fnn.losses.regression import absolute_error as absolute_error
 from fnn.losses.regression import squared_error as squared_error
+from fnn.losses.robust import gaussian_nll as gaussian_nll
+from fnn.losses.robust import huber as huber
+from fnn.losses.robust import log_cosh as log_cosh
+from fnn.losses.robust import poisson as poisson
+from fnn.losses.robust import quantile as quantile
 from fnn.losses.scores import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fnn.losses.scores import softmax_cross_entropy as softmax_cross_entropy
 from fnn.losses.scores import softmax_cross_entropy_dense as softmax_cross_entropy_dense

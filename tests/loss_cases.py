@@ -61,6 +61,68 @@ DEFINITIONS = {
     ),
     "squared_error": Definition(lambda x, t: (x - t) ** 2),
 }
+
+
+def signs(rng, shape):
+    return rng.choice([-1.0, 1.0], size=shape)
+
+
+def bits(rng, shape):
+    return rng.choice([0.0, 1.0], size=shape)
+
+
+def counts(rng, shape):
+    return rng.poisson(2.0, size=shape).astype(float)
+
+
+def simplex(rng, shape):
+    return softmax(rng.normal(size=shape))
+
+
+def huber(x, t):
+    d = abs(x - t)
+    return d * d / 2 if d <= 1 else d - 0.5
+
+
+def hinge_of_classes(x, t):
+    return max(0.0, 1 + max(np.delete(x, t)) - x[t]) if len(x) > 1 else 0.0
+
+
+def focal(x, t):
+    p = np.exp(x[t] - log_sum(x))
+    return -((1 - p) ** 2) * np.log(p)
+
+
+def binary_focal(x, t):
+    p = 1 / (1 + np.exp(-x if t else x))
+    return -(0.25 if t else 0.75) * (1 - p) ** 2 * np.log(p)
+
+
+def smoothed(x, t):
+    logs = x - log_sum(x)
+    return -0.9 * logs[t] - 0.1 * logs.mean()
+
+
+def cosine_distance(x, t):
+    return 1 - x @ t / np.sqrt((x @ x) * (t @ t))
+
+
+DEFINITIONS |= {
+    "binary_focal": Definition(binary_focal, target=bits),
+    "cosine_distance": Definition(cosine_distance, "rows"),
+    "focal": Definition(focal, "labels"),
+    "hinge": Definition(lambda x, t: max(0.0, 1 - t * x), target=signs),
+    "huber": Definition(huber),
+    "kl_divergence": Definition(
+        lambda x, t: sum(t * (np.log(t) - x)), "rows", lambda x: np.log(softmax(x)), simplex
+    ),
+    "log_cosh": Definition(lambda x, t: np.log(np.cosh(x - t))),
+    "multiclass_hinge": Definition(hinge_of_classes, "labels"),
+    "poisson": Definition(lambda x, t: np.exp(x) - t * x, target=counts),
+    "quantile": Definition(lambda x, t: abs(t - x) / 2),
+    "smoothed_cross_entropy": Definition(smoothed, "labels"),
+    "squared_hinge": Definition(lambda x, t: max(0.0, 1 - t * x) ** 2, target=signs),
+}
 NAMES = tuple(LOSSES)
 OF_CLASSES = tuple(name for name in NAMES if DEFINITIONS[name].takes != "numbers")
 WITH_LABELS = tuple(name for name in NAMES if DEFINITIONS[name].takes == "labels")
