@@ -46,6 +46,10 @@ from fnn.layers.activation import Relu as Relu
 from fnn.layers.activation import Sigmoid as Sigmoid
 from fnn.layers.activation import Softmax as Softmax
 from fnn.layers.activation import Tanh as Tanh
+from fnn.layers.branching import branch as branch
+from fnn.layers.branching import fan_in as fan_in
+from fnn.layers.branching import fan_out as fan_out
+from fnn.layers.branching import parallel as parallel
 from fnn.layers.combinators import frozen as frozen
 from fnn.layers.combinators import named as named
 from fnn.layers.combinators import residual as residual
@@ -83,9 +87,16 @@ from fnn.layers.recurrent.over_time import GRU as GRU
 from fnn.layers.recurrent.over_time import LSTM as LSTM
 from fnn.layers.recurrent.over_time import RNN as RNN
 from fnn.layers.recurrent.over_time import rnn as rnn
+from fnn.layers.reparametrization import spectral_norm as spectral_norm
+from fnn.layers.reparametrization import weight_norm as weight_norm
+from fnn.layers.repetition import repeat as repeat
+from fnn.layers.repetition import shared as shared
 from fnn.layers.shape import Flatten as Flatten
 from fnn.layers.shape import Reshape as Reshape
 from fnn.layers.summaries import summary as summary
+from fnn.layers.wrapping import lazy as lazy
+from fnn.layers.wrapping import remat as remat
+from fnn.layers.wrapping import vmap as vmap
 from fnn.losses import LOSSES as LOSSES
 from fnn.losses.declaring import make_loss as make_loss
 from fnn.losses.probabilities import cross_entropy as cross_entropy

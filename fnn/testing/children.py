@@ -87,6 +87,26 @@ def keys_given(p: Probe) -> dict[str, Key]:
 def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
     """Build a layer anew, its children noting their in_shapes, inputs and keys under their places."""
     recipe = layer.recipe
+
+    def spied(place: int, value: Layer) -> Layer:
+        # Called more than once (`shared`), it notes what came first.
+        def init(key: Key, in_shape: Shape, *, inner: Any = value.init) -> Any:
+            seen.setdefault(place, in_shape)
+            return inner(key, in_shape)
+
+        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+            seen.setdefault(f"key {place}", key)
+            seen.setdefault(f"x {place}", x)
+            return value.apply(params, state, x, train=train, key=key)
+
+        return attrs.evolve(value, init=init, apply=apply)
+
+    def inside(value: Layer) -> Layer:  # `named` around a composition, or `frozen`.
+        return _spied(value, seen) if value.children else value
+
+    if layer.rebuilt is not None:
+        at = {name: i for i, (name, _) in enumerate(layer.children)}
+        return layer.rebuilt(lambda name, each: spied(at[name], each) if name in at else inside(each))
     if recipe is None:
         raise FnnError("no recipe")
     places = {id(child): i for i, (_, child) in enumerate(layer.children)}
@@ -95,21 +115,11 @@ def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
     def spy(value: Any) -> Any:
         if not isinstance(value, Layer):
             return tuple(map(spy, value)) if isinstance(value, tuple) else value
-        if id(value) not in places:  # `named` around a composition.
-            return _spied(value, seen) if value.children else value
+        if id(value) not in places:
+            return inside(value)
         same = [i for i, (_, child) in enumerate(layer.children) if child is value and i not in taken]
-        place = same[0]
-        taken.add(place)
-
-        def init(key: Key, in_shape: Shape, *, inner: Any = value.init) -> Any:
-            seen[place] = in_shape
-            return inner(key, in_shape)
-
-        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
-            seen[f"key {place}"], seen[f"x {place}"] = key, x
-            return value.apply(params, state, x, train=train, key=key)
-
-        return attrs.evolve(value, init=init, apply=apply)
+        taken.add(same[0])
+        return spied(same[0], value)
 
     args = tuple(map(spy, recipe.args))
     kwargs = {name: spy(value) for name, value in recipe.kwargs.items()}
