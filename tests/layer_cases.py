@@ -10,6 +10,7 @@ import hashlib
 from typing import Any
 
 import attrs
+import combinator_cases
 import numpy as np
 import recurrent_cases
 
@@ -147,11 +148,13 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (residual(Dropout(0.5), shortcut=Dropout(0.5)), (3,)),
     (fnn.stacked(serial(Dense(3), Tanh(), Dense(2)), 2), (4,)),
     *recurrent_cases.CASES,
+    *combinator_cases.CASES,
 ]
 VALUE_CASES: list[tuple[Layer, tuple[Any, ...]]] = [
     (Relu(), ((2,), (3, 2))),
     (serial(Tanh(), LeakyRelu()), ((2,), (3,))),
     *recurrent_cases.VALUE_CASES,
+    *combinator_cases.VALUE_CASES,
 ]
 ALL_CASES = CASES + VALUE_CASES
 IDS = [f"{layer!r}-{'x'.join(map(str, shape))}" for layer, shape in CASES]

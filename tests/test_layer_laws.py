@@ -26,8 +26,11 @@ def test_the_table_has_every_public_layer_and_combinator():
         and inspect.signature(getattr(fnn, name)).return_annotation in ("Layer", fnn.Layer)
     }
     assert {"Dense", "serial", "named", "elementwise", "make_layer"} <= public
-    # What is frozen has by its very purpose another gradient than its derivative: test_frozen.py.
-    assert public - {"frozen"} == {layer.recipe.call.__name__ for layer, _ in ALL_CASES}
+    # These have by their very purpose another gradient than their derivative: test_frozen.py and
+    # test_reparametrization.py.
+    assert public - {"frozen", "spectral_norm"} == {
+        layer.recipe.call.__name__ for layer, _ in ALL_CASES
+    }
 
 
 def shapes(node):

@@ -1,0 +1,83 @@
+"""The table of branches, repetition, wrappers and reparametrizations."""
+
+from __future__ import annotations
+
+import fnn
+from fnn.layers import (
+    GRU,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Identity,
+    MaxPool,
+    Relu,
+    Sigmoid,
+    Tanh,
+    branch,
+    fan_in,
+    fan_out,
+    lazy,
+    parallel,
+    remat,
+    repeat,
+    serial,
+    shared,
+    vmap,
+    weight_norm,
+)
+
+
+def halved(in_shape):
+    return Dense(max(1, in_shape[-1] // 2))
+
+
+CASES = [
+    (branch(Dense(3), Tanh()), (3,)),
+    (branch(Dense(2), merge="mean"), (3,)),
+    (branch(Dense(3), Sigmoid(), Tanh(), merge="product"), (3,)),
+    (branch(Dense(3), Identity(), merge="max"), (3,)),
+    (branch(Dense(2), Dropout(0.5), merge="concat"), (3,)),
+    (branch(Tanh(), Dense(3), merge="concat", axis=-1), (2, 3)),
+    (
+        branch(
+            serial(Conv(2, 3, padding="same"), BatchNorm()),
+            MaxPool(3, stride=1, padding="same"),
+            merge="concat",
+        ),
+        (1, 3, 3),
+    ),
+    (
+        branch(Dense(2), Dense(1), merge=serial(parallel(Dense(2), Dense(2)), fan_in("mean"))),
+        (2,),
+    ),
+    (serial(fan_out(3), parallel(Dense(2), Tanh(), branch(Dense(2), Relu())), fan_in("mean")), (2,)),
+    (repeat(serial(Dense(2), Dropout(0.3)), 2), (3,)),
+    (shared(serial(Dense(3), Dropout(0.5), Tanh()), 2), (3,)),
+    (shared(BatchNorm(momentum=0.5, eps=0.1), 2), (3,)),
+    (lazy(halved), (4,)),
+    (remat(serial(Dense(3), Dropout(0.4), BatchNorm(), Tanh())), (3,)),
+    (vmap(Dense(2)), (2, 3)),
+    (vmap(serial(Conv(1, 2), Dropout(0.3))), (2, 1, 3)),
+    (weight_norm(Dense(2)), (3,)),
+    (weight_norm(Conv(2, 2, bias=False)), (1, 3, 3)),
+    (weight_norm(serial(Dense(3), Tanh(), Dense(2)), axis=0), (2,)),
+]
+VALUE_CASES = [
+    (fan_out(2), (3,)),
+    (fan_out(3), ((2,), (3, 2))),
+    (fan_in("sum"), ((3,), (3,), (3,))),
+    (fan_in("mean"), ((2, 2), (2, 2))),
+    (fan_in("product"), ((3,), (3,), (3,))),
+    (fan_in("max"), ((3,), (3,), (3,))),
+    (fan_in("concat"), ((3,), (2,))),
+    (fan_in("concat", axis=-1), ((2, 1), (2, 2))),
+    (parallel(Dense(2), Tanh()), ((3,), (2,))),
+    (parallel(GRU(2, lengths=True), Dropout(0.4)), (((3, 2), ()), (3,))),
+    (
+        branch(GRU(2, lengths=True, last=True), GRU(1, lengths=True, last=True), merge="concat"),
+        ((3, 2), ()),
+    ),
+    (vmap(GRU(2, lengths=True, last=True)), ((2, 3, 2), (2,))),
+    (shared(fnn.RNN(2, carry=True), 2), ((3, 2), (2,))),
+]
