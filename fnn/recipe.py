@@ -156,6 +156,10 @@ class HasRecipe:
     def __repr__(self) -> str:
         return repr(self.made_by())
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Print as `repr` does where IPython or Hypothesis would list all attributes."""
+        printer.text(repr(self))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.made_by(), self.where)
 
