@@ -32,6 +32,9 @@ from fnn.tree import EMPTY, Tree, TreeLike, freeze
 MOST_ARRAYS = 4096
 """How many arrays a value may have: fans in a row multiply them."""
 
+MOST_NESTED = 16
+"""How deep the tuples of a value may be nested in one another."""
+
 
 @constructor
 def fan_out(n: int) -> Layer:
@@ -48,6 +51,8 @@ def fan_out(n: int) -> Layer:
     def shapes(in_shape: Shape) -> Any:
         if (arrays := n * _count_arrays(in_shape)) > MOST_ARRAYS:
             raise ShapeError(f"expected at most {MOST_ARRAYS:,} arrays to be made, got {arrays:,}")
+        if _depth(in_shape) >= MOST_NESTED:
+            raise ShapeError(f"expected tuples nested at most {MOST_NESTED} deep, got one more")
         return (in_shape,) * n, {}, {}
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
@@ -62,6 +67,10 @@ def fan_out(n: int) -> Layer:
 
 def _count_arrays(shape: Shape) -> int:
     return sum(map(_count_arrays, shape)) if is_tuple_of_shapes(shape) else 1
+
+
+def _depth(shape: Shape) -> int:
+    return 1 + max(map(_depth, shape)) if is_tuple_of_shapes(shape) else 0
 
 
 @constructor

@@ -25,6 +25,9 @@ from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Tree, TreeLike, freeze, items, map_new
 
+MOST_SHAPES = 256
+"""How often the shape of what a shared layer makes may differ from that of what it got."""
+
 
 @constructor
 def repeat(layer: Layer, n: int) -> Layer:
@@ -165,6 +168,9 @@ def _times(layer: Layer, n: int, in_shape: Shape) -> list[_Time]:
     times: list[_Time] = []
     shape = tuple(in_shape)
     while len(times) < n and not (times and times[-1].in_shape == shape):
+        if len(times) == MOST_SHAPES:
+            expected = f"expected a layer that in {MOST_SHAPES} times comes to a shape that stays"
+            raise ShapeError(f"{expected}, got {shape}")
         # No part of a summary: it is the same layer again.
         with shapes_only(), noted_inits():
             out_shape, params, state = layer.core.init(Key.of(0), shape)

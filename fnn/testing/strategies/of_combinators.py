@@ -31,7 +31,8 @@ FITTED = "fitted"
 # --- single layers --------------------------------------------------------------------------
 
 
-def _halved(in_shape: Shape) -> Layer:
+def halved(in_shape: Shape) -> Layer:
+    """Return a dense layer of half as many features as come; what `lazy` makes here."""
     return Dense(max(1, in_shape[-1] // 2))
 
 
@@ -47,7 +48,7 @@ def _vmap(in_shape: Shape) -> Layers:
 
 
 ROWS: Rows = {
-    "lazy": (1, 1, plain(lazy, _halved)),
+    "lazy": (1, 1, plain(lazy, halved)),
     "weight_norm": (1, 1, _weight_norm),
     "vmap": (2, 1, _vmap),
 }
