@@ -78,6 +78,6 @@ VALUE_CASES = [
         branch(GRU(2, lengths=True, last=True), GRU(1, lengths=True, last=True), merge="concat"),
         ((3, 2), ()),
     ),
-    (vmap(GRU(2, lengths=True, last=True)), ((2, 3, 2), (2,))),
+    (vmap(GRU(2, lengths=True)), ((2, 2, 2), (2,))),
     (shared(fnn.RNN(2, carry=True), 2), ((3, 2), (2,))),
 ]

@@ -72,16 +72,20 @@ def probes_of(p: Probe) -> Iterator[tuple[str, Probe]]:
         yield name, Probe(child, in_shape, setting, p.train)
 
 
-def keys_given(p: Probe) -> list[tuple[str, Key]]:
-    """Return the keys that a composition hands its stochastic children, if it can be built anew."""
+def keys_given(p: Probe, layer: Layer | None = None) -> list[tuple[str, Key]]:
+    """Return the keys that a composition hands its stochastic children, if it can be built anew.
+
+    Or those that another layer of the same params hands its own.
+    """
+    layer = p.layer if layer is None else layer
     seen: dict[Any, Any] = {}
     try:
-        _spied(p.layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
+        _spied(layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
     except Exception:
         return []
     return [
         (name, key)
-        for i, (name, child) in enumerate(p.layer.children)
+        for i, (name, child) in enumerate(layer.children)
         for key in seen.get(f"keys {i}", ())
         if child.traits.stochastic and isinstance(key, Key)
     ]
@@ -141,40 +145,54 @@ def _same_vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key 
 def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
     """Build a layer anew, its children noting their in_shapes, inputs and keys under their places."""
     recipe = layer.recipe
-
-    def spied(place: int, value: Layer) -> Layer:
-        # Called more than once (`shared`), it notes what came first.
-        def init(key: Key, in_shape: Shape, *, inner: Any = value.init) -> Any:
-            seen.setdefault(place, in_shape)
-            return inner(key, in_shape)
-
-        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
-            seen.setdefault(f"keys {place}", []).append(key)
-            seen.setdefault(f"x {place}", x)
-            return value.apply(params, state, x, train=train, key=key)
-
-        return attrs.evolve(value, init=init, apply=apply)
-
-    def inside(value: Layer) -> Layer:  # `named` around a composition, or `frozen`.
-        return _spied(value, seen) if value.children else value
-
-    if layer.rebuilt is not None:
-        at = {name: i for i, (name, _) in enumerate(layer.children)}
-        return layer.rebuilt(lambda name, each: spied(at[name], each) if name in at else inside(each))
     if recipe is None:
         raise FnnError("no recipe")
-    places = {id(child): i for i, (_, child) in enumerate(layer.children)}
-    taken: set[int] = set()
+    given = list(_layers_in((*recipe.args, *recipe.kwargs.values())))
+    places: dict[int, list[int]] = {}
+    for i, (_, child) in enumerate(layer.children):
+        places.setdefault(id(child), []).append(i)
 
     def spy(value: Any) -> Any:
         if not isinstance(value, Layer):
             return tuple(map(spy, value)) if isinstance(value, tuple) else value
-        if id(value) not in places:
-            return inside(value)
-        same = [i for i, (_, child) in enumerate(layer.children) if child is value and i not in taken]
-        taken.add(same[0])
-        return spied(same[0], value)
+        own = places.get(id(value))
+        if own is None:  # `named` or another wrapper around a composition.
+            return _spied(value, seen) if value.children else value
+        # Given once, it may stand in several places (`repeat`).
+        return _spy(value, [own.pop(0)] if sum(each is value for each in given) > 1 else own, seen)
 
     args = tuple(map(spy, recipe.args))
     kwargs = {name: spy(value) for name, value in recipe.kwargs.items()}
     return recipe.call(*args, **kwargs)
+
+
+def _layers_in(values: tuple[Any, ...]) -> Iterator[Layer]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _layers_in(value)
+        elif isinstance(value, Layer):
+            yield value
+
+
+def _spy(layer: Layer, places: list[int], seen: dict[Any, Any]) -> Layer:
+    """Return a layer that notes what it is called with, call by call at these places.
+
+    Called again at the last of them (`shared`), it notes the keys alone.
+    """
+    calls = {"init": 0, "apply": 0}
+
+    def place(kind: str) -> int:
+        calls[kind] += 1
+        return places[min(calls[kind], len(places)) - 1]
+
+    def init(key: Key, in_shape: Shape, *, inner: Any = layer.init) -> Any:
+        seen.setdefault(place("init"), in_shape)
+        return inner(key, in_shape)
+
+    def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+        at = place("apply")
+        seen.setdefault(f"x {at}", x)
+        seen.setdefault(f"keys {at}", []).append(key)
+        return layer.apply(params, state, x, train=train, key=key)
+
+    return attrs.evolve(layer, init=init, apply=apply)

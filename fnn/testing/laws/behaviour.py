@@ -301,6 +301,8 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
         return
     yield from _drawn_apart(p)
     before = {mode: p.apply(train=mode)[0] for mode in (False, True)} if p.layer.children else {}
+    draws = p.train and p.layer.traits.stochastic
+    keys = set(keys_given(p)) if draws and p.layer.children else set()
     for place, longer in with_one_more(p.layer):
         try:
             _, params, state = longer.init(p.setting.key, p.in_shape)
@@ -322,6 +324,10 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
                 yield Violation("insertion_stable", message, **bad.parts())
                 return
         yield from _same_masks(p, longer, place, before)
+        if not keys <= set(keys_given(p, longer)):
+            message = f"a layer of another kind put in at {place} changes the keys of others"
+            yield Violation("insertion_stable", message, leaf="y")
+            return
     for _, each in probes_of(p):
         if each.layer.children:
             yield from insertion_stable(each)
