@@ -30,11 +30,14 @@ def dx_alone(back: Any, dy: Any) -> Any:
 
 
 def check_layer(who: str, what: str, layer: Any) -> None:
-    """Refuse what is no layer, and say how to call a constructor that was given instead."""
+    """Refuse what is no layer, and say how to call a constructor that was given instead.
+
+    Nobody (""), for a layer in a network, which puts its own path before it.
+    """
     if not isinstance(layer, Layer):
         name = getattr(layer, "__name__", "") if callable(layer) else ""
         got = f"{name}; call it: {name}(...)" if name else repr(layer)
-        raise OptionError(f"{what}: expected a Layer, got {got}", path=(who,))
+        raise OptionError(f"{what}: expected a Layer, got {got}", path=(who,) if who else ())
 
 
 def named_children(who: str, layers: tuple[Layer, ...]) -> Children:
