@@ -47,8 +47,6 @@ from fnn.layers.activation import Sigmoid as Sigmoid
 from fnn.layers.activation import Softmax as Softmax
 from fnn.layers.activation import Tanh as Tanh
 from fnn.layers.branching import branch as branch
-from fnn.layers.branching import fan_in as fan_in
-from fnn.layers.branching import fan_out as fan_out
 from fnn.layers.branching import parallel as parallel
 from fnn.layers.combinators import frozen as frozen
 from fnn.layers.combinators import named as named
@@ -59,6 +57,8 @@ from fnn.layers.contract import Traits as Traits
 from fnn.layers.convolution import Conv as Conv
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dropout import Dropout as Dropout
+from fnn.layers.fans import fan_in as fan_in
+from fnn.layers.fans import fan_out as fan_out
 from fnn.layers.initializers import INITIALIZERS as INITIALIZERS
 from fnn.layers.initializers import constant as constant
 from fnn.layers.initializers import glorot_normal as glorot_normal

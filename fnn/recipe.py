@@ -157,7 +157,7 @@ class HasRecipe:
         return repr(self.made_by())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Print as `repr` does where IPython or Hypothesis would list all attributes."""
+        """Print likewise in notebooks and in Hypothesis's examples, which would show every field."""
         printer.text(repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -6,10 +6,9 @@ its layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fnn.errors import OptionError, TreeError
+from fnn.errors import OptionError
 from fnn.kernels.checks import check_entry
 from fnn.kernels.reparametrization import (
     lengths,
@@ -24,6 +23,18 @@ from fnn.layers.calls import Pullback, Shape
 from fnn.layers.chains import check_layer, dx_alone
 from fnn.layers.contract import Flops, Layer
 from fnn.layers.initializers import are_shapes_only, draw, normal, outline
+from fnn.layers.weights import (
+    is_pair,
+    is_weight,
+    mapped,
+    nodes,
+    output_axis,
+    some_weights,
+    vectors_at,
+    weights_in,
+    with_entries,
+    without_entries,
+)
 from fnn.options import integer, real
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike, freeze
@@ -57,7 +68,7 @@ def weight_norm(layer: Layer, *, axis: int | None = None) -> Layer:
     References: Salimans & Kingma (2016), "Weight normalization", eq. 2 and 3.
     """
     check_layer("weight_norm", "layer", layer)
-    axis_at, inner = _axis_of("weight_norm", axis), layer.core
+    axis_at, inner = output_axis("weight_norm", axis), layer.core
 
     def split(path: str, w: Array) -> Tree:
         at = axis_at(path, w)
@@ -76,20 +87,20 @@ def weight_norm(layer: Layer, *, axis: int | None = None) -> Layer:
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         shape, params, state = inner.init(key, in_shape)
-        if any(_is_pair(_last(path), node) for path, node in _nodes(params)):
+        if any(is_pair(path, node) for path, node in nodes(params)):
             raise OptionError(f"expected weights that are not split yet, got {layer!r}")
-        _some_weights(params)
-        return shape, _mapped(_is_weight, split, params), state
+        some_weights(params)
+        return shape, mapped(is_weight, split, params), state
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        return inner.apply(_mapped(_is_pair, used, params), state, x, train=train, key=key)
+        return inner.apply(mapped(is_pair, used, params), state, x, train=train, key=key)
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        own = _mapped(_is_pair, used, params)
+        own = mapped(is_pair, used, params)
         y, moved, back = inner.vjp(own, state, x, train=train, key=key)
 
         def split_back(path: str, pair: Any, dw: Array) -> Tree:
@@ -102,12 +113,14 @@ def weight_norm(layer: Layer, *, axis: int | None = None) -> Layer:
             if not need_dparams:
                 return EMPTY, dx_alone(back, dy)
             dparams, dx = back(dy, need_dx=need_dx)
-            return Tree(_mapped(_is_pair, split_back, params, freeze(dparams))), dx
+            return Tree(mapped(is_pair, split_back, params, freeze(dparams))), dx
 
         return y, moved, pullback
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
-        return _call_flops(layer.flops, in_shape, out_shape, _mapped(_is_pair, _direction, params))
+        return _call_flops(
+            layer.flops, in_shape, out_shape, mapped(is_pair, lambda path, pair: pair["v"], params)
+        )
 
     return _around(layer, init, apply, vjp, flops)
 
@@ -142,7 +155,7 @@ def spectral_norm(
     References: Miyato et al. (2018), "Spectral normalization", algorithm 1.
     """
     check_layer("spectral_norm", "layer", layer)
-    axis_at, inner = _axis_of("spectral_norm", axis), layer.core
+    axis_at, inner = output_axis("spectral_norm", axis), layer.core
     iterations = integer("spectral_norm", "iterations", iterations)
     eps = real("spectral_norm", "eps", eps, least=0)
 
@@ -161,17 +174,17 @@ def spectral_norm(
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         shape, params, state = inner.init(key, in_shape)
-        vectors = {path: first(path, w, key) for path, w in _some_weights(params)}
-        return shape, params, _with(state, vectors)
+        vectors = {path: first(path, w, key) for path, w in some_weights(params)}
+        return shape, params, with_entries(state, vectors)
 
     def used(params: Any, state: Any, train: bool) -> Any:
         """Return w / σ and σ of every weight by path, the vectors, and the state of the layer."""
-        weights = dict(_weights(params))
-        own_state, vectors = _without(state, weights)
+        weights = dict(weights_in(params))
+        own_state, vectors = without_entries(state, weights)
         moved, scaled = {}, {}
         for path, w in weights.items():
             at = axis_at(path, w)
-            u, v = _pair_of(path, vectors)
+            u, v = vectors_at(path, vectors)
             check_entry(f"{path}/u", u, w.shape[at : at + 1], w)
             check_entry(f"{path}/v", v, (w.size // max(len(u), 1),), w)
             moved[path] = vectors[path]
@@ -186,20 +199,20 @@ def spectral_norm(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
         scaled, vectors, own_state = used(params, state, train)
-        own = _mapped(_is_weight, lambda path, w: scaled[path][0], params)
+        own = mapped(is_weight, lambda path, w: scaled[path][0], params)
         y, moved = inner.apply(own, own_state, x, train=train, key=key)
-        return y, _with(moved, vectors) if train or moved is not own_state else state
+        return y, with_entries(moved, vectors) if train or moved is not own_state else state
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
         scaled, vectors, own_state = used(params, state, train)
-        own = _mapped(_is_weight, lambda path, w: scaled[path][0], params)
+        own = mapped(is_weight, lambda path, w: scaled[path][0], params)
         y, moved, back = inner.vjp(own, own_state, x, train=train, key=key)
 
         def unscaled(path: str, w: Array, dw: Array) -> Array:
             (quotient, sigma), at = scaled[path], axis_at(path, w)
-            return spectral_vjp(quotient, sigma, *_pair_of(path, vectors), dw, at)
+            return spectral_vjp(quotient, sigma, *vectors_at(path, vectors), dw, at)
 
         def pullback(
             dy: Any, *, need_dx: bool = True, need_dparams: bool = True
@@ -207,9 +220,9 @@ def spectral_norm(
             if not need_dparams:
                 return EMPTY, dx_alone(back, dy)
             dparams, dx = back(dy, need_dx=need_dx)
-            return Tree(_mapped(_is_weight, unscaled, params, freeze(dparams))), dx
+            return Tree(mapped(is_weight, unscaled, params, freeze(dparams))), dx
 
-        new_state = _with(moved, vectors) if train or moved is not own_state else state
+        new_state = with_entries(moved, vectors) if train or moved is not own_state else state
         return y, new_state, pullback
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
@@ -240,114 +253,3 @@ def _call_flops(flops: Flops | None, in_shape: Shape, out_shape: Shape, params: 
 
 def _stands_still(layer: Layer, path: str) -> bool:
     return layer.stands_still or any(f"{path}/".startswith(f"{each}/") for each in layer.frozen)
-
-
-# --- weights in trees -------------------------------------------------------------------------
-
-
-def _is_name(name: str) -> bool:
-    return name == "w" or name.startswith("w_")
-
-
-def _last(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _is_weight(name: str, node: Any) -> bool:
-    return _is_name(name) and getattr(node, "ndim", 0) > 1
-
-
-def _is_pair(name: str, node: Any) -> bool:
-    return _is_name(name) and isinstance(node, Mapping) and node.keys() == {"v", "g"}
-
-
-def _direction(path: str, pair: Any) -> Any:
-    return pair["v"]
-
-
-def _axis_of(who: str, axis: Any) -> Callable[[str, Array], int]:
-    """Return the function from the path of a weight and the weight to its axis of outputs."""
-    if axis is not None:
-        axis = integer(who, "axis", axis, least=-32)
-
-    def at(path: str, w: Array) -> int:
-        if axis is None:
-            return 1 if w.ndim == 2 else 0
-        if not -w.ndim <= axis < w.ndim:
-            raise OptionError(f"axis: expected one of {path}, of shape {w.shape}, got {axis}")
-        return int(axis % w.ndim)
-
-    return at
-
-
-def _nodes(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path and node of everything in a tree, from outside to inside."""
-    for name, node in tree.items():
-        yield f"{path}{name}", node
-        if isinstance(node, Mapping):
-            yield from _nodes(node, f"{path}{name}/")
-
-
-def _weights(params: Any) -> list[tuple[str, Array]]:
-    return [(path, node) for path, node in _nodes(params) if _is_weight(_last(path), node)]
-
-
-def _some_weights(params: Any) -> list[tuple[str, Array]]:
-    """Return path and weight of all, or refuse params that have none."""
-    if not (found := _weights(params)):
-        expected = "a layer with weights 'w' or 'w_…' of 2 or more axes"
-        raise OptionError(f"expected {expected}, got {[path for path, _ in _nodes(params)]}")
-    return found
-
-
-def _mapped(
-    is_one: Callable[[str, Any], bool], fn: Callable[..., Any], tree: Any, *rest: Any, path: str = ""
-) -> dict[str, Any]:
-    """Return a tree with fn(path, node, …) for each that `is_one`; other leaves are those of `rest`,
-    if that is given."""
-    out: dict[str, Any] = {}
-    for name, node in tree.items():
-        others = [each[name] for each in rest]
-        if is_one(name, node):
-            out[name] = fn(f"{path}{name}", node, *others)
-        elif isinstance(node, Mapping):
-            out[name] = _mapped(is_one, fn, node, *others, path=f"{path}{name}/")
-        else:
-            out[name] = others[0] if others else node
-    return out
-
-
-def _with(state: Any, vectors: Mapping[str, Any]) -> Tree:
-    """Return the state with an entry at each path."""
-    whole = Tree(state)
-    for path, node in vectors.items():
-        whole = _put(whole, path.split("/"), node)
-    return whole
-
-
-def _put(state: Tree, names: list[str], node: Any) -> Tree:
-    head, *below = names
-    return state | {head: _put(state.get(head, EMPTY), below, node) if below else node}
-
-
-def _without(state: Any, paths: Mapping[str, Any], path: str = "") -> tuple[Any, dict[str, Any]]:
-    """Return the state without the entries at those paths, nor what holds nothing else, and them."""
-    rest: dict[str, Any] = {}
-    taken: dict[str, Any] = {}
-    for name, node in state.items():
-        if f"{path}{name}" in paths:
-            taken[f"{path}{name}"] = node
-        elif isinstance(node, Mapping):
-            inside, found = _without(node, paths, f"{path}{name}/")
-            taken |= found
-            rest |= {name: inside} if inside or not found else {}
-        else:
-            rest[name] = node
-    return Tree(rest), taken
-
-
-def _pair_of(path: str, vectors: Mapping[str, Any]) -> tuple[Array, Array]:
-    node = vectors.get(path)
-    if not isinstance(node, Mapping) or node.keys() != {"u", "v"}:
-        raise TreeError(f"expected state {path}/u and {path}/v; made by another network's init?")
-    return node["u"], node["v"]

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 
 from fnn.keys import Key
-from fnn.layers.branching import branch, fan_in, fan_out, parallel
+from fnn.layers.branching import branch, parallel
 from fnn.layers.calls import Shape
 from fnn.layers.combinators import named, residual, serial
 from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv
 from fnn.layers.dense import Dense
+from fnn.layers.fans import fan_in, fan_out
 from fnn.layers.reparametrization import weight_norm
 from fnn.layers.repetition import repeat, shared
 from fnn.layers.shape import Flatten, Reshape
