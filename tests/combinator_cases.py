@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fnn
 from fnn.layers import (
     GRU,
+    RNN,
     BatchNorm,
     Conv,
     Dense,
     Dropout,
     Identity,
-    MaxPool,
     Relu,
     Sigmoid,
     Tanh,
@@ -39,19 +38,10 @@ CASES = [
     (branch(Dense(3), Identity(), merge="max"), (3,)),
     (branch(Dense(2), Dropout(0.5), merge="concat"), (3,)),
     (branch(Tanh(), Dense(3), merge="concat", axis=-1), (2, 3)),
-    (
-        branch(
-            serial(Conv(2, 3, padding="same"), BatchNorm()),
-            MaxPool(3, stride=1, padding="same"),
-            merge="concat",
-        ),
-        (1, 3, 3),
-    ),
-    (
-        branch(Dense(2), Dense(1), merge=serial(parallel(Dense(2), Dense(2)), fan_in("mean"))),
-        (2,),
-    ),
-    (serial(fan_out(3), parallel(Dense(2), Tanh(), branch(Dense(2), Relu())), fan_in("mean")), (2,)),
+    (branch(Conv(1, 1), serial(BatchNorm(), Tanh()), merge="concat"), (1, 2, 2)),
+    (branch(Dense(2), Tanh(), merge=serial(parallel(Dense(1), Dense(1)), fan_in("mean"))), (2,)),
+    (serial(fan_out(2), parallel(Dense(2), Tanh()), fan_in("mean")), (2,)),
+    (branch(branch(Dense(1), Relu(), merge="concat"), serial(Dropout(0.3), Dense(3))), (2,)),
     (repeat(serial(Dense(2), Dropout(0.3)), 2), (3,)),
     (shared(serial(Dense(3), Dropout(0.5), Tanh()), 2), (3,)),
     (shared(BatchNorm(momentum=0.5, eps=0.1), 2), (3,)),
@@ -61,7 +51,7 @@ CASES = [
     (vmap(Conv(1, 2)), (2, 1, 3)),
     (weight_norm(Dense(2)), (3,)),
     (weight_norm(Conv(2, 2, bias=False)), (1, 3, 3)),
-    (weight_norm(serial(Dense(3), Tanh(), Dense(2)), axis=0), (2,)),
+    (weight_norm(serial(Dense(2), Dense(1)), axis=0), (2,)),
 ]
 VALUE_CASES = [
     (fan_out(2), (3,)),
@@ -73,11 +63,8 @@ VALUE_CASES = [
     (fan_in("concat"), ((3,), (2,))),
     (fan_in("concat", axis=-1), ((2, 1), (2, 2))),
     (parallel(Dense(2), Tanh()), ((3,), (2,))),
-    (parallel(GRU(2, lengths=True), Dropout(0.4)), (((3, 2), ()), (3,))),
-    (
-        branch(GRU(2, lengths=True, last=True), GRU(1, lengths=True, last=True), merge="concat"),
-        ((3, 2), ()),
-    ),
+    (parallel(GRU(1, lengths=True), Dropout(0.4)), (((2, 1), ()), (3,))),
+    (branch(RNN(1, lengths=True), RNN(1, lengths=True), merge="mean"), ((2, 1), ())),
     (vmap(GRU(2, lengths=True)), ((2, 2, 2), (2,))),
-    (shared(fnn.RNN(2, carry=True), 2), ((3, 2), (2,))),
+    (shared(RNN(2, carry=True), 2), ((3, 2), (2,))),
 ]
