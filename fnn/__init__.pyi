@@ -248,8 +248,8 @@ from fnn.optimizers.moments import scale_by_belief as scale_by_belief
 from fnn.optimizers.moments import scale_by_radam as scale_by_radam
 from fnn.optimizers.moments import scale_by_yogi as scale_by_yogi
 from fnn.optimizers.moments import yogi as yogi
-from fnn.optimizers.orthogonal import muon as muon
-from fnn.optimizers.orthogonal import scale_by_muon as scale_by_muon
+from fnn.optimizers.orthogonalizing import muon as muon
+from fnn.optimizers.orthogonalizing import scale_by_muon as scale_by_muon
 from fnn.optimizers.schedules import Schedule as Schedule
 from fnn.optimizers.schedules import constant_schedule as constant_schedule
 from fnn.optimizers.schedules import exponential_schedule as exponential_schedule
