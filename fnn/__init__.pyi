@@ -80,6 +80,8 @@ from fnn.layers.attention.heads import MultiHeadAttention as MultiHeadAttention
 from fnn.layers.attention.positions import LearnedPositions as LearnedPositions
 from fnn.layers.attention.positions import RotaryPositions as RotaryPositions
 from fnn.layers.attention.positions import SinusoidalPositions as SinusoidalPositions
+from fnn.layers.branching import branch as branch
+from fnn.layers.branching import parallel as parallel
 from fnn.layers.combinators import frozen as frozen
 from fnn.layers.combinators import named as named
 from fnn.layers.combinators import residual as residual
@@ -96,6 +98,8 @@ from fnn.layers.dropout import SpatialDropout as SpatialDropout
 from fnn.layers.dropout import StochasticDepth as StochasticDepth
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import tied_embedding as tied_embedding
+from fnn.layers.fans import fan_in as fan_in
+from fnn.layers.fans import fan_out as fan_out
 from fnn.layers.gates import GeGlu as GeGlu
 from fnn.layers.gates import Glu as Glu
 from fnn.layers.gates import Lambda as Lambda
@@ -133,6 +137,10 @@ from fnn.layers.recurrent.over_time import GRU as GRU
 from fnn.layers.recurrent.over_time import LSTM as LSTM
 from fnn.layers.recurrent.over_time import RNN as RNN
 from fnn.layers.recurrent.over_time import rnn as rnn
+from fnn.layers.reparametrization import spectral_norm as spectral_norm
+from fnn.layers.reparametrization import weight_norm as weight_norm
+from fnn.layers.repetition import repeat as repeat
+from fnn.layers.repetition import shared as shared
 from fnn.layers.resizing import AdaptiveAvgPool as AdaptiveAvgPool
 from fnn.layers.resizing import Pad as Pad
 from fnn.layers.resizing import PixelShuffle as PixelShuffle
@@ -167,6 +175,9 @@ from fnn.layers.standardizing import InstanceNorm as InstanceNorm
 from fnn.layers.standardizing import LayerNorm as LayerNorm
 from fnn.layers.standardizing import RMSNorm as RMSNorm
 from fnn.layers.summaries import summary as summary
+from fnn.layers.wrapping import lazy as lazy
+from fnn.layers.wrapping import remat as remat
+from fnn.layers.wrapping import vmap as vmap
 from fnn.losses import LOSSES as LOSSES
 from fnn.losses.declaring import make_loss as make_loss
 from fnn.losses.margins import binary_focal as binary_focal
@@ -251,8 +262,8 @@ from fnn.optimizers.moments import scale_by_belief as scale_by_belief
 from fnn.optimizers.moments import scale_by_radam as scale_by_radam
 from fnn.optimizers.moments import scale_by_yogi as scale_by_yogi
 from fnn.optimizers.moments import yogi as yogi
-from fnn.optimizers.orthogonal import muon as muon
-from fnn.optimizers.orthogonal import scale_by_muon as scale_by_muon
+from fnn.optimizers.orthogonalizing import muon as muon
+from fnn.optimizers.orthogonalizing import scale_by_muon as scale_by_muon
 from fnn.optimizers.schedules import Schedule as Schedule
 from fnn.optimizers.schedules import constant_schedule as constant_schedule
 from fnn.optimizers.schedules import exponential_schedule as exponential_schedule

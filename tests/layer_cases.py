@@ -12,6 +12,7 @@ from typing import Any
 import activation_cases
 import attention_cases
 import attrs
+import combinator_cases
 import image_cases
 import numpy as np
 import recurrent_cases
@@ -153,6 +154,7 @@ CASES: list[tuple[Layer, tuple[int, ...]]] = [
     *activation_cases.CASES,
     *recurrent_cases.CASES,
     *attention_cases.CASES,
+    *combinator_cases.CASES,
 ]
 VALUE_CASES: list[tuple[Layer, tuple[Any, ...]]] = [
     (Relu(), ((2,), (3, 2))),
@@ -160,6 +162,7 @@ VALUE_CASES: list[tuple[Layer, tuple[Any, ...]]] = [
     *activation_cases.VALUE_CASES,
     *recurrent_cases.VALUE_CASES,
     *attention_cases.VALUE_CASES,
+    *combinator_cases.VALUE_CASES,
 ]
 ALL_CASES = CASES + VALUE_CASES
 IDS = [f"{layer!r}-{'x'.join(map(str, shape))}" for layer, shape in CASES]

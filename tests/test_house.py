@@ -40,7 +40,7 @@ layers.contract
 layers.leaves layers.chains
 layers.making
 layers
-layers.combinators
+layers.combinators layers.branching layers.repetition layers.wrapping layers.reparametrization
 layers.summaries layers.attention.blocks layers.assemblies
 losses optimizers datasets
 metrics

@@ -18,6 +18,7 @@ from fnn.recipe import constructor
 from fnn.runs.checkpoint import save_tree
 from fnn.runs.checkpoint.networks import network_text
 from fnn.testing import strategies
+from fnn.testing.strategies.of_combinators import halved
 
 KEY = fnn.Key.of(0)
 
@@ -53,6 +54,7 @@ def test_random_networks_come_back_and_predict_the_same_bits(tmp_path_factory, d
     _, params, state = net.init(KEY, in_shape)
     path = tmp_path_factory.mktemp("model") / "m.npz"
     own = {each.name: each for each in _layers(net) if each.name in ("bend", "gain")}
+    own["halved"] = halved
     fnn.save_model(path, net, params, state, in_shape)
     again, *weights, shape = fnn.load_model(path, own)
     assert (again, *weights, shape) == (net, params, state, in_shape)
@@ -206,6 +208,13 @@ HOSTILE = {
     "weights below long names": DEEP + "serial(" + f"{CONV}, " * 60 + ")" + "))" * 20,
     "windows over an endless image": "MaxPool(2)",
     "endless windows": "AvgPool(8000000, stride=1, padding=7999999)",
+    "a layer repeated without end": "repeat(Relu(), 1000000000)",
+    "a layer repeated without end by name": "repeat(layer=Relu(), n=1000000000)",
+    "repeats of repeats": "repeat(" * 12 + "Relu()" + ", 9)" * 12,
+    "a layer shared without end": "shared(Tanh(), 1000000000)",
+    "a layer that doubles what it gets": "shared(branch(Relu(), Tanh(), merge='concat'), 1000000000)",
+    "tuples in tuples": "shared(fan_out(1), 1000000000)",
+    "fans of fans": "serial(" + "fan_out(60), " * 60 + ")",
     "windows that step over the image": "MaxPool(3, dilation=16000000, padding=16000000)",
 }
 

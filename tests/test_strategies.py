@@ -39,6 +39,10 @@ def parts(layer):
         yield from parts(child)
 
 
+def children(layer):
+    return [child for _, child in layer.children]
+
+
 def makers(layer):
     return {part.recipe.call.__name__ for part in parts(layer)}
 
@@ -65,7 +69,8 @@ def has_option(option, made):
     return option in made.recipe.kwargs
 
 
-COMBINATORS = {"serial", "residual", "named"}
+COMBINATORS = {"serial", "residual", "named", "branch", "parallel", "fan_out", "fan_in"}
+COMBINATORS |= {"repeat", "shared", "remat"}
 
 
 def test_every_activation_and_what_else_has_a_row_is_in_the_alphabet_of_layers_or_networks():
@@ -86,7 +91,7 @@ def test_every_layer_of_the_alphabet_can_be_drawn(name):
 
 @pytest.mark.parametrize("name", sorted(COMBINATORS | {"Dense", "Conv", "BatchNorm", "Dropout"}))
 def test_networks_reach_every_combinator_and_kind_of_layer(name):
-    network = some(networks((2, 4, 4), 3), lambda net: any(name in makers(c) for _, c in net.children))
+    network = some(networks((2, 4, 4), 3), lambda net: name in set().union(*map(makers, children(net))))
     assert network.init(Key.of(0), (2, 4, 4))[0]
     assert name in makers(network)
 
@@ -256,10 +261,12 @@ def test_the_way_through_a_network_is_as_long_as_allowed_and_its_shapes_fit(in_s
 
 
 def longest(layer):
-    body = [child for name, child in layer.children if name != "shortcut"]
-    if layer.name in ("serial", "residual") or body:
-        return sum(map(longest, body))
-    return layer.recipe.call is not fnn.serial and layer.recipe.call is not fnn.residual
+    body = [longest(child) for name, child in layer.children if name not in ("shortcut", "fitted")]
+    if layer.name in ("branch", "parallel"):
+        return max(body)
+    if layer.name in ("serial", "residual", "repeat", "shared") or body:
+        return sum(body) * (2 if layer.name == "shared" else 1)
+    return layer.name not in ("fan_out", "fan_in")
 
 
 def test_networks_of_depth_six_are_mostly_deep_and_often_nested():

@@ -15,7 +15,7 @@ from fnn.ensemble.looping import inward, looped, outward, shares, spread
 from fnn.ensemble.members import Keys, keys_of, stack
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_array, check_entry, check_precision, check_value, entries
-from fnn.kernels.values import is_tuple_of_shapes, map_arrays
+from fnn.kernels.values import is_tuple_of_shapes, map_arrays, named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape
 from fnn.layers.contract import Layer
@@ -132,8 +132,9 @@ def _made(layer: Layer, n: int, vjp: Callable[..., Any]) -> Layer:
     """Return a layer of members with the parameters of `layer`."""
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        drawn = [layer.core.init(each, in_shape) for each in keys_of(key, n)]
-        return drawn[0][0], stack([params for _, params, _ in drawn]), EMPTY
+        drawn: list[Any] = [layer.core.init(each, in_shape) for each in keys_of(key, n)]
+        params, state = (stack([parts[k] for parts in drawn]) for k in (1, 2))
+        return drawn[0][0], params, state
 
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
@@ -169,19 +170,25 @@ def _folded_vjp(layer: Layer, looping: Layer | None) -> Callable[..., Any]:
     ) -> tuple[Any, TreeLike, Pullback]:
         if looping is not None and train:
             return looping.core.vjp(params, state, x, train=True, key=key)
-        rows = map_arrays(lambda part: part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]), x)
+        lead = named_arrays(x)[0][1].shape[:2]
+        rows = map_arrays(lambda part: part.reshape(lead[0] * lead[1], *part.shape[2:]), x)
         y, state, back = layer.core.vjp(params, state, rows, train=train)
 
         def pullback(dy: Any, *, need_dx: bool = True) -> tuple[TreeLike, Any]:
             if not need_dx:
                 return EMPTY, None
-            _, dx = back(map_arrays(lambda part, own: own.reshape(part.shape), y, dy))
-            return EMPTY, map_arrays(lambda part, own: own.reshape(part.shape), x, dx)
+            _, dx = back(_reshaped(y, dy))
+            return EMPTY, _reshaped(x, dx)
 
-        shaped = map_arrays(lambda part, own: own.reshape(*part.shape[:2], *own.shape[1:]), x, y)
-        return shaped, state, pullback
+        # y may have other parts than x.
+        return map_arrays(lambda part: part.reshape(*lead, *part.shape[1:]), y), state, pullback
 
     return vjp
+
+
+def _reshaped(like: Any, value: Any) -> Any:
+    """Return derivatives in the shapes of the value that they are in; None stays None."""
+    return map_arrays(lambda part, own: None if own is None else own.reshape(part.shape), like, value)
 
 
 def _spread_vjp(whole: Layer, n: int) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn.ensemble.members import keys_of, stack, unstack
 from fnn.kernels.stacked_affine import sum_if_shared
-from fnn.kernels.values import length, map_arrays
+from fnn.kernels.values import map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape
 from fnn.layers.contract import Layer
@@ -81,7 +81,7 @@ def shares(dx: Any, x: Any) -> Any:
 
 def spread(x: Any, n: int) -> Any:
     """Return what is the same for all members once for each."""
-    return x if length(x) == n else map_arrays(lambda part: np.repeat(part, n, axis=0), x)
+    return map_arrays(lambda part: part if len(part) == n else np.repeat(part, n, axis=0), x)
 
 
 def outward(y: Any) -> Any:

@@ -115,13 +115,14 @@ class ChildInit:
 
     Attributes:
         name, layer, in_shape: The child, and the shape of one example that it gets.
+        is_made: Whether the child was made in that call, and is none of the composition's `children`.
         out_shape, params, state: What came.
         below: The calls that it made in turn.
     """
 
-    def __init__(self, name: str, layer: Any, in_shape: Shape) -> None:
+    def __init__(self, name: str, layer: Any, in_shape: Shape, is_made: bool = False) -> None:
         """Note a call before it is made."""
-        self.name, self.layer, self.in_shape = name, layer, in_shape
+        self.name, self.layer, self.in_shape, self.is_made = name, layer, in_shape, is_made
         self.out_shape: Shape = ()
         self.params: TreeLike = {}
         self.state: TreeLike = {}
@@ -142,13 +143,15 @@ def noted_inits() -> Iterator[list[ChildInit]]:
         _noted.reset(token)
 
 
-def init_child(name: str, layer: Any, key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
+def init_child(
+    name: str, layer: Any, key: Key, in_shape: Shape, *, is_made: bool = False
+) -> tuple[Shape, TreeLike, TreeLike]:
     """Return what the init of a composition's layer returns; its key is folded with its name."""
     calls = _noted.get()
     try:
         if calls is None:
             return layer.core.init(key.fold(name), in_shape)
-        call = ChildInit(name, layer, in_shape)
+        call = ChildInit(name, layer, in_shape, is_made)
         calls.append(call)
         with noted_inits() as call.below:
             came = layer.core.init(key.fold(name), in_shape)

@@ -7,8 +7,18 @@ from typing import Any, TypeAlias
 
 from fnn.errors import FnnError, OptionError, TreeError
 from fnn.keys import Key
-from fnn.layers.calls import Core, Pullback, Shape, init_child, placed_error, takes
+from fnn.layers.calls import (
+    ChildInit,
+    Core,
+    Pullback,
+    Shape,
+    init_child,
+    noted_inits,
+    placed_error,
+    takes,
+)
 from fnn.layers.contract import Layer
+from fnn.layers.initializers import shapes_only
 from fnn.tree import EMPTY, Tree, TreeLike, freeze
 
 Children: TypeAlias = tuple[tuple[str, Layer], ...]
@@ -20,11 +30,14 @@ def dx_alone(back: Any, dy: Any) -> Any:
 
 
 def check_layer(who: str, what: str, layer: Any) -> None:
-    """Refuse what is no layer, and say how to call a constructor that was given instead."""
+    """Refuse what is no layer, and say how to call a constructor that was given instead.
+
+    Nobody (""), for a layer in a network, which puts its own path before it.
+    """
     if not isinstance(layer, Layer):
         name = getattr(layer, "__name__", "") if callable(layer) else ""
         got = f"{name}; call it: {name}(...)" if name else repr(layer)
-        raise OptionError(f"{what}: expected a Layer, got {got}", path=(who,))
+        raise OptionError(f"{what}: expected a Layer, got {got}", path=(who,) if who else ())
 
 
 def named_children(who: str, layers: tuple[Layer, ...]) -> Children:
@@ -48,7 +61,7 @@ def named_children(who: str, layers: tuple[Layer, ...]) -> Children:
     return tuple(children.items())
 
 
-def _check_names(names: frozenset[str], params: Any, state: Any) -> None:
+def check_names(names: frozenset[str], params: Any, state: Any) -> None:
     """Refuse trees with entries that are no child's."""
     for what, tree in (("params", params), ("state", state)):
         # What is ours passes at once.
@@ -87,7 +100,7 @@ def chained(children: Children) -> Core:
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        _check_names(names, params, state)
+        check_names(names, params, state)
         moved: dict[str, Any] = {}
         name = where = ""
         try:
@@ -99,12 +112,12 @@ def chained(children: Children) -> Core:
                     moved[name] = freeze(new)
         except (FnnError, KeyError) as error:
             raise placed_error(error, name, where) from error.__cause__
-        return x, _moved(state, moved)
+        return x, moved_state(state, moved)
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        _check_names(names, params, state)
+        check_names(names, params, state)
         moved: dict[str, Any] = {}
         pullbacks: list[tuple[str, str, Pullback]] = []
         name = where = ""
@@ -142,11 +155,51 @@ def chained(children: Children) -> Core:
                 raise placed_error(error, name, where) from error.__cause__
             return Tree.own({name: dparams[name] for name in params}), dy if need_dx else None
 
-        return x, _moved(state, moved), pullback
+        return x, moved_state(state, moved), pullback
 
     return Core(init, apply, vjp)
 
 
-def _moved(state: Any, moved: dict[str, Any]) -> Any:
+def moved_state(state: Any, moved: dict[str, Any]) -> Any:
+    """Return the state with what children have moved; itself if none has."""
     moved = {name: new for name, new in moved.items() if new or name in state}
     return Tree(state) | moved if moved else state
+
+
+def split_off(tree: Any, name: str) -> tuple[Any, Any]:
+    """Return the entries of a tree but that of `name`, and that one alone."""
+    if name not in tree:
+        return tree, EMPTY
+    return {each: tree[each] for each in tree if each != name}, {name: tree[name]}
+
+
+def joined_state(state: Any, *parts: tuple[Any, Any]) -> Any:
+    """Return the state of parts, each as it was and as it is now; itself if none has moved."""
+    if all(new is old for old, new in parts):
+        return state
+    return Tree({name: own for _, new in parts for name, own in new.items()})
+
+
+def parts_of(call: ChildInit, layer: Layer) -> list[tuple[ChildInit, Layer]]:
+    """Return the calls of init that are those of a layer's parts, with the parts.
+
+    Others may stand among them, of what a layer is built of inside.
+    """
+    children = dict(layer.children)
+    return [
+        (each, children.get(each.name, each.layer))
+        for each in call.below
+        if each.name in children or each.is_made
+    ]
+
+
+def total_flops(layer: Layer, in_shape: Shape) -> int:
+    """Return the operations per example of a layer and all of its parts; unknown ones count as 0."""
+
+    def total(call: ChildInit, layer: Layer) -> int:
+        own = layer.flops(call.in_shape, call.out_shape, call.params) if layer.flops else 0
+        return own + sum(total(*part) for part in parts_of(call, layer))
+
+    with shapes_only(), noted_inits() as calls:
+        init_child(layer.name, layer, Key.of(0), in_shape)
+    return total(calls[0], layer)

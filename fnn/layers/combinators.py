@@ -8,11 +8,19 @@ import attrs
 import numpy as np
 
 from fnn.errors import DTypeError, OptionError, ShapeError
+from fnn.kernels.merging import added
 from fnn.kernels.values import count_numbers, is_integer, named_arrays
 from fnn.keys import Key
 from fnn.layers.activation import Identity
 from fnn.layers.calls import Pullback, Shape, check_name
-from fnn.layers.chains import chained, check_layer, dx_alone, named_children
+from fnn.layers.chains import (
+    chained,
+    check_layer,
+    dx_alone,
+    joined_state,
+    named_children,
+    split_off,
+)
 from fnn.layers.contract import Change, Layer, Traits
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike, map_new
@@ -145,11 +153,6 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
     through: Any = chained(body)
     around: Any = chained(side)
 
-    def halves(tree: Any) -> tuple[Any, Any]:
-        if "shortcut" not in tree:
-            return tree, EMPTY
-        return {name: tree[name] for name in tree if name != "shortcut"}, {"shortcut": tree["shortcut"]}
-
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         shape, params, state = through.init(key, in_shape)
         side_shape, side_params, side_state = around.init(key, in_shape)
@@ -160,15 +163,17 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
     def apply(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike]:
-        (params_f, params_s), (state_f, state_s) = halves(params), halves(state)
+        params_f, params_s = split_off(params, "shortcut")
+        state_f, state_s = split_off(state, "shortcut")
         y, new_f = through.apply(params_f, state_f, x, train=train, key=key)
         short, new_s = around.apply(params_s, state_s, x, train=train, key=key)
-        return _sum(y, short), _joined(state, state_f, state_s, new_f, new_s)
+        return _sum(y, short), joined_state(state, (state_f, new_f), (state_s, new_s))
 
     def vjp(
         params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None
     ) -> tuple[Any, TreeLike, Pullback]:
-        (params_f, params_s), (state_f, state_s) = halves(params), halves(state)
+        params_f, params_s = split_off(params, "shortcut")
+        state_f, state_s = split_off(state, "shortcut")
         y, new_f, back_f = through.vjp(params_f, state_f, x, train=train, key=key)
         short, new_s, back_s = around.vjp(params_s, state_s, x, train=train, key=key)
 
@@ -178,12 +183,12 @@ def residual(*layers: Layer, shortcut: Layer | None = None) -> Layer:
             dparams_f, dx_f = back_f(dy, need_dx=need_dx, need_dparams=need_dparams)
             dparams_s, dx_s = back_s(dy, need_dx=need_dx, need_dparams=need_dparams)
             if not need_dparams:
-                return EMPTY, _added(dx_f, dx_s)
+                return EMPTY, added((dx_f, dx_s))
             both = {**dparams_f, **dparams_s}
             dparams = Tree.own({name: both[name] for name in params})
-            return dparams, _added(dx_f, dx_s) if need_dx else None
+            return dparams, added((dx_f, dx_s)) if need_dx else None
 
-        return _sum(y, short), _joined(state, state_f, state_s, new_f, new_s), pullback
+        return _sum(y, short), joined_state(state, (state_f, new_f), (state_s, new_s)), pullback
 
     children = (*body, *(side if shortcut is not None else ()))
     traits = attrs.evolve(
@@ -222,16 +227,3 @@ def _sum(y: Any, short: Any) -> Any:
     if is_integer(y) or is_integer(short):
         raise DTypeError(f"expected floating numbers to add, got {y.dtype} + {short.dtype}")
     return y + short
-
-
-def _added(dx_f: Any, dx_s: Any) -> Any:
-    """Return the sum of two derivatives in one x; None, in the place of integers, stays None."""
-    if isinstance(dx_f, tuple):
-        return tuple(map(_added, dx_f, dx_s))
-    return None if dx_f is None else dx_f + dx_s
-
-
-def _joined(state: Any, state_f: Any, state_s: Any, new_f: Any, new_s: Any) -> Any:
-    if new_f is state_f and new_s is state_s:
-        return state
-    return Tree({**new_f, **new_s})

@@ -47,7 +47,13 @@ def shapes_only() -> Iterator[None]:
         _shapes_only.reset(token)
 
 
-def _outline(shape: Shape) -> Array:
+def are_shapes_only() -> bool:
+    """Return whether it is shapes alone that are asked for, and values are none."""
+    return _shapes_only.get()
+
+
+def outline(shape: Shape) -> Array:
+    """Return an array that repeats one zero and takes no memory."""
     zero = np.zeros((), "float32")
     zero.setflags(write=False)  # Immutable down to its base, so that no tree copies it.
     try:
@@ -70,7 +76,7 @@ def draw(init: Initializer, key: Key, shape: Shape, fan_in: int, fan_out: int) -
     if init in (normal, uniform):
         init = init()  # Named as its siblings are, without numbers: those by default.
     if _shapes_only.get():
-        return _outline(shape)
+        return outline(shape)
     arguments = (key, shape, fan_in, fan_out)[: _count_arguments(init)]
     with np.errstate(over="ignore"):  # Overflow shows in the values, which are checked.
         values = np.asarray(init(*arguments))

@@ -13,11 +13,16 @@ from fnn import tree
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.values import count_numbers, is_tuple_of_shapes
 from fnn.keys import Key
+from fnn.layers.branching import branch, parallel
 from fnn.layers.calls import ChildInit, Shape, checked_shape, init_child, noted_inits
+from fnn.layers.chains import parts_of
 from fnn.layers.combinators import frozen, named, residual, serial
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import shapes_only
 from fnn.layers.making import elementwise, make_layer
+from fnn.layers.reparametrization import spectral_norm, weight_norm
+from fnn.layers.repetition import repeat, shared
+from fnn.layers.wrapping import remat, vmap
 from fnn.recipe import Recipe
 
 _HEAD = ("layer", "kind", "output", "parameters", "FLOPs", "state")
@@ -134,7 +139,8 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
         init_child(net.name, net, Key.of(0), checked_shape(shape))
     [whole] = calls
     # A chain of layers that is the whole network has no row of its own.
-    is_chain = net.members == "chain" and (net.children or not net.stands_still)
+    call = _call(net).call
+    is_chain = net.members == "chain" and call is not shared and (net.children or call is serial)
     shown = whole.below if is_chain else calls
     below = "" if shown is calls else None
     rows = [row for call in shown for row in _rows(call, call.layer, call.name, below, 0, most)]
@@ -145,10 +151,9 @@ def _rows(
     call: ChildInit, layer: Layer, path: str, below: str | None, depth: int, most: int | None
 ) -> Iterator[SummaryRow]:
     """Yield the row of a layer, and those of the layers that it is made of, at `below` or its path."""
-    children = dict(layer.children)
-    inner = [child for child in call.below if child.name in children]
+    inner = parts_of(call, layer)
     own, carried = (
-        tree.size(getattr(call, name)) - sum(tree.size(getattr(child, name)) for child in inner)
+        tree.size(getattr(call, name)) - sum(tree.size(getattr(child, name)) for child, _ in inner)
         for name in ("params", "state")
     )
     if most is not None and (largest := _largest(call, layer)) > most:
@@ -156,16 +161,16 @@ def _rows(
     flops = layer.flops and layer.flops(call.in_shape, call.out_shape, call.params)
     yield SummaryRow(path, depth, _kind(layer), tuple(call.out_shape), own, flops, carried)
     prefix = f"{path}/" if below is None else below
-    for child in inner:
+    for child, part in inner:
         place = f"{prefix}{child.name}"
-        yield from _rows(child, children[child.name], place, None, depth + 1, most)
+        yield from _rows(child, part, place, None, depth + 1, most)
 
 
 def _call(layer: Layer) -> Recipe:
-    """Return the call that made a layer, without the names and the `frozen` around it."""
+    """Return the call that made a layer, without the names and the wrappers around it."""
     recipe = layer.made_by()
-    while recipe.call in (named, frozen):
-        recipe = recipe.args[-1].made_by()
+    while recipe.call in (named, *_AROUND):
+        recipe = recipe.args[recipe.call is named].made_by()
     return recipe
 
 
@@ -173,15 +178,29 @@ def _kind(layer: Layer) -> str:
     recipe = layer.made_by()
     while recipe.call is named:
         recipe = recipe.args[1].made_by()
-    if recipe.call is frozen:
-        return f"frozen({_kind(recipe.args[0])})"
-    if recipe.call in (serial, residual):
-        return recipe.call.__name__
+    if recipe.call in _COMPOSED:  # What they are made of has rows of its own.
+        given = [value for value in recipe.args if not isinstance(value, Layer)]
+        more = {name: value for name, value in recipe.kwargs.items() if not isinstance(value, Layer)}
+        return repr(Recipe(recipe.call, tuple(given), more)).removesuffix("()")
     if recipe.call in (elementwise, make_layer, Layer):
         # Made of functions, whose names say less than the one that the layer was given.
         return layer.name
     options = {name: value for name, value in recipe.kwargs.items() if not name.startswith("init_")}
-    return repr(Recipe(recipe.call, recipe.args, options))
+    args = recipe.args
+    if recipe.call in _AROUND:
+        args = (_Text(_kind(args[0])), *args[1:])
+    return repr(Recipe(recipe.call, args, options))
+
+
+_AROUND = (frozen, remat, vmap, weight_norm, spectral_norm)
+_COMPOSED = (serial, residual, branch, parallel, repeat, shared)
+
+
+class _Text(str):
+    """Text that stands for itself where a value is printed."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 _PLACE = 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import attrs
 from fnn.errors import FnnError
 from fnn.keys import Key
 from fnn.layers.calls import Shape
-from fnn.layers.contract import Layer
+from fnn.layers.contract import Layer, Traits
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.probe import Probe, Setting
 
@@ -70,18 +72,74 @@ def probes_of(p: Probe) -> Iterator[tuple[str, Probe]]:
         yield name, Probe(child, in_shape, setting, p.train)
 
 
-def keys_given(p: Probe) -> dict[str, Key]:
-    """Return the keys that a composition hands its stochastic children, if it can be built anew."""
+def keys_given(p: Probe, layer: Layer | None = None) -> list[tuple[str, Key]]:
+    """Return the keys that a composition hands its stochastic children, if it can be built anew.
+
+    Or those that another layer of the same params hands its own.
+    """
+    layer = p.layer if layer is None else layer
     seen: dict[Any, Any] = {}
     try:
-        _spied(p.layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
+        _spied(layer, seen).apply(p.params, p.state, p.x, train=p.train, key=p.key)
     except Exception:
-        return {}
-    return {
-        name: seen[f"key {i}"]
-        for i, (name, child) in enumerate(p.layer.children)
-        if child.traits.stochastic and isinstance(seen.get(f"key {i}"), Key)
-    }
+        return []
+    return [
+        (name, key)
+        for i, (name, child) in enumerate(layer.children)
+        for key in seen.get(f"keys {i}", ())
+        if child.traits.stochastic and isinstance(key, Key)
+    ]
+
+
+def with_one_more(layer: Layer) -> Iterator[tuple[int, Layer]]:
+    """Yield the layer with an identity of a kind of its own put in at each place among its children."""
+    recipe = layer.recipe
+    if recipe is None or not layer.children or not recipe.args:
+        return
+    around = [i for i, each in enumerate(recipe.args) if isinstance(each, Layer)]
+    if len(around) == 1 and all(recipe.args[around[0]] is not each for _, each in layer.children):
+        # A wrapper that shows the children of what is inside as its own.
+        [at] = around
+        for place, longer in with_one_more(recipe.args[at]):
+            args = (*recipe.args[:at], longer, *recipe.args[at + 1 :])
+            with contextlib.suppress(Exception):
+                yield place, recipe.call(*args, **recipe.kwargs)
+        return
+    try:
+        parameters = list(inspect.signature(recipe.call).parameters.values())
+    except (TypeError, ValueError):
+        return
+    stars = [i for i, each in enumerate(parameters) if each.kind is each.VAR_POSITIONAL]
+    if not stars or not all(isinstance(each, Layer) for each in recipe.args[stars[0] :]):
+        return
+    # It is given a key although it draws nothing, as only what is stochastic is.
+    traits = Traits(stochastic=True, takes_integers=True)
+    extra = Layer("inserted_by_a_law", _nothing, _same, _same_vjp, traits=traits)
+    for place in range(stars[0], len(recipe.args) + 1):
+        args = (*recipe.args[:place], extra, *recipe.args[place:])
+        with contextlib.suppress(Exception):
+            yield place, recipe.call(*args, **recipe.kwargs)
+
+
+def can_be_longer(layer: Layer, in_shape: Any) -> bool:
+    """Say whether a layer more would fit in somewhere among the children."""
+    for _, longer in with_one_more(layer):
+        with contextlib.suppress(Exception):
+            longer.init(Key.of(0), in_shape)
+            return True
+    return False
+
+
+def _nothing(key: Key, in_shape: Any) -> Any:
+    return in_shape, {}, {}
+
+
+def _same(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
+    return x, state
+
+
+def _same_vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
+    return x, state, lambda dy, *, need_dx=True: ({}, dy if need_dx else None)
 
 
 def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
@@ -89,28 +147,52 @@ def _spied(layer: Layer, seen: dict[Any, Any]) -> Layer:
     recipe = layer.recipe
     if recipe is None:
         raise FnnError("no recipe")
-    places = {id(child): i for i, (_, child) in enumerate(layer.children)}
-    taken: set[int] = set()
+    given = list(_layers_in((*recipe.args, *recipe.kwargs.values())))
+    places: dict[int, list[int]] = {}
+    for i, (_, child) in enumerate(layer.children):
+        places.setdefault(id(child), []).append(i)
 
     def spy(value: Any) -> Any:
         if not isinstance(value, Layer):
             return tuple(map(spy, value)) if isinstance(value, tuple) else value
-        if id(value) not in places:  # `named` around a composition.
+        own = places.get(id(value))
+        if own is None:  # `named` or another wrapper around a composition.
             return _spied(value, seen) if value.children else value
-        same = [i for i, (_, child) in enumerate(layer.children) if child is value and i not in taken]
-        place = same[0]
-        taken.add(place)
-
-        def init(key: Key, in_shape: Shape, *, inner: Any = value.init) -> Any:
-            seen[place] = in_shape
-            return inner(key, in_shape)
-
-        def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
-            seen[f"key {place}"], seen[f"x {place}"] = key, x
-            return value.apply(params, state, x, train=train, key=key)
-
-        return attrs.evolve(value, init=init, apply=apply)
+        # Given once, it may stand in several places (`repeat`).
+        return _spy(value, [own.pop(0)] if sum(each is value for each in given) > 1 else own, seen)
 
     args = tuple(map(spy, recipe.args))
     kwargs = {name: spy(value) for name, value in recipe.kwargs.items()}
     return recipe.call(*args, **kwargs)
+
+
+def _layers_in(values: tuple[Any, ...]) -> Iterator[Layer]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _layers_in(value)
+        elif isinstance(value, Layer):
+            yield value
+
+
+def _spy(layer: Layer, places: list[int], seen: dict[Any, Any]) -> Layer:
+    """Return a layer that notes what it is called with, call by call at these places.
+
+    Called again at the last of them (`shared`), it notes the keys alone.
+    """
+    calls = {"init": 0, "apply": 0}
+
+    def place(kind: str) -> int:
+        calls[kind] += 1
+        return places[min(calls[kind], len(places)) - 1]
+
+    def init(key: Key, in_shape: Shape, *, inner: Any = layer.init) -> Any:
+        seen.setdefault(place("init"), in_shape)
+        return inner(key, in_shape)
+
+    def apply(params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+        at = place("apply")
+        seen.setdefault(f"x {at}", x)
+        seen.setdefault(f"keys {at}", []).append(key)
+        return layer.apply(params, state, x, train=train, key=key)
+
+    return attrs.evolve(layer, init=init, apply=apply)

@@ -23,6 +23,7 @@ from fnn.layers.combinators import frozen
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import INITIALIZERS, Drawn
 from fnn.layers.making import elementwise, make_layer
+from fnn.layers.repetition import repeat
 from fnn.recipe import Recipe
 from fnn.runs.checkpoint.alike import alike
 
@@ -69,7 +70,8 @@ def network_text(net: Layer) -> str:
     writer = _Writer(_library())
     try:
         text = writer.text(net)
-        again = network_from(text, own=writer.own, most_layers=2 * len(text))
+        most = 2 * max(len(text), _count(net))
+        again = network_from(text, own=writer.own, most_layers=most)
         if _Writer(writer.library).text(again) != text:
             raise DataError(f"it would come back as {again!r:.80}")
     except DataError as error:
@@ -152,7 +154,7 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown
     Args:
         text: What `network_text` wrote, or `repr` said of a network of the library's layers.
         own: Constructors, layers and initializers of the reader's own, by name.
-        most_layers: How many calls the text may hold.
+        most_layers: How many calls the text may hold, and how many layers `repeat` may make.
         unknown: What stands for a function that is an option and not in `own`, such as an initializer;
             None refuses it.
 
@@ -165,7 +167,8 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise DataError(f"expected a network's recipe, got {text!r:.80}") from None
     try:
-        net = _Reader(_library(), own, unknown).value(parsed.body)
+        room = most_layers // _copies(text)
+        net = _Reader(_library(), own, unknown, room).value(parsed.body)
     except RecursionError:
         raise DataError("expected a network's recipe, got one nested too deeply") from None
     if not isinstance(net, Layer):
@@ -175,8 +178,7 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown
 
 def _check_size(text: str, most_layers: int) -> None:
     """Refuse what would take more memory to parse and to build than its reader allows."""
-    # What is frozen makes every layer below it anew.
-    calls = text.count("(") * (2 if frozen.__name__ in text else 1)
+    calls = text.count("(") * _copies(text)
     if calls > most_layers:
         got = f"{calls:,}"
         expected = f"expected a recipe of at most {most_layers:,} calls"
@@ -190,13 +192,25 @@ def _check_size(text: str, most_layers: int) -> None:
         raise DataError(f"expected a network's recipe, got {text[at : at + 40]!r}")
 
 
-@attrs.frozen
+def _copies(text: str) -> int:
+    # What is frozen makes every layer below it anew.
+    return 2 if frozen.__name__ in text else 1
+
+
+def _count(net: Layer) -> int:
+    """Return how many layers there are, as often as they stand in the network."""
+    return 1 + sum(_count(child) for _, child in net.children)
+
+
+@attrs.define
 class _Reader:
     """What the nodes of a parsed text mean, with the names that it may use."""
 
     library: Mapping[str, Any]
     own: Mapping[str, Any]
     unknown: Any
+    room: int
+    """How many more layers `repeat` may make."""
 
     def value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -243,6 +257,8 @@ class _Reader:
                 raise DataError(f"expected {_OWN}('name'), got other arguments")
             return self._own_layer(args[0])
         make = self._function(name)
+        if make is repeat:
+            self._leave_room(*args, **options)
         try:
             made = make(*args, **options)
         except FnnError as error:
@@ -253,6 +269,13 @@ class _Reader:
         if not isinstance(made, Layer | Drawn):
             raise DataError(f"{name}: expected a constructor of layers, got {type(made).__name__}")
         return made
+
+    def _leave_room(self, layer: Any = None, n: Any = None, **other: Any) -> None:
+        """Refuse to make a layer so often that it takes more than the reader allows."""
+        if isinstance(layer, Layer) and type(n) is int:
+            self.room -= _count(layer) * n
+            if self.room < 0:
+                raise DataError(f"expected fewer layers, got {n:,} of one; `most_layers` allows more")
 
     def _own_layer(self, name: str) -> Layer:
         if name not in self.own:

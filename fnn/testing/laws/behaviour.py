@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fnn.keys import Key
-from fnn.layers.contract import Layer, Traits
-from fnn.testing.children import keys_given, probes_of
+from fnn.layers.branching import branch, parallel
+from fnn.layers.contract import Layer
+from fnn.testing.children import keys_given, probes_of, with_one_more
 from fnn.testing.probe import Probe, explained
 from fnn.testing.report import Violation
 from fnn.testing.spies import SpyKey
@@ -251,9 +251,11 @@ def stochastic(p: Probe) -> Iterator[Violation]:
     for each in drawing:
         yield from stochastic(each)
     keys: dict[bytes, str] = {}
-    for name, key in keys_given(p).items():
+    for name, key in keys_given(p):
         if key.bits in keys:
-            message = f"the children {keys[key.bits]!r} and {name!r} draw from one key"
+            both = f"the children {keys[key.bits]!r} and {name!r} draw"
+            both = f"the child {name!r} draws twice" if keys[key.bits] == name else both
+            message = f"{both} from one key"
             yield Violation("stochastic", message, leaf="y")
         keys[key.bits] = name
     same = _never_varies(large)
@@ -299,12 +301,16 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
         return
     yield from _drawn_apart(p)
     before = {mode: p.apply(train=mode)[0] for mode in (False, True)} if p.layer.children else {}
-    for place, longer in _with_one_more(p.layer):
+    draws = p.train and p.layer.traits.stochastic
+    keys = set(keys_given(p)) if draws and p.layer.children else set()
+    for place, longer in with_one_more(p.layer):
         try:
             _, params, state = longer.init(p.setting.key, p.in_shape)
         except Exception as error:
             kind = type(error).__name__
-            p.notes.append(f"insertion_stable: nothing can be put in at {place} ({kind})")
+            # Side by side, one more has to end in a shape that goes with the others.
+            if p.layer.recipe is None or p.layer.recipe.call not in (branch, parallel):
+                p.notes.append(f"insertion_stable: nothing can be put in at {place} ({kind})")
             continue
         got = dict([*named_leaves(params, "params"), *named_leaves(state, "state")])
         for name, leaf in wanted:
@@ -318,6 +324,10 @@ def insertion_stable(p: Probe) -> Iterator[Violation]:
                 yield Violation("insertion_stable", message, **bad.parts())
                 return
         yield from _same_masks(p, longer, place, before)
+        if not keys <= set(keys_given(p, longer)):
+            message = f"a layer of another kind put in at {place} changes the keys of others"
+            yield Violation("insertion_stable", message, leaf="y")
+            return
     for _, each in probes_of(p):
         if each.layer.children:
             yield from insertion_stable(each)
@@ -347,38 +357,3 @@ def _same_masks(p: Probe, longer: Layer, place: int, before: dict[bool, Any]) ->
             message = f"an identity put in at {place} changes what training draws"
             yield Violation("insertion_stable", message, **gap.parts())
             return
-
-
-def _with_one_more(layer: Layer) -> Iterator[tuple[int, Layer]]:
-    """Yield the layer with an identity of a kind of its own put in at each place among its children."""
-    recipe = layer.recipe
-    if recipe is None or not layer.children or not recipe.args:
-        return
-    try:
-        parameters = list(inspect.signature(recipe.call).parameters.values())
-    except (TypeError, ValueError):
-        return
-    stars = [i for i, each in enumerate(parameters) if each.kind is each.VAR_POSITIONAL]
-    if not stars or not all(isinstance(each, Layer) for each in recipe.args[stars[0] :]):
-        return
-    # It is given a key although it draws nothing, as only what is stochastic is.
-    traits = Traits(stochastic=True, takes_integers=True)
-    extra = Layer("inserted_by_a_law", _nothing, _same, _same_vjp, traits=traits)
-    for place in range(stars[0], len(recipe.args) + 1):
-        args = (*recipe.args[:place], extra, *recipe.args[place:])
-        try:
-            yield place, recipe.call(*args, **recipe.kwargs)
-        except Exception:
-            continue
-
-
-def _nothing(key: Key, in_shape: Any) -> Any:
-    return in_shape, {}, {}
-
-
-def _same(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
-    return x, state
-
-
-def _same_vjp(params: Any, state: Any, x: Any, *, train: bool = False, key: Key | None = None) -> Any:
-    return x, state, lambda dy, *, need_dx=True: ({}, dy if need_dx else None)

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fnn.layers.contract import Layer
+from fnn.layers.wrapping import remat
+from fnn.testing.children import probes_of
 from fnn.testing.laws.layouts import layouts
 from fnn.testing.oracles import doubled
 from fnn.testing.probe import Probe
@@ -210,6 +213,19 @@ def apply_is_vjp(p: Probe) -> Iterator[Violation]:
         gap = bits_differ(named_leaves(got, name), named_leaves(want, name))
         if gap is not None:
             yield Violation("apply_is_vjp", f"vjp is not apply: {gap.message}", **gap.parts())
+    # What runs again on the way back shows nothing of a vjp that is another function.
+    made = p.layer.recipe
+    if made is not None and made.call is remat:
+        yield from apply_is_vjp(Probe(made.args[0], p.in_shape, p.setting, p.train))
+    elif any(_runs_again(child) for _, child in p.layer.children):
+        for _, each in probes_of(p):
+            if _runs_again(each.layer):
+                yield from apply_is_vjp(each)
+
+
+def _runs_again(layer: Layer) -> bool:
+    is_one = layer.recipe is not None and layer.recipe.call is remat
+    return is_one or any(_runs_again(child) for _, child in layer.children)
 
 
 def pure(p: Probe) -> Iterator[Violation]:

@@ -168,7 +168,7 @@ def _at_another(params: float, state: float, x: float, layer: Layer) -> dict[str
     def vjp(p: Any, s: Any, v: Any, *, train: bool = False, key: Key | None = None) -> Any:
         y, new, _ = own(p, s, v, train=train, key=key)
         p, s, v = (
-            value if by == 1 else each(lambda a, by=by: a * by, value)
+            value if by == 1 else each(lambda a, by=by: a if a.dtype.kind in "iub" else a * by, value)
             for value, by in ((p, params), (s, state), (v, x))
         )
         return y, new, own(p, s, v, train=train, key=key)[2]

@@ -12,6 +12,7 @@ from fnn.errors import FnnError
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
+from fnn.testing.children import can_be_longer
 from fnn.testing.drawing import Inputs, in_dtype
 from fnn.testing.mutation.gradients import gradient_faults
 from fnn.testing.mutation.modes import (
@@ -59,9 +60,11 @@ def _faults(
     yield from state_faults(state, by_leaf=by_leaf)
     yield from mode_faults()
     yield from key_faults(in_call)
-    if in_call and layer.children:
+    # By position or by name is the same where no layer could be put in between.
+    by_place = bool(layer.children) and can_be_longer(layer, in_shape)
+    if in_call and by_place:
         yield from keys_by_position()
-    yield from init_key_faults(in_init, has_children=bool(layer.children))
+    yield from init_key_faults(in_init, has_children=by_place)
     yield from init_faults(layer, params)
     yield from trait_faults(layer)
 

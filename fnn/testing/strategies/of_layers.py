@@ -29,7 +29,7 @@ from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.shape import Flatten, Reshape
 from fnn.layers.standardizing import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from fnn.testing.strategies import of_images, of_sequences
+from fnn.testing.strategies import of_combinators, of_images, of_sequences
 from fnn.testing.strategies.of_options import Layers, Maker, Rows, initializers, one, options, plain
 
 EPS = [0.1, 1.0, 1e-3]
@@ -153,6 +153,7 @@ LAYERS: Rows = {
     "Dense": (1, 3, _dense),
     **of_images.ROWS,
     **of_sequences.ROWS,
+    **of_combinators.ROWS,
 }
 for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
     # With its defaults, where no row above draws its options; together with the others of no weight,

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from fnn import tree
-from fnn.keys import Key
 from fnn.layers.activation import LogSoftmax, Softmax
 from fnn.layers.calls import Shape
-from fnn.layers.combinators import named, residual, serial
+from fnn.layers.combinators import serial
 from fnn.layers.contract import Layer
-from fnn.layers.convolution import Conv
-from fnn.layers.dense import Dense
-from fnn.layers.shape import Flatten, Reshape
 from fnn.testing.drawing import in_dtype
 from fnn.testing.strategies.of_arrays import arrays, keys
+from fnn.testing.strategies.of_combinators import Alphabet, out_shape_of, ways
 from fnn.testing.strategies.of_layers import HEADS
 from fnn.testing.strategies.of_layers import layers as every_layer
 from fnn.tree import Array, Tree
@@ -27,11 +24,7 @@ from fnn.tree import Array, Tree
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-Alphabet: TypeAlias = Callable[[Shape], st.SearchStrategy[Layer]]
-
 # --- networks -------------------------------------------------------------------------------
-
-_KINDS = st.sampled_from(("layer",) * 5 + ("serial", "residual", "residual", "named"))
 
 
 def _inner_layers(in_shape: Shape) -> st.SearchStrategy[Layer]:
@@ -43,14 +36,15 @@ def networks(
 ) -> st.SearchStrategy[Layer]:
     """Return random nested networks for examples of `in_shape`; they shrink to the smallest failing.
 
-    The way through them leads past at most `depth` layers, in serial, residual and named ones nested
-    at most as deep. Where a residual's two ways would end in different shapes, its shortcut projects.
+    The way through them leads past at most `depth` layers, in compositions nested at most as deep:
+    serial, residual and named ones, branches of every merge, layers in parallel, repeated, shared and
+    run again (`remat`). Where two ways would end in different shapes, one is projected.
     Softmax and LogSoftmax come last or not at all: what sums to 1 has a mean that is constant, and a
     derivative of nothing but rounding behind it.
 
     Args:
         in_shape: Shape of one example.
-        depth: Longest way from input to output, in layers; shortcuts do not count.
+        depth: Longest way from input to output, in layers; shortcuts and projections do not count.
         layers: From a shape to a strategy for the layers that take it. With one's own among them:
             `networks((4,), layers=lambda shape: fnn.testing.strategies.layers(shape) |
             st.just(Swish()))`.
@@ -63,66 +57,11 @@ def _whole(draw: st.DrawFn, in_shape: Shape, depth: int, alphabet: Alphabet) -> 
     # Drawn whether it fits or not: what is drawn after it shrinks the better the less depends on it.
     head = draw(st.sampled_from([None, None, Softmax, LogSoftmax]))
     room = depth - (head is not None)
-    chain, out, _ = draw(_chains(in_shape, room, alphabet, min(1, room)))
+    chain, out, _ = draw(ways(in_shape, room, alphabet, min(1, room)))
     # Of one number alone they make a constant.
     if head is not None and out and out[-1] > 1:
         chain.append(head())
     return serial(*chain)
-
-
-def _out_shape(layer: Layer, in_shape: Shape) -> Shape:
-    return layer.init(Key.of(0), in_shape)[0]
-
-
-@st.composite
-def _chains(
-    draw: st.DrawFn, shape: Shape, depth: int, alphabet: Alphabet, least: int = 0
-) -> tuple[list[Layer], Shape, int]:
-    """Draw layers one after the other; return them, the shape they end in and how long the way is."""
-    chain: list[Layer] = []
-    length = 0
-    # Drawn first: the shrinker lowers it by one and deletes the choices of any one layer after it.
-    wanted = draw(st.sampled_from((*range(least, depth), *(depth,) * 4)))
-    while length < wanted:
-        layer, shape, cost = draw(_links(shape, wanted - length, alphabet, f"part_{len(chain)}"))
-        chain.append(layer)
-        length += cost
-    return chain, shape, length
-
-
-@st.composite
-def _links(
-    draw: st.DrawFn, shape: Shape, depth: int, alphabet: Alphabet, name: str
-) -> tuple[Layer, Shape, int]:
-    kind = draw(_KINDS) if depth > 1 else "layer"
-    if kind == "layer":
-        layer = draw(alphabet(shape))
-        return layer, _out_shape(layer, shape), 1
-    chain, out, length = draw(_chains(shape, depth - 1, alphabet))
-    if kind == "residual":
-        is_projected = out != shape or draw(st.just(False) | st.just(True))
-        shortcut = draw(_projections(shape, out)) if is_projected else None
-        made = residual(*chain, shortcut=shortcut)
-    else:
-        made = serial(*chain)
-    # Nothing may be free, or a network of empty networks could go on for ever.
-    return named(name, made) if kind == "named" else made, out, max(1, length)
-
-
-@st.composite
-def _projections(draw: st.DrawFn, shape: Shape, out: Shape) -> Layer:
-    """Draw a layer that maps examples of `shape` to those of `out`."""
-    fitting = [serial(Flatten(), Dense(math.prod(out)), Reshape(out))]
-    if shape[:-1] == out[:-1]:
-        fitting.insert(0, Dense(out[-1]))
-    if len(shape) == len(out) > 1:
-        strides = tuple(
-            next((s for s in range(1, n + 1) if -(-n // s) == m), 0)
-            for n, m in zip(shape[1:], out[1:], strict=True)
-        )
-        if all(strides):
-            fitting.insert(0, Conv(out[0], 1, stride=strides))
-    return draw(st.sampled_from(fitting))
 
 
 # --- what a layer is called with ------------------------------------------------------------
@@ -206,7 +145,7 @@ def cotangents_for(
 ) -> Any:
     """Draw a cotangent dy of what the layer makes of a batch, sometimes a single one among zeros."""
     n = batch if isinstance(batch, int) else draw(batch)
-    return draw(_filled(_out_shape(layer, in_shape), n, lambda shape: _units(shape, dtype)))
+    return draw(_filled(out_shape_of(layer, in_shape), n, lambda shape: _units(shape, dtype)))
 
 
 @st.composite

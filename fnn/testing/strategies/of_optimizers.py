@@ -41,7 +41,7 @@ from fnn.optimizers.moments import (
     scale_by_yogi,
     yogi,
 )
-from fnn.optimizers.orthogonal import muon, scale_by_muon
+from fnn.optimizers.orthogonalizing import muon, scale_by_muon
 from fnn.optimizers.searching import lbfgs, sam
 from fnn.optimizers.selecting import masked, partition
 from fnn.optimizers.signs import lion, rprop, scale_by_lion, scale_by_sign, sign_sgd
