@@ -180,6 +180,8 @@ from fnn.layers.wrapping import remat as remat
 from fnn.layers.wrapping import vmap as vmap
 from fnn.losses import LOSSES as LOSSES
 from fnn.losses.declaring import make_loss as make_loss
+from fnn.losses.embeddings import contrastive as contrastive
+from fnn.losses.embeddings import triplet as triplet
 from fnn.losses.margins import binary_focal as binary_focal
 from fnn.losses.margins import cosine_distance as cosine_distance
 from fnn.losses.margins import dice as dice
@@ -202,6 +204,7 @@ from fnn.losses.robust import quantile as quantile
 from fnn.losses.scores import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fnn.losses.scores import softmax_cross_entropy as softmax_cross_entropy
 from fnn.losses.scores import softmax_cross_entropy_dense as softmax_cross_entropy_dense
+from fnn.losses.sequences import ctc as ctc
 from fnn.losses.sums import half_squared_error as half_squared_error
 from fnn.losses.sums import summed as summed
 from fnn.metrics import METRICS as METRICS

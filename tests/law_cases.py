@@ -47,7 +47,29 @@ def log_cosh(pred, target):
     return np.log(np.cosh(d)), np.tanh(d)
 
 
+def normal_pair(generator, dtype):
+    return generator.normal(size=(5, 3, 2)).astype(dtype), generator.normal(size=(5, 3))
+
+
+def regions(generator, dtype):
+    return generator.random((4, 2, 3)).astype(dtype), np.round(generator.random((4, 2, 3)))
+
+
+def triples(generator, dtype):
+    return generator.normal(size=(5, 3, 4)).astype(dtype), np.zeros(5)
+
+
 LOSS_CASES = [
+    LossCase("triplet", fnn.triplet(), triples),
+    LossCase("gaussian_nll", fnn.gaussian_nll, normal_pair),
+    LossCase("dice", fnn.dice(), regions),
+    LossCase("dice", fnn.dice(0.1), regions),
+    LossCase("huber", fnn.huber(0.3), drawing("huber", (6, 4))),
+    LossCase("quantile", fnn.quantile(0.9), drawing("quantile", (6, 4))),
+    LossCase("focal", fnn.focal(0.0), drawing("focal", (6, 4))),
+    LossCase("focal", fnn.focal(0.5), drawing("focal", (3, 2, 4))),
+    LossCase("binary_focal", fnn.binary_focal(0.0, 0.7), drawing("binary_focal", (6, 4))),
+    LossCase("smoothed_cross_entropy", fnn.smoothed_cross_entropy(0.3), drawing("focal", (6, 4))),
     *(
         LossCase(name, fnn.LOSSES[name], drawing(name, shape))
         for name in fnn.LOSSES

@@ -104,7 +104,8 @@ def test_real_targets_of_any_dtype_are_cast(dtype):
     pred = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
     # Thirds are no float32 numbers: a target left in float64 would show in the value.
     target = (np.arange(12).reshape(4, 3) / 33).astype(dtype)
-    for name in sorted({*NAMES} - {*WITH_LABELS}):
+    of_bits = {"binary_focal", "hinge", "squared_hinge"}
+    for name in sorted({*NAMES} - {*WITH_LABELS} - of_bits):
         value, dpred = LOSSES[name](pred, target)
         expected, dexpected = LOSSES[name](pred, target.astype("float32"))
         assert value == expected

@@ -40,7 +40,8 @@ def test_every_public_loss_obeys_every_law(case, dtype):
 
 
 def test_the_table_holds_every_public_loss():
-    assert {case.name for case in LOSS_CASES} == public_losses()
+    # Those whose examples are each other's, and whose targets are tuples: test_losses_against_torch.py.
+    assert {case.name for case in LOSS_CASES} == public_losses() - {"contrastive", "ctc"}
 
 
 @pytest.mark.parametrize("name", list(fnn.LOSSES))

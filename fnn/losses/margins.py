@@ -30,7 +30,7 @@ def hinge(pred: Array, target: Array) -> tuple[Array, Array]:
         target: -1 or 1, of its shape.
     """
     margin = 1 - target * pred
-    short = margin.real > 0
+    short = ~(margin.real <= 0)  # NaN is to show.
     return np.where(short, margin, pred.dtype.type(0)), np.where(short, -target, 0.0)
 
 
@@ -44,7 +44,7 @@ def squared_hinge(pred: Array, target: Array) -> tuple[Array, Array]:
         target: -1 or 1, of its shape.
     """
     margin = 1 - target * pred
-    short = np.where(margin.real > 0, margin, pred.dtype.type(0))
+    short = np.where(margin.real <= 0, pred.dtype.type(0), margin)  # NaN is to show.
     return short * short, -2 * target * short
 
 
@@ -67,7 +67,7 @@ def multiclass_hinge(scores: Array, labels: Array) -> tuple[Array, Array]:
     others[rows, labels] = -np.inf
     rival = others.argmax(axis=1)
     margin = 1 + scores[rows, rival] - scores[rows, labels]
-    short = margin.real > 0
+    short = ~(margin.real <= 0)  # NaN is to show.
     dscores = np.zeros(scores.shape, scores.dtype)
     dscores[rows, rival] = short
     dscores[rows, labels] = -short.astype(scores.real.dtype)

@@ -58,6 +58,8 @@ def _suggested(generator: np.random.Generator, dtype: str) -> dict[str, tuple[Ar
     table = {
         "labels on logits": (x, labels),
         "targets in (0, 1) of pred's shape": (x, within.astype(dtype)),
+        "targets of 0 and 1 of pred's shape": (x, np.round(within).astype(dtype)),
+        "targets of -1 and 1 of pred's shape": (x, (2 * np.round(within) - 1).astype(dtype)),
         "labels on log-probabilities": (logs, labels),
         "labels on probabilities": (np.exp(logs), labels),
     }
