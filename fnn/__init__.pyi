@@ -311,6 +311,8 @@ from fnn.training.jitted import jit as jit
 from fnn.training.jitted import scan as scan
 from fnn.training.loop import Fit as Fit
 from fnn.training.loop import fit as fit
+from fnn.training.penalties import l1_penalty as l1_penalty
+from fnn.training.penalties import l2_penalty as l2_penalty
 from fnn.training.plateau import reduce_on_plateau as reduce_on_plateau
 from fnn.training.state import TrainState as TrainState
 from fnn.training.state import averaged_state as averaged_state

@@ -44,7 +44,7 @@ layers.combinators layers.branching layers.repetition layers.wrapping layers.rep
 layers.summaries layers.attention.blocks layers.assemblies
 losses optimizers datasets
 metrics
-training.state training.display training.plans
+training.state training.display training.plans training.penalties
 training.evaluation training.history
 training.progress training.plateau
 training.step

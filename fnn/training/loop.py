@@ -21,6 +21,7 @@ from fnn.training.epochs import Training
 from fnn.training.evaluation import Metrics, check_weighed
 from fnn.training.history import Callback, History, Mode, checked_mode, early_stopping
 from fnn.training.jitted import Jitted, jit
+from fnn.training.penalties import checked_penalty
 from fnn.training.plateau import Plateau
 from fnn.training.progress import Progress
 from fnn.training.state import TrainState, init_train_state
@@ -74,6 +75,7 @@ def fit(
     plateau: Plateau | None = None,
     drop_last: bool = False,
     augment: Transformation | None = None,
+    penalty: Any = None,
     params: TreeLike | None = None,
     state: TreeLike | None = None,
     dtype: str | None = None,
@@ -115,6 +117,8 @@ def fit(
         augment: Sends every batch of training through an augmentation, such as `random_flip()`, or a
             pure function `(key, x) -> x`; see `transform` of `batches`. What becomes of an example
             follows from the key, the epoch and its number in `train` alone.
+        penalty: Added to the loss of every step, as in `train_step`; that of the validation set is the
+            loss alone.
         params: Weights to begin with, such as those of `load_model`; drawn from the key if None.
         state: What the network carries at first, such as running moments; `init`'s if None.
         dtype: "float32" or "float64", in which to train: weights, state and floating data are cast.
@@ -151,6 +155,7 @@ def fit(
     shows_rate = arguments.checked_rate(optimizer, plateau, names)
     save_every = arguments.checked_save(save, save_every)
     augment = checked_transform("fit", "augment", augment)
+    penalty = checked_penalty("fit", penalty)
     if dtype is not None:
         train, validation = train.cast(dtype), None if validation is None else validation.cast(dtype)
     measures = {"loss": loss, **table}
@@ -162,7 +167,7 @@ def fit(
     train = order.dataset  # Without what has weight 0, so that no epoch looks for it again.
 
     def steps(paced: Transform) -> Jitted:
-        return jit(train_step(net, loss, paced, metrics=table))
+        return jit(train_step(net, loss, paced, metrics=table, penalty=penalty))
 
     step = steps(optimizer)
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.

@@ -21,6 +21,7 @@ from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.transform import At, Transform
 from fnn.training.evaluation import Metrics, measure, metric_table
+from fnn.training.penalties import PenaltyFunction, checked_penalty
 from fnn.training.state import (
     Batch,
     TrainState,
@@ -68,6 +69,7 @@ class TrainStep:
     loss: Loss
     optimizer: Transform
     metrics: dict[str, Metric] = attrs.field(factory=dict, converter=_step_metrics)
+    penalty: PenaltyFunction | None = attrs.field(default=None, kw_only=True)
 
     @np.errstate(all="ignore")  # What is not finite raises; a warning would only say it twice.
     def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
@@ -103,6 +105,7 @@ class TrainStep:
             grads = tree.freeze(grads)
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
+        value, grads = self._penalised(now.params, value, grads)
         skips = self.optimizer.skips_nonfinite
         if not math.isfinite(value) and not skips:
             raise self.diverged(now, batch, value, grads)
@@ -141,9 +144,20 @@ class TrainStep:
             whole = merged(net, now.params, params)
             y, _, pullback = net.core.vjp(whole, now.state, x, train=True, key=key)
             there, dy = unsilenced(self.loss)(y, target, **weight)
-            return there, trained(net, tree.freeze(pullback(dy, need_dx=False)[0]))
+            slopes = tree.freeze(pullback(dy, need_dx=False)[0])
+            there, slopes = self._penalised(whole, there, slopes)
+            return there, trained(net, slopes)
 
         return at
+
+    def _penalised(self, params: Any, value: Any, grads: Tree) -> tuple[Any, Tree]:
+        """Return the loss and its gradient with the penalty on what is trained."""
+        if self.penalty is None:
+            return value, grads
+        own = trained(self.net, params)
+        more, dmore = self.penalty(own)
+        added = tree.map(np.add, trained(self.net, grads), dmore)
+        return value + np.asarray(more, value.dtype)[()], merged(self.net, grads, added)
 
     def diverged(
         self, now: TrainState, batch: Batch, value: Any, grads: Tree, *, after: Mapping[str, Any] = {}
@@ -174,7 +188,14 @@ def _arrays(name: str, values: Any) -> list[tuple[str, Any]]:
     return [(name, values)] if isinstance(values, np.ndarray) else []
 
 
-def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics = ()) -> TrainStep:
+def train_step(
+    net: Layer,
+    loss: Loss,
+    optimizer: Transform,
+    *,
+    metrics: Metrics = (),
+    penalty: Any = None,
+) -> TrainStep:
     """Close over what is fixed; return the pure step `(now, batch) -> (next, logs)`.
 
     The next state has the structure, shapes and dtypes of the present one. Randomness depends on
@@ -186,6 +207,8 @@ def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics
         loss: `loss(pred, target, *, weight=None) -> (value, dpred)`.
         optimizer: The transform that turns gradients into updates.
         metrics: `metric(pred, target)`, by name or by themselves; none may be called "loss".
+        penalty: Added to the loss, and its gradient to the gradient: `l2_penalty(1e-4)`, any function
+            from what is trained to (value, grads), or several of them.
 
     Raises:
         OptionError: If an argument is something else.
@@ -197,4 +220,5 @@ def train_step(net: Layer, loss: Loss, optimizer: Transform, *, metrics: Metrics
     check_parts("train_step", net, optimizer)
     if not callable(loss):
         raise OptionError(f"loss: expected a function, got {loss!r}", path=("train_step",))
-    return TrainStep(net, loss, optimizer, metrics)
+    penalty = checked_penalty("train_step", penalty)
+    return TrainStep(net, loss, optimizer, metrics, penalty=penalty)
