@@ -128,6 +128,7 @@ from fnn.layers.pooling import GlobalMaxPool as GlobalMaxPool
 from fnn.layers.pooling import MaxPool as MaxPool
 from fnn.layers.pooling import MinPool as MinPool
 from fnn.layers.pooling import SumPool as SumPool
+from fnn.layers.recurrent.both_ways import bidirectional as bidirectional
 from fnn.layers.recurrent.cells import Cell as Cell
 from fnn.layers.recurrent.cells import make_cell as make_cell
 from fnn.layers.recurrent.gated import GRUCell as GRUCell

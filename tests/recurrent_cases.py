@@ -60,6 +60,8 @@ CASES = [
     (fnn.rnn(LeakyCell()), (3, 2)),
     (fnn.rnn(PairCell(), last=True, reverse=True), (3, 2)),
     (fnn.rnn(LSTMCell(2)), (2, 2)),
+    (fnn.bidirectional(GRU(2)), (3, 2)),
+    (fnn.bidirectional(RNN(2, last=True), "sum"), (2, 2)),
 ]
 VALUE_CASES = [
     (RNN(2, lengths=True), ((3, 2), ())),
@@ -68,4 +70,5 @@ VALUE_CASES = [
     (GRU(2, carry=True), ((3, 2), (2,))),
     (fnn.rnn(PairCell(), lengths=True, carry=True), ((3, 2), (), ((2,), (1,)))),
     (fnn.rnn(GRUCell(2), lengths=True), ((3, 2), ())),
+    (fnn.bidirectional(LSTM(1, lengths=True)), ((3, 2), ())),
 ]

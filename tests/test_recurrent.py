@@ -259,6 +259,41 @@ def test_twenty_steps_of_descent_go_where_torch_goes(kind):
     close(now.params["dense_0"]["w"], head.weight.detach().numpy().T)
 
 
+@every_kind
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
+def test_both_directions_are_those_of_torch(kind, lengths):
+    layer = fnn.bidirectional(KINDS[kind](WIDTH, lengths=lengths is not None))
+    in_shape = (TIME, FEATURES) if lengths is None else ((TIME, FEATURES), ())
+    params, x = drawn(layer, in_shape), images()
+    value = x if lengths is None else (x, lengths)
+    y, _, back = layer.vjp(params, {}, value)
+    torch = pytest.importorskip("torch")
+    given = {"batch_first": True, "bidirectional": True, "dtype": torch.float64}
+    twin = getattr(torch.nn, kind)(FEATURES, WIDTH, **given)
+    with torch.no_grad():
+        for way, end in (("forward", ""), ("backward", "_reverse")):
+            own = params[way]
+            b_state = own.get("b_state", np.zeros_like(own["b"]))
+            parts = {"weight_ih_l0": own["w_in"].T, "weight_hh_l0": own["w_state"].T,
+                     "bias_ih_l0": own["b"], "bias_hh_l0": b_state}  # fmt: skip
+            for name, leaf in parts.items():
+                getattr(twin, name + end).copy_(torch.tensor(leaf))
+    tx = torch.tensor(x, requires_grad=True)
+    fed, packing = tx, torch.nn.utils.rnn
+    if lengths is not None:
+        fed = packing.pack_padded_sequence(tx, torch.tensor(lengths), True, enforce_sorted=False)
+    ty = twin(fed)[0]
+    if lengths is not None:
+        ty = packing.pad_packed_sequence(ty, batch_first=True)[0]
+    close(y, ty.detach().numpy())
+    dy = np.random.default_rng(5).normal(size=y.shape)
+    (ty * torch.tensor(dy)).sum().backward()
+    dparams, dx = back(dy)
+    close(dx if lengths is None else dx[0], tx.grad.numpy())
+    close(dparams["backward"]["w_state"], twin.weight_hh_l0_reverse.grad.numpy().T)
+    close(dparams["forward"]["w_in"], twin.weight_ih_l0.grad.numpy().T)
+
+
 # --- messages -----------------------------------------------------------------------------------
 
 
@@ -310,6 +345,9 @@ def test_shapes_that_are_none_are_refused(layer, in_shape, message):
         (lambda: GRU(2, last=1), "^GRU: last: expected True or False, got 1"),
         (lambda: fnn.make_cell("a/b", len, len), "name: expected a string without '/'"),
         (lambda: fnn.make_cell("a", 3, len), "shapes: expected a function, got 3"),
+        (lambda: fnn.bidirectional(fnn.Dense(2)), "layer: expected one with an option reverse"),
+        (lambda: fnn.bidirectional(LSTM(2, reverse=True)), "expected one without reverse=True"),
+        (lambda: fnn.bidirectional(LSTM(2, carry=True)), "expected one without carry=True"),
     ],
 )
 def test_options_that_are_none_are_refused(make, message):

@@ -86,7 +86,7 @@ def test_every_layer_of_the_alphabet_can_be_drawn(name):
     axes = LAYERS[name][0]
     shape = (2, 4, 4) if isinstance(axes, int) or 3 in axes else (2, 4)
     found = some(layers(shape), lambda layer: name in makers(layer))
-    assert makers(found) == {name}
+    assert makers(found) - {"named"} == {name}
 
 
 @pytest.mark.parametrize("name", sorted(COMBINATORS | {"Dense", "Conv", "BatchNorm", "Dropout"}))

@@ -143,7 +143,8 @@ def _squash(x: Array) -> None:
     if x.dtype.kind == "c":
         x[...] = sigmoid(x)
         return
-    np.negative(x, out=x)
+    # Not `negative`, which NumPy 2.4 gets wrong in place where steps are of 16 bytes (one unit).
+    np.multiply(x, -1, out=x)
     np.exp(x, out=x)
     x += 1
     np.reciprocal(x, out=x)

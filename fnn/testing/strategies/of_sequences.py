@@ -12,6 +12,7 @@ from fnn.layers.attention.heads import MultiHeadAttention
 from fnn.layers.attention.positions import LearnedPositions, SinusoidalPositions
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
+from fnn.layers.recurrent.both_ways import bidirectional
 from fnn.layers.recurrent.over_time import GRU, LSTM, RNN
 from fnn.testing.strategies.of_options import Layers, Maker, Rows, initializers, options, plain
 
@@ -50,7 +51,13 @@ def _length(in_shape: Shape) -> Layers:
     return st.builds(LearnedPositions, st.integers(max(1, in_shape[0]), in_shape[0] + 2))
 
 
+def _both(in_shape: Shape) -> Layers:
+    merge = st.sampled_from(["concat", "sum", "mean"])
+    return st.builds(lambda n, merge: bidirectional(GRU(n), merge), st.integers(1, 2), merge)
+
+
 ROWS: Rows = {
+    "bidirectional": (SEQUENCE, 1, _both),
     "SinusoidalPositions": (SEQUENCE, 1, plain(SinusoidalPositions)),
     "LearnedPositions": (SEQUENCE, 1, _length),
     "MultiHeadAttention": (SEQUENCE, 1, _attention),
