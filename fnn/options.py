@@ -79,6 +79,19 @@ def number(who: str, name: str, value: Any, *, least: float = 0.0, below: float 
     return at
 
 
+def returned(what: str, value: Any, parts: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return what somebody's function returned, if it is a tuple of as many parts as are named.
+
+    Raises:
+        OptionError: Saying what came instead; whoever calls puts the place before it.
+    """
+    if isinstance(value, tuple | list) and len(value) == len(parts):
+        return tuple(value)
+    is_tuple = isinstance(value, tuple | list)
+    got = f"{len(value)} values" if is_tuple else type(value).__name__
+    raise OptionError(f"expected {what} to return ({', '.join(parts)}), got {got}")
+
+
 def at_step(number: Number, step: int) -> float:
     """Return the number's value at `step`."""
     return number(step) if callable(number) else number

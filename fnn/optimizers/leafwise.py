@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fnn import tree
-from fnn.errors import DTypeError, ShapeError, TreeError
+from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.making import Now, paired
+from fnn.optimizers.making import Now, check_made, paired
 from fnn.optimizers.numbers import Bounded, clamped, numbers_of
 from fnn.optimizers.transform import Transform
+from fnn.options import returned
 from fnn.tree import Array, Tree, TreeLike
 
 Held: TypeAlias = "dict[str, Array]"
@@ -45,19 +46,28 @@ def make_leafwise(
             opt_state holds a tree per role, of the leaves that have it.
         numbers: As in `make_transform`.
     """
+    check_made("make_leafwise", name, formula)
     numbers_at = numbers_of(name, numbers or {})
 
+    def first(p: Array) -> Held:
+        held = memory(p)
+        if not isinstance(held, Mapping) or not all(isinstance(a, np.ndarray) for a in held.values()):
+            raise OptionError(f"memory: expected a dict of arrays by role, got {held!r:.80}")
+        return held
+
     def init(params: Any) -> TreeLike:
-        return _by_role((path, memory(p)) for path, p in tree.items(params))
+        return _by_role((path, first(p)) for path, p in tree.items(params))
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         now: dict[str, float] = {**numbers_at(step), "step": step}
         paired(lambda *_: np.empty(0), params, updates)  # Refuses what does not fit, with its path.
         gradient = dict(tree.items(updates))
-        olds = _by_leaf(opt_state, {path: memory(p) for path, p in tree.items(params)})
+        olds = _by_leaf(opt_state, {path: first(p) for path, p in tree.items(params)})
         moved, news = {}, []
         for path, p in tree.items(params):
-            u, new = formula(now, gradient[path], p, olds[path])
+            u, new = returned("formula", formula(now, gradient[path], p, olds[path]), ("u", "new"))
+            if not isinstance(new, Mapping):
+                raise OptionError(f"formula: expected new as a dict by role, got {type(new).__name__}")
             # Of an array without axes NumPy makes a number.
             moved[path] = np.asarray(u)
             news.append((path, {role: np.asarray(array) for role, array in new.items()}))

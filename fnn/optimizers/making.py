@@ -16,6 +16,7 @@ from fnn import tree
 from fnn.errors import DTypeError, OptionError, TreeError
 from fnn.optimizers.numbers import Bounded, numbers_of
 from fnn.optimizers.transform import Init, Kernel, Rule, Transform
+from fnn.options import flag
 from fnn.tree import EMPTY, Array, TreeLike
 
 Now: TypeAlias = Mapping[str, float]
@@ -60,14 +61,25 @@ def make_transform(
         reads_params: Whether the formula looks at p; p is the gradient if not.
 
     Raises:
-        OptionError: If a number is out of its range, or called "step".
+        OptionError: If a number is out of its range or called "step", or another option is none. At
+            the first step, if the formula leaves u or an array of new unwritten, or writes to others.
     """
+    who = "make_transform"
+    check_made(who, name, formula)
+    reads_params = flag(who, "reads_params", reads_params)
+    memory = _roles(who, memory)
     numbers_at = numbers_of(name, numbers or {})
     if numbers and "step" in numbers:
         raise OptionError("numbers: expected another name than 'step'", path=(name,))
+    is_tried = False
 
     def at(step: int) -> Kernel:
-        return functools.partial(formula, {**numbers_at(step), "step": step})
+        nonlocal is_tried
+        now = {**numbers_at(step), "step": step}
+        if not is_tried:
+            _try(formula, now, memory)
+            is_tried = True
+        return functools.partial(formula, now)
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         remembered = recall(opt_state, *memory)
@@ -95,6 +107,54 @@ def make_transform(
     init = zeros_init(*memory) if memory else stateless_init
     rule = Rule(memory, at, update)
     return Transform(name, init, update, elementwise=True, numbers=numbers_at, rule=rule)
+
+
+def check_made(who: str, name: Any, formula: Any) -> None:
+    """Refuse a name that could not stand in a path, and a formula that is no function."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise OptionError(f"name: expected a string without '/', got {name!r}", path=(who,))
+    if not callable(formula):
+        raise OptionError(f"formula: expected a function, got {formula!r}", path=(who,))
+
+
+def _roles(who: str, memory: Any) -> tuple[str, ...]:
+    """Return the names of what is remembered; a text alone would be taken for one of each letter."""
+    named = isinstance(memory, tuple | list) and all(isinstance(role, str) and role for role in memory)
+    if not named or len(set(memory)) != len(memory):
+        expected = "memory: expected different names such as ('velocity',)"
+        raise OptionError(f"{expected}, got {memory!r}", path=(who,))
+    return tuple(memory)
+
+
+_UNWRITTEN = np.uint32(0x7FC5AA55)
+"""Bits of a NaN that no arithmetic on finite numbers makes; what is added to it keeps them."""
+
+
+def _try(formula: Formula, now: Now, memory: tuple[str, ...]) -> None:
+    """Run a formula on arrays of one number, to see that it writes what it has to and nothing else.
+
+    What it left unwritten would be whatever the memory held before, and train without a word.
+
+    Raises:
+        OptionError: Naming the array, or the number that there is not.
+    """
+    given = {"g": 0.5, "p": 0.25, **{f"old[{i}]": 0.0 for i in range(len(memory))}}
+    read = {what: np.full(1, value, np.float32) for what, value in given.items()}
+    g, p, *old = read.values()
+    *new, u = (np.full(1, _UNWRITTEN).view(np.float32) for _ in range(len(memory) + 1))
+    try:
+        with np.errstate(all="ignore"):
+            formula(now, g, p, old, new, u)
+    except KeyError as error:
+        known = sorted(now)
+        raise OptionError(f"formula: expected to look for one of {known} in now, got {error}") from None
+    names = ["u", *(f"new[{i}] ({role})" for i, role in enumerate(memory))]
+    for what, array in zip(names, (u, *new), strict=True):
+        if array.view(np.uint32)[0] == _UNWRITTEN:
+            raise OptionError(f"formula: expected it to write to {what}, got nothing there")
+    for what, array in read.items():
+        if array[0] != given[what]:
+            raise OptionError(f"formula: expected u and new alone to be written to, got a new {what}")
 
 
 def capped(op: np.ufunc, a: Array, b: Array | float, out: Array) -> None:

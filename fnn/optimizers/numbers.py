@@ -31,7 +31,12 @@ def numbers_of(who: str, given: Mapping[str, Bounded]) -> Numbers:
         OptionError: If a number is not in [0, bound): at once for floats, at the step for schedules.
     """
     checked = {}
+    if not isinstance(given, Mapping):
+        expected = "numbers: expected a dict such as {'learning_rate': 0.1}"
+        raise OptionError(f"{expected}, got {given!r}", path=(who,))
     for name, each in given.items():
+        if isinstance(each, tuple) and len(each) != 2:
+            raise OptionError(f"{name}: expected a number or (number, bound), got {each}", path=(who,))
         value, below = each if isinstance(each, tuple) else (each, LARGEST)
         checked[name] = number(who, name, value, below=below)
 
@@ -92,6 +97,9 @@ def documented(make: Make) -> Make:
         text, _, args = text.partition("\n\nArgs:\n")
         own = {entry.split(":")[0].strip(): entry for entry in re.split(r"\n(?=    \S)", args)}
         shared = {name: f"    {name}: {says}" for name, says in _SHARED.items()}
-        entries = [{**shared, **own}[name] for name in inspect.signature(make).parameters]
+        names = inspect.signature(make).parameters
+        if missing := [name for name in names if name not in shared and name not in own]:
+            raise TypeError(f"{make.__name__}: expected its docstring to describe {', '.join(missing)}")
+        entries = [{**shared, **own}[name] for name in names]
         make.__doc__ = "\n".join([f"{text}\n\nArgs:", *entries, f"\n{_RAISES}{mark[1:]}{references}"])
     return make
