@@ -29,6 +29,7 @@ from fnn import (
 )
 
 PADDING = "'valid', 'same', an integer or one (before, after) pair per axis"
+MORE_PADDINGS = PADDING.replace("'same'", "'same', 'causal', 'reflect', 'circular', 'edge'")
 NAME = "name: expected a string without '/'"
 A_LAYER = "expected a Layer"
 SHAPE = "Reshape: shape: expected axes of 1 or more, one of them -1"
@@ -54,7 +55,7 @@ def says(text):
         (lambda: Conv(2, 3, padding=-1), "Conv: padding: expected 0 or more, got -1"),
         (
             lambda: Conv(2, 3, padding="full"),
-            f"Conv: padding: expected {PADDING}, got 'full'",
+            f"Conv: padding: expected {MORE_PADDINGS}, got 'full'",
         ),
         (
             lambda: MaxPool(2, padding=(1, 1)),

@@ -14,13 +14,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fnn.errors import DTypeError, FnnError, ShapeError
+from fnn.errors import DTypeError, FnnError, OptionError, ShapeError
 from fnn.kernels.checks import check_entry, check_precision, check_shape, check_value, entries
 from fnn.kernels.values import example_shape, is_integer, is_tuple_of_shapes, length, named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Init, Shape
 from fnn.layers.contract import Shapes, Traits
 from fnn.layers.initializers import Initializer, draw, zeros
+from fnn.options import returned
 from fnn.tree import Array, Tree
 
 
@@ -38,6 +39,12 @@ class Leaf:
     shape: tuple[int, ...]
     init: Initializer = zeros
     fans: tuple[int, int] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a shape that is none, such as 3 for (3,)."""
+        if not _is_shape(self.shape):
+            expected = "shape: expected integers of 0 or more such as (3,)"
+            raise OptionError(f"{expected}, got {self.shape!r}", path=("Leaf",))
 
     def draw(self, key: Key) -> Array:
         """Return the first values, float32."""
@@ -109,6 +116,18 @@ class Spec:
         return True
 
 
+_FROM_SHAPES = "out_shape", "leaves of params", "leaves of state"
+
+
+def _is_shape(shape: Any, *, or_several: bool = False) -> bool:
+    """Return whether that is the shape of an array, or of several in a tuple."""
+    if not isinstance(shape, tuple | list):
+        return False
+    if or_several and is_tuple_of_shapes(tuple(shape)):
+        return all(_is_shape(part, or_several=True) for part in shape)
+    return all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in shape)
+
+
 MOST_SPECS = 64
 """For how many shapes of x a layer remembers what it has."""
 
@@ -147,7 +166,15 @@ class Leaves:
     def _asked(self, in_shape: Shape) -> tuple[Shape, Mapping[str, Leaf], Mapping[str, Leaf]]:
         if not self._traits.takes_tuples:
             check_shape(in_shape)
-        return self.shapes(in_shape)
+        out_shape, *trees = came = returned("shapes", self.shapes(in_shape), _FROM_SHAPES)
+        if not _is_shape(out_shape, or_several=True):
+            expected = "expected shapes to return out_shape as integers such as (3,)"
+            raise OptionError(f"{expected}, got {out_shape!r}")
+        for what, own in zip(_FROM_SHAPES[1:], trees, strict=True):
+            if not isinstance(own, Mapping) or not all(isinstance(leaf, Leaf) for leaf in own.values()):
+                expected = f"expected shapes to return the {what} as a dict of Leaf"
+                raise OptionError(f"{expected}, got {own!r:.80}")
+        return came
 
     def _checked(self, params: Any, state: Any, x: Any, dtype: Any) -> Spec:
         check_taken(x, self._traits)

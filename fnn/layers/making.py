@@ -19,6 +19,7 @@ from fnn.keys import Key
 from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
 from fnn.layers.contract import Flops, Inputs, Layer, Shapes, Traits
 from fnn.layers.leaves import Leaf, Leaves, Spec, Unknown
+from fnn.options import integer, returned
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike, freeze
 
@@ -158,6 +159,8 @@ def _made(
     check_functions(who, shapes=shapes, fwd=fwd, **({} if inputs is None else {"inputs": inputs}))
     if not isinstance(traits, Traits):
         raise OptionError(f"traits: expected Traits, got {traits!r}", path=(who,))
+    if flops is not None and not callable(flops):
+        flops = integer(who, "flops", flops, least=0)
     leaves: Any = Unknown(shapes, traits) if _takes_a_key(shapes) else Leaves(shapes, traits)
     says_y, says_dx = says
 
@@ -180,9 +183,17 @@ def _made(
         if f is not None:
             y, moved = f(x), state
         else:
-            y, moved, _ = fwd(params, state, x, train, key)
+            try:
+                came = fwd(params, state, x, train, key)
+            except KeyError as error:
+                raise _no_entry(error, spec) from error
+            try:
+                y, moved, _ = came
+            except (TypeError, ValueError):
+                raise _misfit("fwd", came, _FROM_FWD) from None
         if train not in spec.modes:
             _check_y(says_y, y, spec, x, params, traits)
+            _check_moved(moved, state, spec)
             spec.modes.add(train)
         return y, state if moved is state else freeze(moved)
 
@@ -198,9 +209,17 @@ def _made(
             spec = fitting(params, state, x)
         if draws and train:
             need_key(key)
-        y, moved, back = fwd(params, state, x, train, key)
+        try:
+            came = fwd(params, state, x, train, key)
+        except KeyError as error:
+            raise _no_entry(error, spec) from error
+        try:
+            y, moved, back = came
+        except (TypeError, ValueError):
+            raise _misfit("fwd", came, _FROM_FWD) from None
         if train not in spec.modes:
             _check_y(says_y, y, spec, x, params, traits)
+            _check_moved(moved, state, spec)
             spec.modes.add(train)
         state = state if moved is state else freeze(moved)
         # Of the code alone: another callable would hold what it was made of.
@@ -256,9 +275,12 @@ def _per_number(flops: int) -> Flops:
 
 def _called(back: Any, dy: Any, need_dx: bool, need_dparams: bool) -> tuple[Any, Any, bool]:
     """Call a pullback with what it takes of `need_dx` and `need_dparams`; say whether of the first."""
+    if not callable(back):
+        raise OptionError(f"expected the pullback to be a function, got {type(back).__name__}")
     names = inspect.signature(back).parameters
     given = {"need_dx": need_dx, "need_dparams": need_dparams}
-    dparams, dx = back(dy, **{name: value for name, value in given.items() if name in names})
+    came = back(dy, **{name: value for name, value in given.items() if name in names})
+    dparams, dx = returned("the pullback", came, ("dparams", "dx"))
     return dparams, dx, "need_dx" in names
 
 
@@ -273,6 +295,38 @@ def _check_y(what: str, y: Any, spec: Spec, x: Any, params: Any, traits: Traits)
         return
     check_value(y, integers=traits.takes_integers)
     check_precisions(y, x, params)
+
+
+_FROM_FWD = "y", "state", "pullback"
+
+
+def _misfit(what: str, came: Any, parts: tuple[str, ...]) -> Exception:
+    """Return the error for what a function of a layer's author returned in place of `parts`."""
+    try:
+        returned(what, came, parts)
+    except OptionError as error:
+        return error
+    raise AssertionError(came)
+
+
+def _no_entry(error: KeyError, spec: Spec) -> Exception:
+    """Return what to raise where `fwd` did not find something: params and state were right."""
+    if spec.y_shape is None:
+        return error
+    params, state = (sorted(name for name, _ in own) for own in (spec.params, spec.state))
+    return TreeError(f"fwd looks for {error}, expected an entry of params {params} or state {state}")
+
+
+def _check_moved(moved: Any, state: Any, spec: Spec) -> None:
+    """Refuse a state of other leaves than the layer announced: the next call would not take it."""
+    if moved is state or spec.y_shape is None:
+        return
+    names = {name for name, _ in spec.state}
+    if not isinstance(moved, Mapping) or moved.keys() != names:
+        got = sorted(moved) if isinstance(moved, Mapping) else type(moved).__name__
+        raise TreeError(f"expected fwd to return the state {sorted(names)}, got {got}")
+    for name in names:
+        check_like(f"the new state in {name}", np.asarray(moved[name]), state[name])
 
 
 def _check_dparams(dparams: Any, params: Any, spec: Spec) -> None:
