@@ -294,6 +294,24 @@ def test_both_directions_are_those_of_torch(kind, lengths):
     close(dparams["forward"]["w_in"], twin.weight_ih_l0.grad.numpy().T)
 
 
+@every_kind
+@pytest.mark.parametrize("junk", [np.nan, np.inf])
+def test_numbers_in_the_padding_that_are_not_finite_reach_no_derivative(kind, junk):
+    layer = KINDS[kind](WIDTH, lengths=True)
+    params, x = drawn(layer, ((TIME, FEATURES), ())), images()
+    spoilt = x.copy()
+    for i, n in enumerate(LENGTHS):
+        spoilt[i, n:] = junk
+    dy = np.random.default_rng(3).normal(size=(BATCH, TIME, WIDTH))
+    ends = []
+    for each in (x, spoilt):
+        y, _, back = layer.vjp(params, {}, (each, LENGTHS))
+        dparams, (dx, _) = back(dy)
+        ends.append([y, dx, *tree.leaves(dparams)])
+    for a, b in zip(*ends, strict=True):
+        close(a, b)
+
+
 # --- messages -----------------------------------------------------------------------------------
 
 
@@ -313,6 +331,17 @@ def test_lengths_that_are_none_are_refused(lengths, error, message):
     params = drawn(layer, ((TIME, FEATURES), ()))
     with pytest.raises(error, match=message):
         layer.apply(params, {}, (images(), np.array(lengths)))
+
+
+@pytest.mark.parametrize("dtype", [int, bool])
+def test_integers_stand_for_lengths_alone(dtype):
+    layer = GRU(WIDTH, lengths=True, carry=True)
+    params = drawn(layer, ((TIME, FEATURES), (), (WIDTH,)))
+    h = np.zeros((BATCH, WIDTH))
+    with pytest.raises(DTypeError, match="expected x as floating numbers, got"):
+        layer.apply(params, {}, (images().astype(dtype), LENGTHS, h))
+    with pytest.raises(DTypeError, match="expected what is carried as floating numbers, got"):
+        layer.apply(params, {}, (images(), LENGTHS, h.astype(dtype)))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +369,7 @@ def test_shapes_that_are_none_are_refused(layer, in_shape, message):
     [
         (lambda: rnn(LSTMCell), r"^rnn: cell: expected a Cell, got LSTMCell; call it: LSTMCell\(...\)"),
         (lambda: rnn(3), "cell: expected a Cell, got 3"),
-        (lambda: LSTM(0), "^LSTMCell: width: expected 1 or more, got 0"),
+        (lambda: LSTM(0), "^LSTM: width: expected 1 or more, got 0"),
         (lambda: RNN(2, activation="gelu"), "activation: expected 'tanh' or 'relu', got 'gelu'"),
         (lambda: GRU(2, last=1), "^GRU: last: expected True or False, got 1"),
         (lambda: fnn.make_cell("a/b", len, len), "name: expected a string without '/'"),

@@ -43,8 +43,8 @@ class Leaf:
     def __attrs_post_init__(self) -> None:
         """Refuse a shape that is none, such as 3 for (3,)."""
         if not _is_shape(self.shape):
-            expected = "shape: expected integers of 0 or more such as (3,)"
-            raise OptionError(f"{expected}, got {self.shape!r}", path=("Leaf",))
+            expected = "Leaf: expected a shape of integers of 0 or more such as (3,)"
+            raise OptionError(f"{expected}, got {self.shape!r}")
 
     def draw(self, key: Key) -> Array:
         """Return the first values, float32."""

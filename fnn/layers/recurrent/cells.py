@@ -10,16 +10,18 @@ array or a tuple of them, with the batch first; it begins as zeros. `rnn` runs a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
-from fnn.errors import OptionError
+from fnn.errors import OptionError, TreeError
+from fnn.kernels.checks import check_array, check_cotangent, check_like
 from fnn.kernels.values import map_arrays
 from fnn.layers.calls import Shape, check_functions, check_name
 from fnn.layers.contract import Traits
+from fnn.options import returned
 from fnn.recipe import HasRecipe, Recipe, constructor
 from fnn.tree import Array
 
@@ -96,7 +98,11 @@ def make_cell(
         flops: Operations per example and step, for `summary`.
     """
     check_name("make_cell", name)
-    check_functions("make_cell", shapes=shapes, step=step)
+    check_functions(
+        "make_cell", shapes=shapes, step=step, **({} if flops is None else {"flops": flops})
+    )
+    if not isinstance(traits, Traits):
+        raise OptionError(f"traits: expected Traits, got {traits!r}", path=("make_cell",))
     return Cell(name, shapes, step, traits=traits, flops=flops)
 
 
@@ -127,9 +133,14 @@ def over_time_of(step: Step) -> OverTime:
     """Return what runs a step over time, one after the other."""
 
     def over_time(params: Any, carry: Any, xs: Array, valid: Array | None) -> Any:
-        ys, backs = [], []
+        ys: list[Array] = []
+        backs = []
         for t, x in enumerate(xs):
-            new, y, back = step(params, carry, x)
+            new, y, back = returned("step", step(params, carry, x), ("carry", "y", "pullback"))
+            check_cotangent("what is carried", new, carry)
+            check_array(y)
+            if ys:
+                check_like("y", y, ys[0])
             ended = None if valid is None or valid[t].all() else ~valid[t, :, 0]
             carry = new if ended is None else map_arrays(_chosen(ended), new, carry)
             ys.append(y)
@@ -140,7 +151,13 @@ def over_time_of(step: Step) -> OverTime:
             dxs = []
             for dy, (back, ended) in zip(reversed(dys), reversed(backs), strict=True):
                 into = dcarry if ended is None else map_arrays(_zeroed(ended), dcarry)
-                dparams, before, dx = back(into, dy)
+                came = returned("the step's pullback", back(into, dy), ("dparams", "dcarry", "dx"))
+                dparams, before, dx = came
+                if not isinstance(dparams, Mapping) or dparams.keys() != params.keys():
+                    got = sorted(dparams) if isinstance(dparams, Mapping) else type(dparams).__name__
+                    raise TreeError(f"expected dparams {sorted(params)}, got {got}")
+                check_cotangent("dcarry", before, dcarry)
+                check_cotangent("dx", dx, xs[0])
                 dcarry = before if ended is None else map_arrays(_chosen(ended), before, dcarry)
                 total = {
                     name: total[name] + dparams[name] if total else dparams[name] for name in params

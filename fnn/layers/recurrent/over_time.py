@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
 
-from fnn.errors import DataError, DTypeError, ShapeError
-from fnn.kernels.values import is_tuple_of_shapes, map_arrays
+from fnn.errors import DataError, DTypeError, OptionError, ShapeError
+from fnn.kernels.values import is_integer, is_tuple_of_shapes, map_arrays, named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
@@ -16,7 +17,7 @@ from fnn.layers.initializers import Initializer, glorot_uniform, zeros
 from fnn.layers.making import make_layer
 from fnn.layers.recurrent.cells import Cell, check_cell, over_time_of
 from fnn.layers.recurrent.gated import ORTHOGONAL, GRUCell, LSTMCell, RNNCell
-from fnn.options import flag
+from fnn.options import flag, returned
 from fnn.recipe import constructor
 from fnn.tree import Array, Tree
 
@@ -66,7 +67,10 @@ def rnn(
         own, of_lengths, of_carry = parts(in_shape, f"in_shape={in_shape}")
         if is_tuple_of_shapes(own) or len(own) < 2 or own[0] < 1:
             raise ShapeError(f"expected (time, features) with 1 or more steps, got in_shape={own}")
-        out_shape, carried, leaves = cell.shapes(own[1:])
+        told = returned(
+            "the cell's shapes", cell.shapes(own[1:]), ("out_shape", "carry_shape", "leaves")
+        )
+        out_shape, carried, leaves = told
         if lengths and of_lengths != ():
             raise ShapeError(f"expected one length for each example, got the shape {of_lengths}")
         if carry and of_carry != carried:
@@ -77,12 +81,17 @@ def rnn(
     def fwd(params: Any, state: Any, value: Any, train: Any, key: Any) -> Any:
         x, ends, first = parts(value, "x")
         time, n = x.shape[1], x.shape[0]
+        for what, part in (("x", x), ("what is carried", first)):
+            _check_floats(what, part)
         if first is None:
             first = _zeros(cell.shapes(x.shape[2:])[1], n, x.real.dtype)
         valid = None if ends is None else _valid(ends, time)
         way = slice(None, None, -1 if reverse else 1)
         xs = np.ascontiguousarray(x.swapaxes(0, 1)[way])
         valid = None if valid is None else valid[way]
+        if valid is not None and not np.isfinite(xs).all():
+            # What is not finite in the padding would come into the weights' derivatives as 0 · NaN.
+            xs = np.where(valid.reshape(time, n, *(1,) * (xs.ndim - 2)), xs, xs.dtype.type(0))
         ys, carried, back = run(params, first, xs, valid)
         # In reverse all end at the last step that is run.
         ending = time - 1 if ends is None or reverse else ends - 1, np.arange(n)
@@ -149,6 +158,13 @@ def _normal(shape: Any, n: int, rng: np.random.Generator) -> Any:
     return rng.normal(size=(n, *shape))
 
 
+def _check_floats(what: str, value: Any) -> None:
+    """Refuse integers but in the place of lengths."""
+    for _, part in () if value is None else named_arrays(value):
+        if is_integer(part):
+            raise DTypeError(f"expected {what} as floating numbers, got {part.dtype}")
+
+
 def _valid(lengths: Any, time: int) -> Array:
     """Return (time, batch, 1): where examples have not ended."""
     if lengths.dtype.kind not in "iu":
@@ -161,10 +177,17 @@ def _valid(lengths: Any, time: int) -> Array:
     return valid
 
 
-def _layer(cell: Cell, who: str, options: dict[str, Any]) -> Layer:
-    """Return rnn(cell), with errors that name who was called."""
+def _layer(
+    who: str, make: Callable[..., Cell], options: dict[str, Any], *args: Any, **more: Any
+) -> Layer:
+    """Return rnn(make(...), **options), with errors that name who was called."""
     for name, value in options.items():
         flag(who, name, value)
+    try:
+        cell = make(*args, **more)
+    except OptionError as error:
+        error.path = (who,)
+        raise
     return attrs.evolve(rnn(cell, **options), recipe=None)
 
 
@@ -200,7 +223,7 @@ def RNN(
     """
     inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
     options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer(RNNCell(width, activation=activation, **inits), "RNN", options)
+    return _layer("RNN", RNNCell, options, width, activation=activation, **inits)
 
 
 @constructor
@@ -237,7 +260,7 @@ def LSTM(
     """
     inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
     options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer(LSTMCell(width, forget_bias=forget_bias, **inits), "LSTM", options)
+    return _layer("LSTM", LSTMCell, options, width, forget_bias=forget_bias, **inits)
 
 
 @constructor
@@ -272,4 +295,4 @@ def GRU(
     """
     inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
     options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer(GRUCell(width, **inits), "GRU", options)
+    return _layer("GRU", GRUCell, options, width, **inits)
