@@ -79,7 +79,7 @@ def number(who: str, name: str, value: Any, *, least: float = 0.0, below: float 
     return at
 
 
-def returned(what: str, value: Any, parts: tuple[str, ...]) -> tuple[Any, ...]:
+def returned(what: str, value: Any, parts: tuple[str, ...], who: str = "") -> tuple[Any, ...]:
     """Return what somebody's function returned, if it is a tuple of as many parts as are named.
 
     Raises:
@@ -89,7 +89,7 @@ def returned(what: str, value: Any, parts: tuple[str, ...]) -> tuple[Any, ...]:
         return tuple(value)
     is_tuple = isinstance(value, tuple | list)
     got = f"{len(value)} values" if is_tuple else type(value).__name__
-    raise OptionError(f"expected {what} to return ({', '.join(parts)}), got {got}")
+    raise OptionError(f"expected {what} to return ({', '.join(parts)}), got {got}", path=_path(who))
 
 
 def at_step(number: Number, step: int) -> float:

@@ -187,10 +187,10 @@ def test_a_cell_whose_shapes_are_none_says_so():
 DATA = fnn.Dataset(np.ones((6, 3), "f4"), np.zeros((6, 2), "f4"))
 
 
-def trained(optimizer):
+def trained(optimizer, loss=fnn.squared_error):
     """Return the last loss of a short training; every loop runs the formula in its own way."""
     given = {"epochs": 2, "batch_size": 3, "key": Key.of(0)}
-    return fnn.fit(fnn.serial(fnn.Dense(2)), fnn.squared_error, optimizer, DATA, **given)
+    return fnn.fit(fnn.serial(fnn.Dense(2)), loss, optimizer, DATA, **given)
 
 
 def writes(now, g, p, old, new, u):
@@ -263,3 +263,71 @@ def test_options_of_transforms_that_are_none_are_refused(make, message):
 def test_a_formula_for_leaves_says_what_it_should_return(formula, memory, message):
     with says(message):
         trained(make_leafwise("own", formula, memory=lambda p: memory()))
+
+
+# --- losses
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda pred, target: pred - target, "own: expected f to return (l, dl), got ndarray"),
+        (lambda pred, target: (pred, pred, pred), "own: expected f to return (l, dl), got 3 values"),
+        (lambda pred, target: None, "own: expected f to return (l, dl), got NoneType"),
+    ],
+)
+def test_a_function_that_is_no_loss_says_so_when_it_is_called(f, message):
+    loss = fnn.make_loss("own", f)
+    with says(message):
+        loss(X, X)
+    with says(message):
+        trained(fnn.sgd(0.1), loss)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda p, t: ((p - t) ** 2).mean(), "expected the loss to return (value, dpred), got float32"),
+        (lambda p, t: (0.1, p - t, {}), "expected the loss to return (value, dpred), got 3 values"),
+        (lambda p, t: (None, p - t), "loss: expected a real number, got NoneType"),
+        (lambda p, t: (1j, p - t), "loss: expected a real number, got complex"),
+    ],
+)
+def test_a_step_says_what_a_loss_should_have_returned(loss, message):
+    with says(message):
+        trained(fnn.sgd(0.1), loss)
+
+
+@pytest.mark.parametrize("option", ["per_example", "complex_safe"])
+def test_options_of_a_loss_are_true_or_false(option):
+    with says(f"make_loss: {option}: expected True or False, got 'yes'"):
+        fnn.make_loss("own", np.hypot, **{option: "yes"})
+
+
+# --- augmentations
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda draws, x: None, "own: x: expected an array to come back, got NoneType"),
+        (lambda draws, x: x.tolist(), "own: x: expected an array to come back, got list"),
+        (lambda draws, x: x[1:], "own: x: expected 5 examples to come back, got 4"),
+        (lambda draws, x: x * np.float64(2), "own: x: expected float32 to come back, got float64"),
+    ],
+)
+def test_what_comes_back_of_an_augmentation_is_as_many_examples_of_the_same_dtype(change, message):
+    augment = fnn.make_augmentation("own", change)
+    for call in (lambda: augment(Key.of(0), X), lambda: augment(Key.of(0), X, np.arange(5))):
+        with pytest.raises((fnn.DataError, DTypeError), match=re.escape(message)):
+            call()
+    with pytest.raises((fnn.DataError, DTypeError), match="own: x: expected"):
+        list(fnn.batches(fnn.Dataset(X, X), 5, key=Key.of(0), transform=augment))
+
+
+def test_targets_are_as_many_as_they_were():
+    losing = fnn.make_augmentation("own", lambda draws, x, y: (x, (y[0], y[1][1:])), targets=True)
+    with pytest.raises(fnn.DataError, match=re.escape("y[1]: expected 5 examples to come back, got 4")):
+        losing(Key.of(0), X, (X, X))
+    with says("own: expected change to return (x, y), got ndarray"):
+        fnn.make_augmentation("own", lambda draws, x, y: x, targets=True)(Key.of(0), X, X)

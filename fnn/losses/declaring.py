@@ -26,6 +26,7 @@ from fnn.errors import OptionError, ShapeError
 from fnn.kernels.conversion import check_ordinary
 from fnn.losses.checks import check_labels, check_pred, check_real, classes_back, classes_last
 from fnn.losses.reduction import Loss, LossFunction, Pointwise, fitted, reduced
+from fnn.options import flag, returned
 from fnn.tree import Array
 
 Check: TypeAlias = Callable[[str, Array], None]
@@ -207,7 +208,7 @@ class MadeLoss:
         else:
             check_real(who, "target", target, pred.shape)
             target, shape = target.astype(pred.real.dtype, copy=False), None
-        values, dpred = self.f(pred, target)
+        values, dpred = returned("f", self.f(pred, target), ("l", "dl"), who)
         values = fitted(who, "l", values, pred, shape)
         return reduced(who, values, fitted(who, "dl", dpred, pred), weight, reduction)
 
@@ -243,10 +244,13 @@ def make_loss(name: str, f: Pointwise, *, per_example: bool = False, complex_saf
             test takes differences and no complex steps.
 
     Raises:
-        OptionError: If name is no text, or f no function.
+        OptionError: If name is no text, f no function, or an option neither True nor False; when it is
+            called, if f returns anything else than a pair.
     """
     if not isinstance(name, str) or not name:
         raise OptionError(f"name: expected a text, got {name!r}", path=("make_loss",))
     if not callable(f):
         raise OptionError(f"f: expected a function, got {f!r}", path=("make_loss",))
-    return MadeLoss(name, f, per_example=bool(per_example), complex_safe=bool(complex_safe))
+    per_example = flag("make_loss", "per_example", per_example)
+    complex_safe = flag("make_loss", "complex_safe", complex_safe)
+    return MadeLoss(name, f, per_example=per_example, complex_safe=complex_safe)

@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn.errors import DTypeError, ShapeError
 from fnn.losses.checks import check_reduction, check_weight
+from fnn.options import returned
 from fnn.tree import Array
 
 Pointwise: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
@@ -43,6 +44,16 @@ class Loss(Protocol):
 def unsilenced(loss: Any) -> Any:
     """Return what computes a loss and leaves NumPy's warnings as they are."""
     return getattr(loss, "unsilenced", loss)
+
+
+def value_and_dpred(loss: Any, pred: Any, target: Any, **weight: Any) -> tuple[Any, Any]:
+    """Return what a loss returns, NumPy's warnings left as they are.
+
+    Raises:
+        OptionError: If that is no pair: somebody's function of the value alone is no loss.
+    """
+    value, dpred = returned("the loss", unsilenced(loss)(pred, target, **weight), ("value", "dpred"))
+    return value, dpred
 
 
 def weigh(values: Array, dvalues: Array, weight: Array) -> tuple[Array, Array]:

@@ -10,12 +10,12 @@ import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.errors import DivergedError, FnnError, OptionError, ShapeError
+from fnn.errors import DivergedError, DTypeError, FnnError, OptionError, ShapeError
 from fnn.kernels.checks import check_cotangent
 from fnn.keys import Key
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
-from fnn.losses.reduction import Loss, unsilenced
+from fnn.losses.reduction import Loss, value_and_dpred
 from fnn.metrics.checks import Metric
 from fnn.optimizers.compose import apply_updates
 from fnn.optimizers.constraints import global_norm
@@ -50,7 +50,7 @@ def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree]]:
     ) -> tuple[Any, Tree]:
         x, target, weight = unpack(batch)
         y, _, pullback = net.vjp(params, state, x, train=train, key=key)
-        value, dy = loss(y, target, **weight)
+        value, dy = value_and_dpred(loss, y, target, **weight)
         grads, _ = pullback(dy, need_dx=False)
         return value, tree.freeze(grads)
 
@@ -95,10 +95,14 @@ class TrainStep:
             y, state, pullback = net.core.vjp(now.params, now.state, x, train=True, key=key)
         except (FnnError, KeyError) as error:
             raise placed_error(error, net.name, net.where) from error.__cause__
-        value, dy = unsilenced(self.loss)(y, target, **weight)
+        value, dy = value_and_dpred(self.loss, y, target, **weight)
         if getattr(value, "ndim", 0):
             hint = "a step follows a mean or a sum, no reduction='none'"
             raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
+        try:
+            math.isfinite(value)
+        except TypeError:
+            raise DTypeError(f"loss: expected a real number, got {type(value).__name__}") from None
         try:
             check_cotangent("dy", dy, y)
             grads, _ = pullback(dy, need_dx=False)
@@ -143,7 +147,7 @@ class TrainStep:
             key = now.key.fold("step", now.step) if net.traits.stochastic else None
             whole = merged(net, now.params, params)
             y, _, pullback = net.core.vjp(whole, now.state, x, train=True, key=key)
-            there, dy = unsilenced(self.loss)(y, target, **weight)
+            there, dy = value_and_dpred(self.loss, y, target, **weight)
             slopes = tree.freeze(pullback(dy, need_dx=False)[0])
             there, slopes = self._penalised(whole, there, slopes)
             return there, trained(net, slopes)

@@ -21,9 +21,9 @@ import numpy as np
 from fnn.errors import DataError, DTypeError, FnnError, OptionError, ShapeError
 from fnn.kernels import philox
 from fnn.kernels.conversion import as_array, as_arrays
-from fnn.kernels.values import length
+from fnn.kernels.values import length, named_arrays
 from fnn.keys import Key
-from fnn.options import flag
+from fnn.options import flag, returned
 from fnn.recipe import HasRecipe, Recipe, constructor
 from fnn.tree import Array
 
@@ -100,7 +100,8 @@ class Augmentation(HasRecipe):
 
         Raises:
             OptionError: If key is no Key, or targets are needed and not given.
-            DataError, DTypeError, ShapeError: If x, y or index are not what it takes.
+            DataError, DTypeError, ShapeError: If x, y or index are not what it takes, or what its
+                `change` returns is not as many examples, x of the same dtype.
         """
         try:
             if not isinstance(key, Key):
@@ -118,7 +119,10 @@ class Augmentation(HasRecipe):
             if y is not None and length(as_arrays("y", y)) != len(x):
                 got = f"{len(x)} and {length(y)}"
                 raise DataError(f"expected x and y of equal length, got {got}")
-            new_x, new_y = self.change(draws, x, y)
+            new_x, new_y = returned("change", self.change(draws, x, y), ("x", "y"))
+            _check_made("x", new_x, len(x), x.dtype)
+            if y is not None:
+                _check_made("y", new_y, len(x))
         except FnnError as error:
             raise error.inside(self.name, self.where)  # noqa: B904 - the same error, with its place
         return _sealed(new_x) if y is None else (_sealed(new_x), _sealed(new_y))
@@ -139,6 +143,19 @@ def _numbers(index: Any, n: int) -> Array:
     if numbers.size and int(numbers.min()) < 0:
         raise DataError(f"index: expected numbers of 0 or more, got {int(numbers.min())}")
     return numbers
+
+
+def _check_made(name: str, made: Any, n: int, dtype: Any = None) -> None:
+    """Refuse what is not as many examples as there were, of their dtype where that is to stay."""
+    if not isinstance(made, np.ndarray | tuple):
+        raise DTypeError(f"{name}: expected an array to come back, got {type(made).__name__}")
+    for place, part in named_arrays(made, name):
+        if not part.ndim or len(part) != n:
+            got = f"{len(part)}" if part.ndim else "a number"
+            raise DataError(f"{place}: expected {n} examples to come back, got {got}")
+    if dtype is not None and (isinstance(made, tuple) or made.dtype != dtype):
+        got = "a tuple" if isinstance(made, tuple) else str(made.dtype)
+        raise DTypeError(f"{name}: expected {dtype} to come back, got {got}")
 
 
 def _sealed(value: Any) -> Any:

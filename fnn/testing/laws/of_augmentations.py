@@ -18,11 +18,11 @@ from fnn.testing.report import Report
 def check_augmentation(augment: Augmentation, x: Any, y: Any = None, *, seed: int = 0) -> Report:
     """Prove an augmentation right, or raise with every law that it breaks.
 
-    Laws, by name: `call`, `shape` (as many examples of the same shape and dtype; as many targets),
-    `finite`, `untouched` (no argument is written to), `pure` (equal calls give equal bits), `index`
-    (what becomes of an example follows from the key and its index alone, whoever is beside it; one
-    that changes targets may look at the whole batch, in whatever order that is), `layout` (so it does
-    in any layout of memory) and `empty` (no examples become none).
+    Laws, by name: `call` (as many examples come back, of the same dtype, and as many targets), `shape`
+    (examples of the same shape), `finite`, `untouched` (no argument is written to), `pure` (equal
+    calls give equal bits), `index` (what becomes of an example follows from the key and its index
+    alone, whoever is beside it; one that changes targets may look at the whole batch, in whatever
+    order that is), `layout` (so it does in any layout of memory) and `empty` (no examples become none).
 
     Args:
         augment: The augmentation.
@@ -69,9 +69,6 @@ def check_augmentation(augment: Augmentation, x: Any, y: Any = None, *, seed: in
         if (new.shape, new.dtype) != (given[0].shape, given[0].dtype):
             got, want = (f"{each.dtype}{list(each.shape)}" for each in (new, given[0]))
             found.broken("examples of another shape or dtype", leaf="x", got=got, want=want)
-        for leaf, array in named_arrays(whole[1], "y") if y is not None else ():
-            if len(array) != n:
-                found.broken("another number of targets", leaf=leaf, got=len(array), want=n)
     with found.law("finite"):
         for leaf, array in [
             place for i, each in enumerate(whole) for place in named_arrays(each, "xy"[i])
