@@ -172,10 +172,12 @@ M = TypeVar("M", bound=HasRecipe)
 
 
 def caller() -> str:
-    """Return "file:line" of the nearest frame outside this package."""
+    """Return "file:line" of the nearest frame outside this package; "" while a module is imported."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
+    if frame.f_code.co_filename.startswith("<frozen importlib"):
+        return ""  # A constant of the package: whoever happens to import it first did not make it.
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 

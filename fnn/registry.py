@@ -94,6 +94,12 @@ def lazy_names(
 # --- registries
 
 
+def _definition(value: Any) -> Any:
+    """Return where a function is defined; another value stands for itself."""
+    name = getattr(value, "__qualname__", None)
+    return value if name is None else (getattr(value, "__module__", None), name)
+
+
 class Registry(Generic[T]):
     """Names for values of one kind: `LOSSES["nll"]`; iteration gives the names, sorted.
 
@@ -134,10 +140,13 @@ class Registry(Generic[T]):
     def builtin(self, name: str) -> Callable[[F], F]:
         """Return a decorator that adds what it decorates, in a module of the registry's own package.
 
-        It looks for no others, which may be about to import that module.
+        It looks for no others, which may be about to import that module. What is defined again, because
+        its module is imported once more after it failed or is reloaded, takes the place of what it was.
         """
 
         def add(value: F) -> F:
+            if name in self._values and _definition(self._values[name]) == _definition(value):
+                del self._values[name]
             self._add(name, value)  # type: ignore[arg-type]
             return value
 

@@ -28,6 +28,7 @@ from fnn.optimizers import (
     sgd,
     trace,
 )
+from fnn.optimizers.numbers import documented
 
 
 def says(text):
@@ -221,3 +222,11 @@ def test_optimizers_are_found_by_name():
     assert {"adagrad", "adam", "adamw", "momentum", "rmsprop", "sgd"} <= {*OPTIMIZERS}
     with pytest.raises(OptionError, match=r"^optimizer: expected one of .*did you mean"):
         OPTIMIZERS["addam"]
+
+
+def test_a_docstring_that_leaves_out_a_number_of_its_own_says_which():
+    def polyak(learning_rate, decay, b1):
+        """Move by a mean of gradients."""
+
+    with pytest.raises(TypeError, match="polyak: expected its docstring to describe decay"):
+        documented(polyak)

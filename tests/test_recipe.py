@@ -6,6 +6,8 @@ import copy
 import inspect
 import pickle
 import re
+import subprocess
+import sys
 
 import attrs
 import numpy as np
@@ -332,3 +334,9 @@ def test_hypothesis_prints_a_layer_as_the_call_that_makes_it():
     pretty = pytest.importorskip("hypothesis.vendor.pretty").pretty
     assert pretty(fnn.Dense(3)) == "Dense(3)"
     assert pretty([fnn.sgd(0.1)]) == f"[{fnn.sgd(0.1)!r}]"
+
+
+def test_what_a_module_of_the_library_makes_when_it_is_imported_stands_nowhere():
+    code = "import sys, fnn; sys.stdout.write(repr(fnn.LOSSES['huber'].where))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "''"

@@ -21,7 +21,7 @@ def test_a_registry_finds_lists_and_suggests():
     with pytest.raises(OptionError) as error:
         LOSSES["squared_eror"]
     message = str(error.value)
-    assert message.startswith("loss: expected one of absolute_error, cross_entropy, half_squared_error")
+    assert message.startswith(f"loss: expected one of {', '.join(LOSSES)}, got 'squared_eror'")
     assert "got 'squared_eror'; did you mean 'squared_error'" in message
     with pytest.raises(OptionError, match=r"expected one of nothing yet, got 3$"):
         Registry("thing", {})[3]
@@ -79,5 +79,38 @@ def test_what_is_built_in_is_registered_beside_its_definition():
         return 1
 
     assert registry["one"] is one
-    with pytest.raises(OptionError, match="number: expected a new name, 'one' is taken"):
-        registry.builtin("one")(one)
+    for other in (lambda: 1, 1):
+        with pytest.raises(OptionError, match="number: expected a new name, 'one' is taken"):
+            registry.builtin("one")(other)
+
+
+def test_what_is_defined_again_takes_the_place_of_what_it_was():
+    registry = Registry("number")
+
+    def load():
+        @registry.builtin("one")
+        def one():
+            return 1
+
+        return one
+
+    assert load() is not load()
+    assert registry["one"]() == 1
+    assert list(registry) == ["one"]
+
+
+def test_a_room_whose_import_failed_says_again_why(tmp_path):
+    said = fresh(
+        "import sys, fnn\n"
+        "from fnn.optimizers import numbers\n"
+        "documented = numbers.documented\n"
+        "numbers.documented = lambda make: documented(make) if make.__name__ == 'sgd' else 1 / 0\n"
+        "for _ in range(2):\n"
+        "    try:\n"
+        "        fnn.sgd\n"
+        "    except Exception as error:\n"
+        "        sys.stdout.write(type(error).__name__ + ' ')\n"
+        "numbers.documented = documented\n"
+        "sys.stdout.write(fnn.sgd(0.1).name)\n"
+    )
+    assert said == ["ZeroDivisionError", "ZeroDivisionError", "sgd"]
