@@ -326,3 +326,14 @@ def test_shapes_that_are_none_are_refused(layer, in_shape, message):
 def test_options_that_are_none_are_refused(make, message):
     with pytest.raises(OptionError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [int, bool])
+def test_integers_stand_for_the_mask_alone(dtype):
+    layer = fnn.MultiHeadAttention(1, mask=True, cross=True)
+    _, params, state = layer.init(fnn.Key.of(0), ((3, 2), (4, 2), (4,)))
+    params, shown = fnn.tree.cast(params, "float64"), np.ones((2, 4), bool)
+    x, memory = np.ones((2, 3, 2)), np.ones((2, 4, 2))
+    for value, what in (((x.astype(dtype), memory), "x"), ((x, memory.astype(dtype)), "the memory")):
+        with pytest.raises(fnn.DTypeError, match=f"expected {what} as floating numbers, got"):
+            layer.apply(params, state, (*value, shown))

@@ -76,6 +76,13 @@ def check_value(x: Any, *, integers: bool = False) -> None:
         raise ShapeError(f"expected parts with one batch axis, got {[length(part) for part in x]}")
 
 
+def check_floats(what: str, value: Any) -> None:
+    """Refuse integers in a part where a layer that takes some elsewhere wants numbers."""
+    for _, part in named_arrays(value):
+        if is_integer(part):
+            raise DTypeError(f"expected {what} as floating numbers, got {part.dtype}")
+
+
 def check_cotangent(what: str, got: Any, like: Any) -> None:
     """Refuse what is not shaped as the value that it is a derivative in; None stands for integers."""
     if type(like) is np.ndarray and like.dtype in _REAL:

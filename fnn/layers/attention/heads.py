@@ -9,6 +9,7 @@ import numpy as np
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels import attention as kernel
 from fnn.kernels.affine import affine, affine_vjp
+from fnn.kernels.checks import check_floats
 from fnn.keys import Key
 from fnn.layers.attention.positions import check_sequence
 from fnn.layers.calls import Shape
@@ -113,6 +114,8 @@ def MultiHeadAttention(
 
     def fwd(params: Any, state: Any, value: Any, train: Any, key: Any) -> Any:
         x, memory, shown = parts(value, "x")
+        check_floats("x", x)
+        check_floats("the memory", memory)
         hidden = _hidden(x.shape[1], memory.shape[1], shown, causal=causal)
         b = {each: params[f"b_{each}"] if each in biases else None for each in "qkvo"}
         given = {"q": x, "k": memory, "v": memory}

@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
-from fnn.kernels.values import is_integer, is_tuple_of_shapes, map_arrays, named_arrays
+from fnn.kernels.checks import check_floats
+from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
@@ -82,7 +83,8 @@ def rnn(
         x, ends, first = parts(value, "x")
         time, n = x.shape[1], x.shape[0]
         for what, part in (("x", x), ("what is carried", first)):
-            _check_floats(what, part)
+            if part is not None:
+                check_floats(what, part)
         if first is None:
             first = _zeros(cell.shapes(x.shape[2:])[1], n, x.real.dtype)
         valid = None if ends is None else _valid(ends, time)
@@ -156,13 +158,6 @@ def _normal(shape: Any, n: int, rng: np.random.Generator) -> Any:
     if is_tuple_of_shapes(shape):
         return tuple(_normal(each, n, rng) for each in shape)
     return rng.normal(size=(n, *shape))
-
-
-def _check_floats(what: str, value: Any) -> None:
-    """Refuse integers but in the place of lengths."""
-    for _, part in () if value is None else named_arrays(value):
-        if is_integer(part):
-            raise DTypeError(f"expected {what} as floating numbers, got {part.dtype}")
 
 
 def _valid(lengths: Any, time: int) -> Array:
