@@ -67,7 +67,8 @@ def _broken(
     except BrokenError as broken:
         message = broken.message
         if layer.traits.takes_integers and setting.inputs is None:
-            message += "; it takes integers: draw them, inputs=lambda key, n: ..."
+            message += "; it takes integers: draw them, inputs=lambda key, n: ... here"
+            message += " or inputs=lambda key, n, in_shape: ... in make_layer"
         found = [Violation(broken.law, message, leaf=broken.leaf)]
     except Exception as error:  # What a layer returned led a law astray.
         found = [Violation(law, f"what came could not be checked: {described(error)}")]
