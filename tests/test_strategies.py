@@ -73,10 +73,21 @@ COMBINATORS = {"serial", "residual", "named", "branch", "parallel", "fan_out", "
 COMBINATORS |= {"repeat", "shared", "remat"}
 
 
+NOT_DRAWN = {
+    "stacked": "many networks, not one",
+    "frozen": "its gradient of zero says nothing of those around it (test_frozen.py)",
+    "mlp": "a serial",
+    "rnn": "RNN, LSTM and GRU are calls of it",
+    "Lambda": "its function and derivative are the user's, like those of elementwise",
+    "Embedding": "takes integers, of which a network behind other layers has none",
+    "tied_embedding": "likewise",
+    "spectral_norm": "its power iteration in training is a function of the state, no smooth one",
+}
+"""What random networks leave out, and why."""
+
+
 def test_every_activation_and_what_else_has_a_row_is_in_the_alphabet_of_layers_or_networks():
-    # A stack is many networks, not one: what is drawn is what it would be made of. What is frozen has a
-    # gradient of zero, which says nothing of those around it (test_frozen.py).
-    assert LAYERS.keys() | COMBINATORS <= public("Layer") - {"stacked", "frozen"}
+    assert LAYERS.keys() | COMBINATORS == public("Layer") - NOT_DRAWN.keys()
     assert {fnn.ACTIVATIONS[name].__name__ for name in fnn.ACTIVATIONS} <= LAYERS.keys()
     assert {"Dense", "Conv", "BatchNorm", "Dropout", "MaxPool", "Reshape"} <= LAYERS.keys()
 
@@ -94,6 +105,12 @@ def test_networks_reach_every_combinator_and_kind_of_layer(name):
     network = some(networks((2, 4, 4), 3), lambda net: name in set().union(*map(makers, children(net))))
     assert network.init(Key.of(0), (2, 4, 4))[0]
     assert name in makers(network)
+
+
+@drawn(200)
+@given(networks((3,), 6))
+def test_no_network_makes_powers_of_powers(network):
+    assert not {"Exp", "Square"} & set().union(*map(makers, parts(network)))
 
 
 def test_every_optimizer_and_what_else_has_a_row_can_be_drawn():

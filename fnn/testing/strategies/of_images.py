@@ -7,11 +7,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from fnn.layers.assemblies import SeparableConv
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.convolution import Conv, ConvTranspose, DepthwiseConv
 from fnn.layers.pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, MinPool, SumPool
-from fnn.layers.resizing import AdaptiveAvgPool, Upsample
+from fnn.layers.resizing import AdaptiveAvgPool, Pad, PixelShuffle, Upsample
 from fnn.testing.strategies.of_options import (
     Layers,
     Maker,
@@ -87,7 +88,31 @@ def _upsample(in_shape: Shape) -> Layers:
     return st.builds(Upsample, factors, st.sampled_from(["nearest", "bilinear"]))
 
 
+def _separable(in_shape: Shape) -> Layers:
+    given = options(padding=st.just("same"), bias=st.just(False), multiplier=st.just(2))
+    windows = st.integers(1, min(3, *in_shape[1:]))
+    return st.builds(lambda n, k, more: SeparableConv(n, k, **more), st.integers(1, 3), windows, given)
+
+
+def _padded(in_shape: Shape) -> Layers:
+    sides = in_shape[1:]
+    modes = ["zeros", "edge"] + (["reflect", "circular"] if min(sides) > 1 else [])
+    return st.builds(
+        lambda padding, mode: Pad(padding, mode=mode),
+        pads(sides, (1,) * len(sides)).filter(lambda padding: not isinstance(padding, str)),
+        st.sampled_from(modes),
+    )
+
+
+def _shuffle(in_shape: Shape) -> Layers:
+    fits = in_shape[0] % 2 ** len(in_shape[1:]) == 0 and max(in_shape[1:]) < 5
+    return st.builds(PixelShuffle, st.integers(1, 2 if fits else 1))
+
+
 ROWS: Rows = {
+    "SeparableConv": (2, 1, _separable),
+    "Pad": (2, 1, _padded),
+    "PixelShuffle": (range(3, 4), 1, _shuffle),
     "GlobalMaxPool": (2, 1, plain(GlobalMaxPool)),
     "AdaptiveAvgPool": (2, 1, lambda in_shape: st.builds(AdaptiveAvgPool, st.integers(1, 3))),
     "MinPool": (2, 1, _pool(MinPool)),

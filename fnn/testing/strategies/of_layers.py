@@ -29,7 +29,7 @@ from fnn.layers.making import elementwise, make_layer
 from fnn.layers.norm import BatchNorm
 from fnn.layers.shape import Flatten, Reshape
 from fnn.layers.standardizing import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from fnn.testing.strategies import of_combinators, of_images, of_sequences
+from fnn.testing.strategies import of_combinators, of_gates, of_images, of_sequences
 from fnn.testing.strategies.of_options import Layers, Maker, Rows, initializers, one, options, plain
 
 EPS = [0.1, 1.0, 1e-3]
@@ -151,6 +151,7 @@ LAYERS: Rows = {
     "GroupNorm": (1, 1, _group_norm),
     "InstanceNorm": (2, 1, _instance_norm),
     "Dense": (1, 3, _dense),
+    **of_gates.ROWS,
     **of_images.ROWS,
     **of_sequences.ROWS,
     **of_combinators.ROWS,
@@ -164,6 +165,10 @@ for _make in map(ACTIVATIONS.__getitem__, ACTIVATIONS):
 
 HEADS = ("Softmax", "LogSoftmax")
 """What stands at the end of a network."""
+
+
+GROWING = ("Exp", "Square")
+"""What a few of in a row take beyond all numbers: tanh of infinity is 1, and its derivative 0 · ∞."""
 
 
 def layers(in_shape: Shape, *, without: Iterable[str] = ()) -> st.SearchStrategy[Layer]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fnn.layers.attention.blocks import TransformerBlock
 from fnn.layers.attention.heads import MultiHeadAttention
-from fnn.layers.attention.positions import LearnedPositions, SinusoidalPositions
+from fnn.layers.attention.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.recurrent.both_ways import bidirectional
@@ -56,7 +56,12 @@ def _both(in_shape: Shape) -> Layers:
     return st.builds(lambda n, merge: bidirectional(GRU(n), merge), st.integers(1, 2), merge)
 
 
+def _rotary(in_shape: Shape) -> Layers:
+    return st.nothing() if in_shape[1] % 2 else st.builds(RotaryPositions)
+
+
 ROWS: Rows = {
+    "RotaryPositions": (SEQUENCE, 1, _rotary),
     "bidirectional": (SEQUENCE, 1, _both),
     "SinusoidalPositions": (SEQUENCE, 1, plain(SinusoidalPositions)),
     "LearnedPositions": (SEQUENCE, 1, _length),
