@@ -1,7 +1,7 @@
 """What holds for the whole suite: the same examples at every run, and longer profiles only on request.
 
 `--fnn-profile nightly` draws new examples, and more; `-m slow` runs the longer profiles. With
-pytest-xdist (`-n 2 --dist worksteal`) the tests share the cores, but for those marked `alone`, which
+pytest-xdist (`-n 3 --dist worksteal`) the tests share the cores, but for those marked `alone`, which
 measure time or memory, or send signals at moments that count: while one of them runs, the other
 workers wait.
 """

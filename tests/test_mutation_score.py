@@ -1,7 +1,7 @@
 """Mutation scores: how many wrong versions of what is public the laws refuse.
 
 The numbers are printed at the end; a wrong version that passes fails the test of its original. The
-normal run tries one wrong version in three of each original, one in twelve of those of its parts;
+normal run tries one wrong version in nine of each original, one in 36 of those of its parts;
 `pytest -m slow` tries all.
 """
 
@@ -28,7 +28,7 @@ from fnn.testing.laws.of_transforms import check_transform
 from fnn.testing.mutation.scoring import differs, mutants, mutation_score
 
 SCORES = {}
-SOME = 3
+SOME = 9
 EVERY = pytest.mark.parametrize("every", [SOME, pytest.param(1, marks=pytest.mark.slow)])
 
 
@@ -186,7 +186,7 @@ def test_a_fault_may_sit_deep_inside():
 
 
 def test_what_is_right_differs_in_nothing_from_itself():
-    for layer, in_shape in one_of_each():
+    for layer, in_shape in one_of_each()[::4]:
         assert not differs(layer, layer, in_shape)
     for loss in OF_LOSSES.values():
         assert not differs(loss, loss)

@@ -109,7 +109,7 @@ def walk(transform, grads):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=120)
 def test_finite_gradients_give_finite_memories_and_updates(dtype, data):
     transform = data.draw(optimizers(rates))
     updates, memory = walk(transform, data.draw(gradients(dtype)))
@@ -122,7 +122,7 @@ def test_finite_gradients_give_finite_memories_and_updates(dtype, data):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=120)
 def test_rates_beyond_all_reason_overflow_where_the_equation_does_and_give_no_nan(dtype, data):
     transform = data.draw(optimizers(wild))
     updates, memory = walk(transform, data.draw(gradients(dtype)))

@@ -39,7 +39,7 @@ def test_the_commands_are_those_that_ci_runs():
     command = re.search(r"<!-- tests -->\n```sh\n(.*)\n```\n<!-- end -->", README)
     assert command is not None
     assert command[1].startswith("python3 -m venv .venv && ")
-    assert command[1].endswith("pytest -q -n 2 --dist worksteal")
+    assert command[1].endswith("pytest -q -n 3 --dist worksteal")
 
 
 def test_the_run_that_is_shown_is_the_one_that_is_replayed():
