@@ -142,8 +142,10 @@ def over_time_of(step: Step) -> OverTime:
                 into = dcarry if ended is None else map_arrays(_zeroed(ended), dcarry)
                 dparams, before, dx = back(into, dy)
                 dcarry = before if ended is None else map_arrays(_chosen(ended), before, dcarry)
+                # NumPy makes the sum of two arrays without axes a number.
                 total = {
-                    name: total[name] + dparams[name] if total else dparams[name] for name in params
+                    name: np.asarray(total[name] + dparams[name]) if total else dparams[name]
+                    for name in params
                 }
                 dxs.append(dx)
             return total, dcarry, np.stack(dxs[::-1]) if need_dx else None
