@@ -77,7 +77,7 @@ def simple(z: Array, w: Array, first: Array, valid: Array | None, *, relu: bool)
         np.matmul(states[t], w, out=new)
         new += z[t]
         if relu:
-            np.copyto(new, 0, where=~(new.real > 0))
+            np.copyto(new, 0, where=new.real <= 0)  # Where it is not a number it stays none.
         else:
             np.tanh(new, out=new)
         if (ended := _ended(valid, t)) is not None:
@@ -171,7 +171,7 @@ def lstm_vjp(
     slopes[:, :, 3] *= bent
     into_c = o * (1 - bent * bent)
     dz = empty(gates.shape, dtype)
-    dh, dc = dlast
+    dh, dc = (d.astype(dtype, copy=False) for d in dlast)
     for t in reversed(range(steps)):
         dh = dh + dstates[t]
         dc_here = dh * into_c[t]
@@ -253,6 +253,8 @@ def gru_vjp(
             np.copyto(into, 0, where=ended[:, None])
         back[:, :2] = into[:, :2]
         np.multiply(into[:, 2], r[t], out=back[:, 2])
+        if ended is not None:  # r need not be a number there.
+            np.copyto(back[:, 2], 0, where=ended)
         kept = dh * u[t] if ended is None else np.where(ended, dh, dh * u[t])
         dh = back.reshape(n, len(w.T)) @ w.T
         dh += kept

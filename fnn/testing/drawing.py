@@ -41,7 +41,7 @@ def perturbed(leaf: Any, rng: np.random.Generator, dtype: str, *, keeps_sign: bo
     noisy = leaf.astype("float64") + 0.3 * rng.normal(size=leaf.shape)
     if keeps_sign and leaf.size and (leaf > 0).all():
         noisy = np.abs(noisy) + 0.5
-    return noisy.astype(dtype)
+    return np.asarray(noisy, dtype)  # Of a leaf without axes arithmetic makes a number.
 
 
 def in_dtype(value: Any, dtype: str) -> Any:

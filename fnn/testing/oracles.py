@@ -38,12 +38,12 @@ def moved(point: Arrays, direction: Arrays, by: complex | float) -> Arrays:
             if leaf.dtype.kind != "f":
                 out.append(leaf.copy())
                 continue
-            bent = leaf.astype("D" if leaf.dtype.char == "d" else "F")
+            bent = np.array(leaf, "D" if leaf.dtype.char == "d" else "F")
             bent.imag = by.imag * v
             out.append(bent)
         return out
     return [
-        leaf + (by * v).astype(leaf.dtype, copy=False) if leaf.dtype.kind == "f" else leaf.copy()
+        np.asarray(leaf + np.asarray(by * v, leaf.dtype)) if leaf.dtype.kind == "f" else leaf.copy()
         for leaf, v in zip(point, direction, strict=True)
     ]
 

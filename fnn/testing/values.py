@@ -88,7 +88,7 @@ def rebuilt(value: Any, arrays: Sequence[Array]) -> Any:
             return Tree.own({key: made[key] for key in node})
         if isinstance(node, tuple | list):
             return tuple(build(each) for each in node)
-        return next(rest)
+        return np.asarray(next(rest))  # Arithmetic makes numbers of arrays without axes.
 
     return build(value)
 

@@ -159,8 +159,10 @@ def over_time_of(step: Step) -> OverTime:
                 check_cotangent("dcarry", before, dcarry)
                 check_cotangent("dx", dx, xs[0])
                 dcarry = before if ended is None else map_arrays(_chosen(ended), before, dcarry)
+                # NumPy makes the sum of two arrays without axes a number.
                 total = {
-                    name: total[name] + dparams[name] if total else dparams[name] for name in params
+                    name: np.asarray(total[name] + dparams[name]) if total else dparams[name]
+                    for name in params
                 }
                 dxs.append(dx)
             return total, dcarry, np.stack(dxs[::-1]) if need_dx else None

@@ -122,7 +122,8 @@ def rnn(
             whole = (*with_lengths, dfirst) if carry else with_lengths
             return dparams, whole if len(whole) > 1 else dx
 
-        return (y, carried) if carry else y, state, pullback
+        # Copies: a state is not to change with y, nor to keep the memory of a whole sequence.
+        return (y, map_arrays(np.copy, carried)) if carry else y, state, pullback
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
         own, _, _ = parts(in_shape, "in_shape")

@@ -2,7 +2,7 @@
 
 The text reads as Python, `serial(Conv(4, 5), Relu(), Dense(10))`, and is parsed, never evaluated:
 only constructors of the library, and those that the reader passes in, are called, with literals,
-initializers and layers as arguments.
+initializers, layers and cells as arguments.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fnn.layers.combinators import frozen
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import INITIALIZERS, Drawn
 from fnn.layers.making import elementwise, make_layer
+from fnn.layers.recurrent.cells import Cell, make_cell
 from fnn.layers.repetition import repeat
 from fnn.recipe import Recipe
 from fnn.runs.checkpoint.alike import alike
@@ -42,13 +43,13 @@ _TOKEN = re.compile(
 
 
 def _library() -> dict[str, Callable[..., Any]]:
-    """Return what makes layers and initializers, by name: every constructor of the library."""
+    """Return what makes layers, cells and initializers, by name: every constructor of the library."""
     found: dict[str, Any] = {name: INITIALIZERS[name] for name in INITIALIZERS}
     for name in layers.__all__:
         value = getattr(layers, name)
         if inspect.isfunction(value) and hasattr(value, "__wrapped__"):  # As `constructor` leaves it.
             found[name] = value
-    for made_of_functions in (elementwise, make_layer):  # Which no text can say.
+    for made_of_functions in (elementwise, make_layer, make_cell):  # Which no text can say.
         del found[made_of_functions.__name__]
     return found
 
@@ -59,8 +60,8 @@ def _library() -> dict[str, Callable[..., Any]]:
 def network_text(net: Layer) -> str:
     """Return the recipe of a network as text that `network_from` reads.
 
-    A layer made by `make_layer`, `elementwise` or `Layer` without a constructor is written as
-    `own('its name')`.
+    A layer made by `make_layer`, `elementwise` or `Layer` without a constructor, and a cell made by
+    `make_cell` or `Cell`, is written as `own('its name')`.
 
     Raises:
         OptionError: If a layer has an option that no text can say, such as an array or a function
@@ -91,9 +92,9 @@ class _Writer:
     own: dict[str, Any] = attrs.field(factory=dict)
 
     def text(self, value: Any) -> str:
-        if isinstance(value, Layer):
+        if isinstance(value, Layer | Cell):
             recipe = value.made_by()
-            if recipe.call in (Layer, make_layer, elementwise):
+            if recipe.call in (Layer, make_layer, elementwise, Cell, make_cell):
                 self._keep(value.name, value)
                 return f"{_OWN}({value.name!r})"
             return self._call(recipe)
@@ -153,7 +154,7 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown
 
     Args:
         text: What `network_text` wrote, or `repr` said of a network of the library's layers.
-        own: Constructors, layers and initializers of the reader's own, by name.
+        own: Constructors, layers, cells and initializers of the reader's own, by name.
         most_layers: How many calls the text may hold, and how many layers `repeat` may make.
         unknown: What stands for a function that is an option and not in `own`, such as an initializer;
             None refuses it.
@@ -266,7 +267,7 @@ class _Reader:
         # What no signature takes, and numbers of a size that nothing can be made of.
         except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{name}: expected other arguments ({error})") from None
-        if not isinstance(made, Layer | Drawn):
+        if not isinstance(made, Layer | Cell | Drawn):
             raise DataError(f"{name}: expected a constructor of layers, got {type(made).__name__}")
         return made
 
@@ -277,11 +278,11 @@ class _Reader:
             if self.room < 0:
                 raise DataError(f"expected fewer layers, got {n:,} of one; `most_layers` allows more")
 
-    def _own_layer(self, name: str) -> Layer:
+    def _own_layer(self, name: str) -> Layer | Cell:
         if name not in self.own:
             got = sorted(map(str, self.own))
             raise DataError(f"expected the layer {name!r} in `layers`, got {got}")
-        made = self.own[name] if isinstance(self.own[name], Layer) else self.own[name]()
-        if not isinstance(made, Layer) or made.name != name:
+        made = self.own[name] if isinstance(self.own[name], Layer | Cell) else self.own[name]()
+        if not isinstance(made, Layer | Cell) or made.name != name:
             raise DataError(f"layers: expected a layer called {name!r}, got {made!r:.80}")
         return made

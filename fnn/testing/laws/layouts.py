@@ -24,13 +24,13 @@ def _gap(dtype: np.dtype[Any]) -> Any:
 
 def _spaced(a: Array) -> Array:
     wide = np.full([2 * n for n in a.shape], _gap(a.dtype), a.dtype)
-    apart = wide[tuple(slice(None, None, 2) for _ in a.shape)]
+    apart = wide[(*(slice(None, None, 2) for _ in a.shape), ...)]  # "...": a view without axes too.
     apart[...] = a
     return apart
 
 
 def _backwards(a: Array) -> Array:
-    turn = tuple(slice(None, None, -1) for _ in a.shape)
+    turn = (*(slice(None, None, -1) for _ in a.shape), ...)
     return a[turn].copy()[turn]
 
 
