@@ -5,7 +5,7 @@ tenth is kept for validation. Samples are printed and written to samples.txt.
 
     python experiments/char_transformer.py
 
-Result: RESULT_TRANSFORMER
+Result: to be measured, in minutes.
 """
 
 from __future__ import annotations
