@@ -48,7 +48,7 @@ TWINS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("loss", "x", "t", "twin"), TWINS, ids=[repr(loss)[:40] for loss, *_ in TWINS])
+@pytest.mark.parametrize(("loss", "x", "t", "twin"), TWINS, ids=[loss.__name__ for loss, *_ in TWINS])
 def test_values_and_gradients_are_those_of_torch(loss, x, t, twin):
     torch = pytest.importorskip("torch")
     value, dpred = loss(x, t)
