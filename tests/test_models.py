@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from recurrent_cases import LeakyCell, leaky_shapes, leaky_step
 
 import fnn
 from fnn import tree
@@ -49,7 +50,8 @@ def Power(n, *, init_w=halves):
 
 
 Square = fnn.elementwise("square", square, square_vjp)
-OWN = {"Power": Power, "square": Square, "halves": halves}
+Fading = fnn.make_cell("fading", leaky_shapes, leaky_step)
+OWN = {"Power": Power, "square": Square, "halves": halves, "LeakyCell": LeakyCell, "fading": Fading}
 
 NETS = {
     "a dense layer": (fnn.Dense(3), (4,)),
@@ -68,6 +70,14 @@ NETS = {
         (1, 8, 8),
     ),
     "names": (fnn.serial(fnn.named('it\'s "é"', fnn.Dense(2)), fnn.Reshape((2, 1))), (3,)),
+    "cells": (
+        fnn.serial(
+            fnn.rnn(fnn.LSTMCell(3, forget_bias=0, init_w_in=fnn.zeros), reverse=True),
+            fnn.bidirectional(fnn.rnn(LeakyCell())),
+            fnn.rnn(Fading, last=True),
+        ),
+        (4, 2),
+    ),
     "layers of one's own": (fnn.serial(Power(3), Square, Power(2, init_w=fnn.ones)), (4,)),
 }
 
@@ -187,6 +197,9 @@ HOSTILE = {
     "keyword arguments by a dict": "Dense(**{'width': 3})",
     "no network": "3",
     "an initializer": "normal()",
+    "a cell": "LSTMCell(2)",
+    "a cell of the library's functions": "rnn(make_cell('a', serial, serial))",
+    "a cell for a layer": "serial(LSTMCell(2))",
     "a constructor that is not called": "Dense",
     "an unknown option": "Dense(3, gain=2)",
     "too many options": "Dense(3, 4, 5)",

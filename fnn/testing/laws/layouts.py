@@ -24,14 +24,16 @@ def _gap(dtype: np.dtype[Any]) -> Any:
 
 def _spaced(a: Array) -> Array:
     wide = np.full([2 * n for n in a.shape], _gap(a.dtype), a.dtype)
-    apart = wide[(*(slice(None, None, 2) for _ in a.shape), ...)]  # "...": a view without axes too.
+    places: Any = (*(slice(None, None, 2) for _ in a.shape), ...)  # "...": a view without axes too.
+    apart: Array = wide[places]
     apart[...] = a
     return apart
 
 
 def _backwards(a: Array) -> Array:
-    turn = (*(slice(None, None, -1) for _ in a.shape), ...)
-    return a[turn].copy()[turn]
+    turn: Any = (*(slice(None, None, -1) for _ in a.shape), ...)
+    turned: Array = a[turn].copy()[turn]
+    return turned
 
 
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
