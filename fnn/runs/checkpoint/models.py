@@ -91,7 +91,7 @@ def load_model(
             too, and for an ensemble `{"stacked": fnn.stacked}`. What they do with options out of the
             file is their business.
         most_layers: How many layers the file may have, each counted twice where some are `frozen`; by
-            default 128 and one more for every 2 KiB of the file, which take 4 times its size and 1 MiB.
+            default 128 and one more for every 7 KiB of the file, which take 4 times its size and 4 MiB.
         within: The folder that the caller chose, below which no link is followed; without, `path` is
             the caller's own and may be a link.
 
