@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import fnn
 from fnn.layers import GRU, LSTM, RNN, GRUCell, Leaf, LSTMCell, constant
 
@@ -51,6 +53,26 @@ def PairCell():
     return fnn.make_cell("pair", shapes, step)
 
 
+@fnn.constructor
+def MeanCell():
+    """Give a number for each step: a sum of means that fades, by a parameter without axes."""
+
+    def shapes(in_shape):
+        return (), (), {"decay": Leaf((), constant(0.5))}
+
+    def step(params, carry, x):
+        a, n = params["decay"], x.shape[1]
+
+        def pullback(dcarry, dy):
+            d = dcarry + dy
+            return {"decay": np.asarray((carry * d).sum())}, a * d, np.repeat(d[:, None] / n, n, axis=1)
+
+        h = a * carry + x.mean(axis=1)
+        return h, h, pullback
+
+    return fnn.make_cell("mean", shapes, step)
+
+
 CASES = [
     (RNN(3), (4, 2)),
     (RNN(2, activation="relu", last=True), (3, 2)),
@@ -60,8 +82,10 @@ CASES = [
     (fnn.rnn(LeakyCell()), (3, 2)),
     (fnn.rnn(PairCell(), last=True, reverse=True), (3, 2)),
     (fnn.rnn(LSTMCell(2)), (2, 2)),
+    (fnn.rnn(MeanCell()), (2, 2)),
     (fnn.bidirectional(GRU(2)), (3, 2)),
     (fnn.bidirectional(RNN(2, last=True), "sum"), (2, 2)),
+    (fnn.bidirectional(RNN(1), merge=fnn.fan_in("product")), (2, 2)),
 ]
 VALUE_CASES = [
     (RNN(2, lengths=True), ((3, 2), ())),
@@ -70,5 +94,6 @@ VALUE_CASES = [
     (GRU(2, carry=True), ((3, 2), (2,))),
     (fnn.rnn(PairCell(), lengths=True, carry=True), ((3, 2), (), ((2,), (1,)))),
     (fnn.rnn(GRUCell(2), lengths=True), ((3, 2), ())),
+    (fnn.rnn(MeanCell(), lengths=True, carry=True, last=True), ((3, 2), (), ())),
     (fnn.bidirectional(LSTM(1, lengths=True)), ((3, 2), ())),
 ]

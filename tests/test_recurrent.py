@@ -377,6 +377,10 @@ def test_shapes_that_are_none_are_refused(layer, in_shape, message):
         (lambda: fnn.bidirectional(fnn.Dense(2)), "layer: expected one with an option reverse"),
         (lambda: fnn.bidirectional(LSTM(2, reverse=True)), "expected one without reverse=True"),
         (lambda: fnn.bidirectional(LSTM(2, carry=True)), "expected one without carry=True"),
+        (
+            lambda: fnn.bidirectional(LSTM(2), "add"),
+            "^bidirectional: merge: expected one of .* or a Layer, got 'add'",
+        ),
     ],
 )
 def test_options_that_are_none_are_refused(make, message):

@@ -321,3 +321,25 @@ def test_a_single_wrong_entry_is_found_and_named(seed):
             check_layer(attrs.evolve(right, vjp=vjp), (4,), laws=law, train=False, shrink=False)
         (only,) = caught.value.report.violations
         assert (only.law, only.leaf, only.index) == (law, "dparams/w", tuple(map(int, at)))
+
+
+@fnn.constructor
+def Gain(off=1.0):
+    """Multiply by one parameter without axes; its derivative is `off` times what it should be."""
+
+    def shapes(in_shape):
+        return in_shape, {"g": fnn.Leaf((), fnn.ones)}, {}
+
+    def fwd(params, state, x, train, key):
+        g = params["g"]
+        return g * x, state, lambda dy: ({"g": np.asarray(off * (dy * x).sum())}, g * dy)
+
+    return fnn.make_layer("gain", shapes, fwd)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parameters_may_have_no_axes(dtype):
+    assert check_layer(Gain(), (3,), dtype=dtype).laws == ALL
+    for wrong in (Gain(0.9), fnn.serial(Dense(2), Gain(0.0))):
+        with pytest.raises(LawError, match=r"dparams/(gain_0/)?g"):
+            check_layer(wrong, (3,), dtype=dtype)

@@ -79,7 +79,7 @@ def merging_layer(who: str, merge: Any, axis: Any) -> Layer:
     """Return what `fan_in` does, for somebody whom errors are to name."""
     if not isinstance(merge, str) or merge not in MERGES:
         expected = f"one of {', '.join(map(repr, MERGES))}"
-        expected += " or a Layer" if who == "branch" else ""
+        expected += " or a Layer" if who != "fan_in" else ""
         raise OptionError(f"merge: expected {expected}, got {merge!r}", path=(who,))
     axis = axis_of(who, axis, "an axis of the examples")
     if merge != "concat" and axis != 1:

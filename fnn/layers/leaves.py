@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -243,8 +244,14 @@ def _batched(shape: Shape, n: int) -> Shape:
 _MOST_SHARES = 64
 
 
-def _blame_x(fits: Callable[..., bool], params: Any, state: Any, x: Any) -> None:
+def _blame_x(fits: Callable[..., bool], params: Any, state: Any, x: Any, place: str = "") -> None:
     """Raise for the axis of x that disagrees, if params and state fit an x of another such axis."""
+    if type(x) is tuple:
+        shapes = example_shape(x)
+        for i, part in enumerate(x):
+            # One part of another shape, the others as they are.
+            alone = partial(_fits_part, fits, shapes, i)
+            _blame_x(alone, params, state, part, f"{place}part {i} of the tuple: ")
     if not isinstance(x, np.ndarray):
         return
     in_shape = x.shape[1:]
@@ -258,10 +265,16 @@ def _blame_x(fits: Callable[..., bool], params: Any, state: Any, x: Any) -> None
                 # Still so behind one more axis? Then it is counted from the end.
                 is_last = i + 1 == len(in_shape) and fits((n + 1, *other), params, state)
                 axis = f"last axis {n}" if is_last else f"axis {i + 1} of size {n}"
-                raise ShapeError(f"expected {axis}, got {x.shape}")
+                raise ShapeError(f"{place}expected {axis}, got {x.shape}")
     for other in (in_shape[:-1], (*in_shape, *in_shape[-1:])):
         if fits(other, params, state):
-            raise ShapeError(f"expected {len(other) + 1} axes, got {x.shape}")
+            raise ShapeError(f"{place}expected {len(other) + 1} axes, got {x.shape}")
+
+
+def _fits_part(
+    fits: Callable[..., bool], shapes: Shape, i: int, own: Shape, params: Any, state: Any
+) -> bool:
+    return fits((*shapes[:i], own, *shapes[i + 1 :]), params, state)
 
 
 def check_taken(x: Any, traits: Traits) -> None:

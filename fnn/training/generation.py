@@ -45,7 +45,8 @@ def generate(
 
     Raises:
         DataError: If the prompt is empty, or a token is out of range.
-        ShapeError, DTypeError: If the prompt are no tokens, or the network returns no scores of them.
+        ShapeError, DTypeError: If the prompt are no tokens, or of a dtype that cannot hold all, or the
+            network returns no scores of them.
         OptionError: If an option is out of range.
     """
     try:
@@ -70,6 +71,9 @@ def generate(
             got = getattr(scores, "shape", type(scores).__name__)
             expected = f"scores of shape ({seen.shape[0]}, {seen.shape[1]}, n)"
             raise ShapeError(f"expected {expected}, got {got}", path=("generate",))
+        if scores.shape[2] - 1 > np.iinfo(tokens.dtype).max:  # A larger token would wrap around.
+            expected = f"a dtype that holds all {scores.shape[2]} tokens"
+            raise DTypeError(f"prompt: expected {expected}, got {tokens.dtype}", path=("generate",))
         whole[:, i] = _drawn(scores[:, -1].astype("float64"), key.fold(i - length), temperature, top_k)
     return whole[0] if np.ndim(prompt) == 1 else whole
 

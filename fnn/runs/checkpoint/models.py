@@ -87,11 +87,11 @@ def load_model(
         path: The file.
         layers: Layers of one's own, by name: a constructor (`{"Swish": Swish}`), or, for a layer that
             `make_layer`, `elementwise` or `Layer` made directly, the layer or a function without
-            arguments that makes it (`{"swish": layer}`). Initializers of one's own go here too, and
-            for an ensemble `{"stacked": fnn.stacked}`. What they do with options out of the file is
-            their business.
+            arguments that makes it (`{"swish": layer}`). Cells and initializers of one's own go here
+            too, and for an ensemble `{"stacked": fnn.stacked}`. What they do with options out of the
+            file is their business.
         most_layers: How many layers the file may have, each counted twice where some are `frozen`; by
-            default 128 and one more for every 2 KiB of the file, which take 4 times its size and 1 MiB.
+            default 128 and one more for every 7 KiB of the file, which take 4 times its size and 4 MiB.
         within: The folder that the caller chose, below which no link is followed; without, `path` is
             the caller's own and may be a link.
 

@@ -139,13 +139,13 @@ class _Writer:
 
 # --- reading
 
-BYTES_PER_LAYER = 8192
-"""What building one layer takes at most."""
+BYTES_PER_LAYER = 28 * 1024
+"""What building the layer of one call takes at most, of several layers in one too."""
 _FEWEST_LAYERS = 128
 
 
 def layers_allowed(n_bytes: int) -> int:
-    """Return how many layers may be built for a file of that size, within 4 times it and 1 MiB."""
+    """Return how many layers may be built for a file of that size, within 4 times it and 4 MiB."""
     return _FEWEST_LAYERS + n_bytes // (BYTES_PER_LAYER // 4)
 
 
