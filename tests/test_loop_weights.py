@@ -23,6 +23,10 @@ TARGETS = {
     "half_squared_error": np.eye(3)[LABELS],
     "nll": LABELS,
     "cross_entropy": LABELS,
+    **dict.fromkeys(["focal", "multiclass_hinge", "smoothed_cross_entropy"], LABELS),
+    **dict.fromkeys(["hinge", "squared_hinge"], 2 * np.eye(3)[LABELS] - 1),
+    **dict.fromkeys(["binary_focal", "huber", "log_cosh", "poisson", "quantile"], np.eye(3)[LABELS]),
+    **dict.fromkeys(["cosine_distance", "kl_divergence"], np.eye(3)[LABELS]),
 }
 METRICS = {
     "accuracy": LABELS,
@@ -33,7 +37,8 @@ fit = functools.partial(fnn.fit, batch_size=1000, key=fnn.Key.of(0), epochs=5, p
 
 
 def networks(name):
-    last = {"nll": [fnn.LogSoftmax()], "cross_entropy": [fnn.Softmax()]}.get(name, [])
+    logs = [fnn.LogSoftmax()]
+    last = {"nll": logs, "kl_divergence": logs, "cross_entropy": [fnn.Softmax()]}.get(name, [])
     return fnn.serial(NET, *last)
 
 
