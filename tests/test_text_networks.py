@@ -217,7 +217,7 @@ def test_tokens_are_drawn_with_their_probabilities_and_equal_keys_draw_equal_one
     [
         (Next(5), [], {}, DataError, "^generate: prompt: expected one token or more, got none"),
         (Next(5), [0.5], {}, DTypeError, "^generate: prompt: expected tokens as integers, got float64"),
-        (Next(300), np.array([1], "uint8"), {}, DTypeError,
+        (Even(300), np.array([1], "uint8"), {}, DTypeError,
          "^generate: prompt: expected a dtype that holds all 300 tokens, got uint8"),
         (Next(5), [[[1]]], {}, ShapeError, r"prompt: expected \(time,\) or \(batch, time\)"),
         (Next(5), [1], {"steps": -1}, OptionError, "^generate: steps: expected 0 or more, got -1"),

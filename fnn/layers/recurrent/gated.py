@@ -19,7 +19,8 @@ from fnn.recipe import constructor
 from fnn.tree import Array
 
 ORTHOGONAL = orthogonal()
-"""So that what is carried over many steps neither grows nor fades at first."""
+"""What a simple recurrence carries then neither grows nor fades at first; of cells with gates the rows
+of all gates together are orthonormal, as in Keras."""
 
 
 def _cell(
@@ -40,7 +41,7 @@ def _cell(
         if len(in_shape) != 1 or in_shape[0] < 1:
             raise ShapeError(f"expected steps of 1 or more features, got steps of shape {in_shape}")
         (n,) = in_shape
-        # Every gate is a matrix of its own.
+        # Fans are those of one gate, which is a matrix of its own.
         leaves = {
             "w_in": Leaf((n, gates * width), init_in, (n, width)),
             "w_state": Leaf((width, gates * width), init_state, (width, width)),
