@@ -5,7 +5,9 @@ tenth is kept for validation. Samples are printed and written to samples.txt.
 
     python experiments/char_transformer.py
 
-Result: to be measured, in minutes.
+Result: on "Coriolanus" 1.865 nats per character of the validation part after 1,000 steps (15
+passes), at best 1.845 after 13: then it learns the text by heart (1.37 in training). 6.1 minutes on
+two busy cores.
 """
 
 from __future__ import annotations

@@ -39,6 +39,22 @@ RUNS = {
     "parity classical": ["--n", "2", "--epochs", "50", "--optimizer", "sgd"],
     "mnist_dense": ["--epochs", "1", "--batch-size", "50"],
     "mnist_best": ["--epochs", "1"],
+    "char_lstm": [
+        "--steps",
+        "1",
+        "--units",
+        "8",
+        "--length",
+        "256",
+        "--batch-size",
+        "64",
+        "--sample",
+        "20",
+    ],
+    "char_transformer": [
+        *("--blocks", "1", "--heads", "1", "--width", "8", "--length", "128"),
+        *("--steps", "1", "--batch-size", "64", "--sample", "20"),
+    ],
     "mnist_dense simple": ["--model", "simple", "--epochs", "1", "--frozen", "dense_0/b"],
 }
 PICTURES = {
@@ -54,6 +70,8 @@ PICTURES = {
     },
     "sigmoid_overfit": {"loss.png"},
     "parity": {"loss.png"},
+    "char_lstm": {"loss.png", "samples.txt"},
+    "char_transformer": {"loss.png", "samples.txt"},
     "mnist_dense": {"accuracy.png", "evaluation.npz", "loss.png", "right_and_wrong.png"},
     "mnist_best": {"accuracy.png", "evaluation.npz", "filters.png", "right_and_wrong.png"},
 }
