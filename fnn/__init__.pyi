@@ -214,11 +214,24 @@ from fnn.metrics.accuracies import binary_accuracy as binary_accuracy
 from fnn.metrics.accuracies import binary_accuracy_at
 from fnn.metrics.accuracies import categorical_accuracy as categorical_accuracy
 from fnn.metrics.accuracies import top_k as top_k
+from fnn.metrics.calibration import binary_calibration_error as binary_calibration_error
+from fnn.metrics.calibration import binary_calibration_error_in, calibration_error_in
+from fnn.metrics.calibration import calibration_error as calibration_error
+from fnn.metrics.calibration import perplexity as perplexity
 from fnn.metrics.checks import Metric
 from fnn.metrics.confusion import confusion_matrix as confusion_matrix
+from fnn.metrics.ranking import average_precision as average_precision
+from fnn.metrics.ranking import roc_auc as roc_auc
+from fnn.metrics.regression import mean_absolute_error as mean_absolute_error
+from fnn.metrics.regression import mean_squared_error as mean_squared_error
+from fnn.metrics.regression import r2 as r2
+from fnn.metrics.regression import root_mean_squared_error as root_mean_squared_error
 from fnn.metrics.reports import Average
 from fnn.metrics.reports import ClassReport as ClassReport
 from fnn.metrics.reports import classification_report as classification_report
+from fnn.metrics.totals import StreamingMetric as StreamingMetric
+from fnn.metrics.totals import Total
+from fnn.metrics.totals import streaming as streaming
 from fnn.optimizers import OPTIMIZERS as OPTIMIZERS
 from fnn.optimizers.adaptive import adadelta as adadelta
 from fnn.optimizers.adaptive import adagrad as adagrad

@@ -1,8 +1,9 @@
 """Metrics: `metric(pred, target, *, weight=None) -> float`, and what a classifier gets right.
 
-Counts are exact integers and their ratios float64. Without weights every example counts alike, so
-that the mean over batches weighted by their sizes is the metric of the whole; an example of weight 2
-counts as two of it would, one of weight 0 as none. NaN in pred has no class and raises.
+Counts are exact integers, all else is float64. An example of weight 2 counts as two of it would, one of
+weight 0 as none; without weights every example counts alike. NaN in pred is no prediction and raises.
+Of accuracies and mean errors the mean over batches, weighted by their sizes, is that of the whole; of
+others it is not, and `streaming` takes those batch by batch that are functions of sums.
 """
 
 from __future__ import annotations

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import attrs
 import numpy as np
 
 from fnn.errors import ShapeError
-from fnn.losses.checks import check_labels, refuse
+from fnn.losses.checks import check_labels
 from fnn.metrics import METRICS
-from fnn.metrics.checks import Metric, check_same_shape, check_scores, share
+from fnn.metrics.checks import Metric, check_binary, check_same_shape, check_scores, share
+from fnn.metrics.totals import Sums, averaged, summed
 from fnn.options import integer, real
 from fnn.tree import Array
 
 
 @METRICS.builtin("accuracy")
-def accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> float:
+@averaged
+def accuracy(pred: Array, target: Array) -> Array:
     """Return the fraction of examples whose highest score is that of their label.
 
     Of equal scores the first counts as the highest.
@@ -32,11 +34,12 @@ def accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> floa
     """
     check_scores("accuracy", "pred", pred, 2)
     labels = check_labels("accuracy", target, pred.shape[:-1], pred.shape[-1])
-    return share("accuracy", pred.argmax(axis=-1).reshape(-1) == labels, len(pred), weight)
+    return cast(Array, pred.argmax(axis=-1).reshape(-1) == labels)
 
 
 @METRICS.builtin("categorical_accuracy")
-def categorical_accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> float:
+@averaged
+def categorical_accuracy(pred: Array, target: Array) -> Array:
     """Return the fraction of examples whose highest score is where their target row is highest.
 
     Args:
@@ -50,8 +53,7 @@ def categorical_accuracy(pred: Array, target: Array, *, weight: Array | None = N
     check_scores("categorical_accuracy", "pred", pred, 2)
     check_same_shape("categorical_accuracy", pred, target)
     check_scores("categorical_accuracy", "target", target, 2)
-    right = pred.argmax(axis=-1) == target.argmax(axis=-1)
-    return share("categorical_accuracy", right, len(pred), weight)
+    return cast(Array, pred.argmax(axis=-1) == target.argmax(axis=-1))
 
 
 @attrs.frozen
@@ -60,26 +62,33 @@ class _With:
 
     name: str
     option: float
-    metric: Callable[[str, float, Array, Array, Any], float]
+    right: Callable[[str, float, Array, Array], Array]
 
     @property
     def __name__(self) -> str:
         return self.name
 
+    @property
+    def stream(self) -> Sums:
+        """The form that takes examples batch by batch."""
+        return summed(self.name, self._right)
+
+    def _right(self, pred: Array, target: Array) -> Array:
+        return self.right(self.name, self.option, pred, target)
+
+    @np.errstate(all="ignore")
     def __call__(self, pred: Array, target: Array, *, weight: Array | None = None) -> float:
-        return self.metric(self.name, self.option, pred, target, weight)
+        return share(self.name, self._right(pred, target), len(pred), weight)
 
 
-def _binary_accuracy(who: str, threshold: float, pred: Array, target: Array, weight: Any) -> float:
-    check_scores(who, "pred", pred)
-    check_same_shape(who, pred, target)
-    check_scores(who, "target", target)
-    refuse(who, "target", target, (target != 0) & (target != 1), "is neither 0 nor 1")
-    return share(who, (pred > threshold) == (target == 1), len(pred), weight)
+def _binary_accuracy(who: str, threshold: float, pred: Array, target: Array) -> Array:
+    check_binary(who, pred, target)
+    return cast(Array, (pred > threshold) == (target == 1))
 
 
 @METRICS.builtin("binary_accuracy")
-def binary_accuracy(pred: Array, target: Array, *, weight: Array | None = None) -> float:
+@averaged
+def binary_accuracy(pred: Array, target: Array) -> Array:
     """Return the fraction of entries where pred > 0.5 says what target says.
 
     Args:
@@ -90,7 +99,7 @@ def binary_accuracy(pred: Array, target: Array, *, weight: Array | None = None) 
     Raises:
         ShapeError, DTypeError, DataError: If an array is not as above or the batch is empty.
     """
-    return _binary_accuracy("binary_accuracy", 0.5, pred, target, weight)
+    return _binary_accuracy("binary_accuracy", 0.5, pred, target)
 
 
 def binary_accuracy_at(threshold: float) -> Metric:
@@ -99,7 +108,7 @@ def binary_accuracy_at(threshold: float) -> Metric:
     return _With(f"binary_accuracy_at_{threshold:g}", threshold, _binary_accuracy)
 
 
-def _top_k_accuracy(who: str, k: float, pred: Array, target: Array, weight: Any) -> float:
+def _top_k_accuracy(who: str, k: float, pred: Array, target: Array) -> Array:
     check_scores(who, "pred", pred, 2)
     n_classes = pred.shape[-1]
     if n_classes < k:
@@ -108,8 +117,7 @@ def _top_k_accuracy(who: str, k: float, pred: Array, target: Array, weight: Any)
     rows = pred.reshape(-1, n_classes)
     own = np.take_along_axis(rows, labels, axis=1)
     before = (rows > own) | ((rows == own) & (np.arange(n_classes) < labels))
-    rank = np.count_nonzero(before, axis=1)
-    return share(who, rank < k, len(pred), weight)
+    return cast(Array, np.count_nonzero(before, axis=1) < k)
 
 
 def top_k(k: int) -> Metric:
