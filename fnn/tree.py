@@ -32,7 +32,14 @@ def _seal(new: Any) -> Array:
     return _freeze_leaf(new)
 
 
+def _is_traced(leaf: Any) -> bool:
+    """Return whether it stands for an array in a step that is noted; nobody else writes to it."""
+    return getattr(type(leaf), "is_traced", False)
+
+
 def _read(leaf: Any) -> Array:
+    if _is_traced(leaf):
+        return leaf
     if hasattr(type(leaf), "mask"):  # As an array it would lose its mask without a word.
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__}; fill it first")
     return np.asarray(leaf)
@@ -41,6 +48,8 @@ def _read(leaf: Any) -> Array:
 def _freeze_leaf(leaf: Any) -> Array:
     """Return `leaf` if it is an immutable array, else a read-only copy."""
     array = _read(leaf)
+    if _is_traced(array):
+        return array
     if array.dtype.kind not in "fciub":
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
     if not _is_immutable(array):
@@ -246,6 +255,20 @@ def _check_pair(leaf: Array, other: Any) -> None:
 
 def _names(tree: Mapping[str, Any]) -> list[str]:
     return sorted(tree, key=str)
+
+
+def map_paths(tree: TreeLike, leaves: Mapping[str, Array]) -> Any:
+    """Return the tree of the structure of another, with the leaves at their paths; nothing is copied."""
+    return _map_paths(tree, leaves, "")
+
+
+def _map_paths(tree: Any, leaves: Mapping[str, Array], path: str) -> Any:
+    if not isinstance(tree, Mapping):
+        leaf = leaves[path]
+        leaf.setflags(write=False)
+        return leaf
+    prefix = f"{path}/" if path else ""
+    return _wrap({name: _map_paths(value, leaves, prefix + name) for name, value in tree.items()})
 
 
 def items(tree: TreeLike, path: str = "") -> Iterator[tuple[str, Array]]:

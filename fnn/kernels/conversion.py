@@ -53,7 +53,7 @@ def check_ordinary(name: str, value: Any, path: tuple[str, ...] = ()) -> None:
         DataError: For a masked array.
         DTypeError: For anything else; says how to convert it.
     """
-    if type(value) is np.ndarray or type(value) is np.memmap:
+    if type(value) is np.ndarray or type(value) is np.memmap or getattr(type(value), "is_traced", False):
         return
     got = type(value).__name__
     if not isinstance(value, np.ndarray):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from fnn.errors import OptionError
+from fnn.kernels.scalars import sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
@@ -124,7 +124,7 @@ def _muon(
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         rate, (u, new) = signed_rate(now), _step(now, g, old)
         if g.ndim == 2:
-            u = u * clamped(rate * math.sqrt(max(1.0, g.shape[1] / max(1, g.shape[0]))))
+            u = u * clamped(rate * sqrt(max(1.0, g.shape[1] / max(1, g.shape[0]))))
         else:
             u *= rate
         if "weight_decay" in now:
@@ -145,7 +145,7 @@ def _muon(
         u *= 1.0 - b2
         blend(old["v"], v, u, b2)
         blend(old["m"], m, np.multiply(g, 1.0 - b1, u), b1)
-        root = math.sqrt(1.0 - b2**n)
+        root = sqrt(1.0 - b2**n)
         over_root(m, v, root / (1.0 - b1**n), eps * root, u)
         return u, {"m": m, "v": v}
 

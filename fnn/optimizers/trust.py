@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from fnn.kernels.scalars import sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
@@ -71,7 +72,7 @@ def lamb(
         u *= 1.0 - b2
         blend(old["v"], v, u, b2)
         blend(old["m"], m, np.multiply(g, 1.0 - b1, u), b1)
-        root = math.sqrt(1.0 - b2**n)
+        root = sqrt(1.0 - b2**n)
         over_root(m, v, root / (1.0 - b1**n), eps * root, u)
         u += p * now["weight_decay"]
         ratio = trust_ratio(p, u)
@@ -182,7 +183,7 @@ def _novograd(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
             s = np.full((), square, g.dtype)
         else:
             s = np.asarray(old["square"] * b2 + square * (1.0 - b2), g.dtype)
-        divisor = math.sqrt(float(s)) + eps
+        divisor = sqrt(float(s)) + eps
         step, m = g / divisor, np.empty_like(g)
         if "weight_decay" in now:
             step += p * now["weight_decay"]

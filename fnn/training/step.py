@@ -87,29 +87,13 @@ class TrainStep:
                 skip what is not.
             TreeError, ShapeError, DTypeError: If the carried state changed its structure.
         """
-        x, target, weight = unpack(batch)
         net = self.net
         key = now.key.fold("step", now.step) if net.traits.stochastic else None
-        try:
-            # Without what a call from outside has checked and silenced; here that is done already.
-            y, state, pullback = net.core.vjp(now.params, now.state, x, train=True, key=key)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, net.name, net.where) from error.__cause__
-        value, dy = value_and_dpred(self.loss, y, target, **weight)
-        if getattr(value, "ndim", 0):
-            hint = "a step follows a mean or a sum, no reduction='none'"
-            raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
+        value, grads, state, y = self.computed(now.params, now.state, batch, key)
         try:
             math.isfinite(value)
         except TypeError:
             raise DTypeError(f"loss: expected a real number, got {type(value).__name__}") from None
-        try:
-            check_cotangent("dy", dy, y)
-            grads, _ = pullback(dy, need_dx=False)
-            grads = tree.freeze(grads)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, net.name, net.where) from error.__cause__
-        value, grads = self._penalised(now.params, value, grads)
         skips = self.optimizer.skips_nonfinite
         if not math.isfinite(value) and not skips:
             raise self.diverged(now, batch, value, grads)
@@ -122,8 +106,31 @@ class TrainStep:
                 state = now.state
         logs = {"loss": value}
         if self.metrics:
+            _, target, weight = unpack(batch)
             logs |= measure(self.metrics, y, target, **weight)
         return value, grads, state, logs
+
+    def computed(self, params: Any, state: Any, batch: Batch, key: Key | None) -> tuple[Any, ...]:
+        """Return the loss, its gradient, the carried state and the outputs; no number is looked at."""
+        x, target, weight = unpack(batch)
+        net = self.net
+        try:
+            # Without what a call from outside has checked and silenced; here that is done already.
+            y, state, pullback = net.core.vjp(params, state, x, train=True, key=key)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, net.name, net.where) from error.__cause__
+        value, dy = value_and_dpred(self.loss, y, target, **weight)
+        if getattr(value, "ndim", 0):
+            hint = "a step follows a mean or a sum, no reduction='none'"
+            raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
+        try:
+            check_cotangent("dy", dy, y)
+            grads, _ = pullback(dy, need_dx=False)
+            grads = tree.freeze(grads)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, net.name, net.where) from error.__cause__
+        value, grads = self._penalised(params, value, grads)
+        return value, grads, state, y
 
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
         """Return the state after the update; to be called where overflow does not warn."""

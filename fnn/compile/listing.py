@@ -1,0 +1,241 @@
+"""The list: a program as one function of Python that calls NumPy with everything bound."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fnn.compile.placing import LINE, placed
+from fnn.compile.program import Block, Name, Op, Ref
+from fnn.compile.recording import Program
+
+Array = np.ndarray
+
+_INFIX = {
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.floordiv: "//",
+    operator.mod: "%",
+    operator.pow: "**",
+    operator.lt: "<",
+    operator.le: "<=",
+    operator.gt: ">",
+    operator.ge: ">=",
+    operator.eq: "==",
+    operator.ne: "!=",
+}
+
+
+class DeoptError(Exception):
+    """A batch is not one that the program is for; the ordinary step takes it."""
+
+
+def into(out: Array, came: Any) -> None:
+    """Write a result where it belongs; one of another shape ends the program."""
+    if np.shape(came) != out.shape:
+        raise DeoptError
+    np.copyto(out, came)
+
+
+def aligned(n_bytes: int) -> Array:
+    """Return memory that begins at a cache line."""
+    buffer = np.empty(n_bytes + LINE, np.uint8)
+    start = -buffer.ctypes.data % LINE
+    return buffer[start : start + n_bytes]
+
+
+class Memory:
+    """Where the blocks of a program lie."""
+
+    def __init__(self, program: Program) -> None:
+        """Allocate the workspace, and two sets of what is carried."""
+        kept = {ref.block for ref in program.logs.values()}
+        offsets, size = placed(program.ops, kept)
+        workspace = aligned(max(size, 1))
+        self.at = {block: (workspace, start) for block, start in offsets.items()}
+        self.sets: list[list[Array]] = [[], []]
+        for each in program.carried:
+            first = aligned(each.block.size)
+            self.sets[0].append(first)
+            self.sets[1].append(first if each.next is None else aligned(each.block.size))
+
+    def bound(self, program: Program, turn: int) -> dict[Block, tuple[Array, int]]:
+        """Return where every block lies at even (0) or odd (1) steps."""
+        at = dict(self.at)
+        for i, each in enumerate(program.carried):
+            at[each.block] = self.sets[turn][i], 0
+            if each.next is not None:
+                at[each.next] = self.sets[1 - turn][i], 0
+        return at
+
+
+class Writer:
+    """Source of the function, and what it is bound to."""
+
+    def __init__(self, program: Program, at: dict[Block, tuple[Array, int]]) -> None:
+        """Write one line for every operation."""
+        self._program, self._at = program, at
+        self._bound: dict[int, str] = {}
+        self.values: list[Any] = []
+        self._views: dict[tuple[Any, ...], str] = {}
+        self._names = {ref.block: f"i{i}" for i, ref in enumerate(program.inputs.values())}
+        self.lines: list[str] = []
+        for op in program.ops:
+            self._write(op)
+
+    def _bind(self, value: Any) -> str:
+        if id(value) not in self._bound:
+            self._bound[id(value)] = f"k{len(self.values)}"
+            self.values.append(value)
+        return self._bound[id(value)]
+
+    def _ref(self, ref: Ref) -> str:
+        mark = id(ref.block), *ref.mark()[1:]
+        if mark in self._views:
+            return self._views[mark]
+        if ref.block in self._names:
+            whole = self._names[ref.block]
+            given = self._program.inputs[ref.block.kind]
+            if ref.mark() == given.mark():
+                name = whole
+            else:
+                name = f"v{len(self._views)}"
+                made = f"{ref.shape}, {self._bind(ref.dtype)}, {whole}, {ref.offset}, {ref.strides}"
+                self.lines.append(f"{name} = ndarray({made})")
+        elif ref.block in self._at:
+            name = self._bind(ref.view(*self._at[ref.block]))
+        else:  # A constant, as it was.
+            keep = ref.block.keep
+            name = self._bind(np.lib.stride_tricks.as_strided(keep, keep.shape, keep.strides))
+            if ref.mark() != Ref.of(ref.block, keep).mark():
+                name = self._bind(_constant(ref))
+        self._views[mark] = name
+        return name
+
+    def _arg(self, given: Any) -> str:
+        kind = type(given)
+        if kind is Ref:
+            return self._ref(given)
+        if kind is Name:
+            return given.name
+        if kind is tuple:
+            return f"({''.join(self._arg(each) + ', ' for each in given)})"
+        if kind is list:
+            return f"[{', '.join(map(self._arg, given))}]"
+        if kind is slice:
+            return f"slice({', '.join(map(self._arg, (given.start, given.stop, given.step)))})"
+        if given is None or given is Ellipsis or kind in (int, bool, str):
+            return repr(given)
+        if kind is float and math.isfinite(given):
+            return repr(given)
+        return self._bind(given)
+
+    def _call(self, op: Op, *, out: bool = False) -> str:
+        args = [self._arg(each) for each in op.args]
+        if op.f in _INFIX and len(args) == 2:
+            return f"({args[0]} {_INFIX[op.f]} {args[1]})"
+        if out and op.out is not None:
+            if (isinstance(op.f, np.ufunc) and len(args) == op.f.nin) or op.f is np.dot:
+                args.append(self._ref(op.out))
+            else:
+                args.append(f"out={self._ref(op.out)}")
+        args += [f"{name}={self._arg(each)}" for name, each in op.options.items() if name != "expected"]
+        return f"{self._bind(op.f)}({', '.join(args)})"
+
+    def _write(self, op: Op) -> None:
+        if op.kind == "out":
+            line = self._call(op, out=True)
+        elif op.kind == "into":
+            line = f"into({self._ref(op.out)}, {self._call(op)})"
+        elif op.kind == "copy":
+            given = f"{self._ref(op.out)}, {self._arg(op.args[0])}"
+            casting = f", {op.options['casting']!r}" if "casting" in op.options else ""
+            line = f"copyto({given}{casting})"
+        elif op.kind == "do":
+            line = self._call(op)
+        elif op.kind == "guard":
+            line = f"if {self._call(op)} != {op.options['expected']!r}: raise Deopt"
+        elif op.kind == "number":
+            line = f"{op.name} = {self._call(op)}"
+        else:
+            key, names, *rest = op.args
+            args = ", ".join([f"key.fold(*{names!r})" if names else "key", *map(self._arg, rest)])
+            line = f"into({self._ref(op.out)}, {self._bind(op.f)}({args}))"
+        self.lines.append(line)
+
+
+def _constant(ref: Ref) -> Array:
+    """Return a view of a constant as it lay when it was noted."""
+    keep = ref.block.keep
+    base = Ref.of(ref.block, keep)
+    memory = np.frombuffer(keep, np.uint8) if keep.flags.c_contiguous else None
+    if memory is None or base.offset:
+        copy = np.empty(ref.block.size, np.uint8)
+        base.view(copy)[...] = keep
+        return ref.view(copy)
+    view = ref.view(memory)
+    view.flags.writeable = False
+    return view
+
+
+def function_of(program: Program, at: dict[Block, tuple[Array, int]]) -> Callable[..., None]:
+    """Return the program as a function of the arrays of a batch, the step and its key."""
+    writer = Writer(program, at)
+    bound = {f"k{i}": value for i, value in enumerate(writer.values)}
+    bound |= {"into": into, "copyto": np.copyto, "ndarray": np.ndarray, "Deopt": DeoptError}
+    inputs = "".join(f"i{i}, " for i in range(len(program.inputs)))
+    body = "".join(f"        {line}\n" for line in writer.lines) or "        pass\n"
+    text = f"def make({', '.join(bound)}):\n    def run({inputs}step, key):\n{body}    return run\n"
+    space: dict[str, Any] = {}
+    exec(compile(text, "<program>", "exec"), space)
+    made: Callable[..., None] = space["make"](**bound)
+    return made
+
+
+class Listed:
+    """A program with memory of its own, to be run step after step.
+
+    Attributes:
+        carried: What is carried at this moment, as flat bytes, by number.
+    """
+
+    def __init__(self, program: Program) -> None:
+        """Place the program's memory, and write its two functions: even steps and odd ones."""
+        self.program = program
+        self.memory = Memory(program)
+        self._turn = 0
+        self._runs = [self._made(turn) for turn in (0, 1)]
+        self._logs = {name: ref.view(*self.memory.at[ref.block]) for name, ref in program.logs.items()}
+
+    def _made(self, turn: int) -> Callable[..., None]:
+        return function_of(self.program, self.memory.bound(self.program, turn))
+
+    def held(self, i: int, *, after: bool = False) -> Array:
+        """Return the array carried as number i; `after` the last run, before `turn`."""
+        block = self.program.carried[i].block
+        memory = self.memory.sets[1 - self._turn if after else self._turn][i]
+        return Ref.of(block, block.keep).view(memory)
+
+    def load(self, arrays: list[Array]) -> None:
+        """Begin with these arrays."""
+        for i, array in enumerate(arrays):
+            np.copyto(self.held(i), array)
+
+    def run(self, inputs: list[Array], step: int, key: Any) -> dict[str, Any]:
+        """Compute a step and return its logs; `turn` accepts it.
+
+        Raises:
+            DeoptError: If a guard fails; nothing that is carried has changed.
+        """
+        self._runs[self._turn](*inputs, step, key)
+        return {name: array[()] for name, array in self._logs.items()}
+
+    def turn(self) -> None:
+        """Go on from what the last run has written."""
+        self._turn = 1 - self._turn

@@ -1,0 +1,302 @@
+"""The tape: what a step does to memory, noted operation by operation while it runs."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fnn.compile.functions import ANSWERS, MUTATORS, OUTS, REDUCTIONS
+from fnn.compile.program import Block, Name, Op, Ref
+from fnn.compile.values import DrawnFrom, Number, UntraceableError, Value
+from fnn.keys import Key
+
+Array = np.ndarray
+
+
+def root(array: Array) -> Array:
+    """Return the array that owns, or first looked at, the memory of another."""
+    base: Any = array
+    while isinstance(base.base, Array):
+        base = base.base
+    return base
+
+
+def plain(given: Any) -> Any:
+    """Return arguments with what is noted as ordinary arrays, numbers and keys."""
+    kind = type(given)
+    if kind is Value:
+        return given.array
+    if kind is Number:
+        return given.value
+    if kind is tuple or kind is list:
+        return kind(map(plain, given))
+    if kind is dict:
+        return {name: plain(each) for name, each in given.items()}
+    if kind is slice:
+        return slice(plain(given.start), plain(given.stop), plain(given.step))
+    return given
+
+
+@attrs.define(eq=False)
+class Tape:
+    """Operations in their order, and the blocks of memory that they read and write.
+
+    Attributes:
+        ops: What was done.
+        made: Constants that could be written to, in the order in which they were met: a second
+            recording tells those that the step makes from those that somebody keeps.
+    """
+
+    ops: list[Op] = attrs.field(factory=list)
+    made: list[Block] = attrs.field(factory=list)
+    _blocks: dict[int, Block] = attrs.field(factory=dict)
+    _numbers: int = 0
+
+    # --- memory ---
+
+    def leaf(self, array: Array, kind: str) -> Value:
+        """Return a value for memory that the step is given: a batch, or what is carried."""
+        self._blocks[id(array)] = Block(kind, array)
+        return Value(array, self)
+
+    def ref(self, array: Array) -> Ref:
+        """Return where an array lies; memory that nobody wrote here is a constant."""
+        base = root(array)
+        block = self._blocks.get(id(base))
+        if block is None:
+            block = self._blocks[id(base)] = Block("const", base)
+            if base.flags.writeable:
+                self.made.append(block)
+        return Ref.of(block, array)
+
+    def _out(self, array: Array) -> Ref:
+        """Return where an array lies that is about to be written to."""
+        base = root(array)
+        block = self._blocks.get(id(base))
+        if block is None:
+            block = self._blocks[id(base)] = Block("temp", base)
+            if array.size != base.size:  # What is not written now may be read later.
+                first = base.copy()
+                first.flags.writeable = False
+                self._note("copy", None, (self.ref(first),), {}, Ref.of(block, base))
+        elif block.kind != "temp" and not block.kind.startswith("next"):
+            raise UntraceableError(f"memory is written to that is {block.says()}")
+        return Ref.of(block, array)
+
+    def _new(self, array: Array) -> Ref:
+        """Return where a new result lies."""
+        base = root(array)
+        if id(base) not in self._blocks:
+            self._blocks[id(base)] = Block("temp", base)
+        return self._out(array)
+
+    def _arg(self, given: Any) -> Any:
+        """Return an argument as it is noted."""
+        kind = type(given)
+        if kind is Value:
+            return self.ref(given.array)
+        if kind is Number:
+            return Name(given.name)
+        if kind is tuple or kind is list:
+            return kind(map(self._arg, given))
+        if kind is slice:
+            return slice(*map(self._arg, (given.start, given.stop, given.step)))
+        if isinstance(given, Array):
+            if given.dtype.kind == "O":
+                raise UntraceableError("an array of objects is read")
+            return self.ref(given)
+        return given
+
+    def _note(self, kind: str, f: Any, args: Any, options: Any, out: Ref | None) -> None:
+        self.ops.append(Op(kind, f, tuple(map(self._arg, args)), self._named(options), out))
+
+    def _named(self, options: Any) -> dict[str, Any]:
+        return {name: self._arg(each) for name, each in options.items()}
+
+    def _result(self, kind: str, f: Any, args: Any, options: Any, came: Any) -> Value:
+        """Note what made a new array, or look at one that it is a view of."""
+        array = np.asarray(came)
+        if id(root(array)) not in self._blocks:
+            args, options = tuple(map(self._arg, args)), self._named(options)
+            self.ops.append(Op(kind, f, args, options, self._new(array)))
+        return Value(array, self)
+
+    # --- what NumPy is asked for ---
+
+    def ufunc(self, ufunc: np.ufunc, method: str, inputs: Any, options: dict[str, Any]) -> Any:
+        """Do and note a call of a ufunc or of one of its methods."""
+        options = dict(options)
+        given = options.pop("out", None)
+        if options.get("where", True) is True:
+            options.pop("where", None)
+        if method == "at":
+            return self.written(ufunc.at, inputs, options)
+        f = ufunc if method == "__call__" else getattr(ufunc, method)
+        if method == "__call__" and ufunc.nout != 1:
+            return self._several(f, inputs, options)
+        if given is None:
+            if method == "__call__" and "where" in options:
+                raise UntraceableError(f"{ufunc.__name__} leaves numbers undefined")
+            came = f(*plain(inputs), **plain(options))
+            return self._result("out", f, inputs, options, came)
+        out = given[0]
+        target = plain(out)
+        at = self._out(target)
+        f(*plain(inputs), out=target, **plain(options))
+        self._note("out", f, inputs, options, at)
+        return out
+
+    def function(self, f: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
+        """Do and note a call of another function of NumPy."""
+        name = f.__name__
+        if f in ANSWERS:
+            return f(*plain(args), **plain(options))
+        if f is np.copyto:
+            return self._copyto(*args, **options)
+        if f in MUTATORS:
+            return self.written(f, args, options)
+        if f in REDUCTIONS:
+            return REDUCTIONS[f](self, *args, **options)
+        if f is np.empty_like:
+            array = f(*plain(args), **plain(options))
+            self._new(array)
+            return Value(array, self)
+        if f is np.reshape:
+            a, *rest = args
+            return a.reshape(*rest, **options)
+        if options.get("out") is not None:
+            out = options.pop("out")
+            at = self._out(plain(out))
+            f(*plain(args), out=plain(out), **plain(options))
+            self._note("out" if f in OUTS else "into", f, args, options, at)
+            return out
+        if f is np.dot and len(args) == 3:
+            return self.function(f, args[:2], {} if args[2] is None else {"out": args[2]})
+        came = f(*plain(args), **plain(options))
+        if isinstance(came, tuple | list):
+            return self._parts(f, args, options, came)
+        if not isinstance(came, Array | np.generic):
+            raise UntraceableError(f"np.{name} answers {type(came).__name__}")
+        return self._result("out" if f in OUTS else "into", f, args, options, came)
+
+    def _several(self, f: Any, inputs: Any, options: Any) -> Any:
+        return self._parts(f, inputs, options, f(*plain(inputs), **plain(options)))
+
+    def _parts(self, f: Any, args: Any, options: Any, came: Any) -> Any:
+        """Note a function that gives several arrays, each by a call of its own."""
+        if not all(isinstance(each, Array | np.generic) for each in came):
+            raise UntraceableError(f"{f.__name__} answers {type(came).__name__}")
+
+        def part(i: int) -> Callable[..., Any]:
+            return lambda *args, **options: f(*args, **options)[i]
+
+        parts = [self._result("into", part(i), args, options, each) for i, each in enumerate(came)]
+        return type(came)(parts) if type(came) in (tuple, list) else tuple(parts)
+
+    def written(self, f: Callable[..., Any], args: Any, options: Any) -> None:
+        """Do and note a function that writes into its first argument."""
+        at = self._out(plain(args[0]))
+        f(*plain(args), **plain(options))
+        self._note("do", f, args, options, at)
+
+    # --- copies, places ---
+
+    def _copyto(self, dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
+        target = plain(dst)
+        options = {} if casting == "same_kind" else {"casting": casting}
+        if where is True:
+            at = self._out(target)
+            np.copyto(target, plain(src), **options)
+            self._note("copy", None, (src,), options, at)
+            return
+        at = self._out(target)
+        np.copyto(target, plain(src), where=plain(where), **options)
+        self._note("do", np.copyto, (Value(target, self), src), {**options, "where": where}, at)
+
+    def copy(self, target: Array, value: Any) -> None:
+        """Write a value over an array."""
+        self._copyto(target, value, casting="unsafe")
+
+    def copied(self, source: Array, target: Array) -> Value:
+        """Return new memory with the values of an array."""
+        self._new(target)
+        self._copyto(target, Value(source, self), casting="unsafe")
+        return Value(target, self)
+
+    def moved(self, source: Array, shaped: Array) -> Value:
+        """Return an array of another shape; note the copy where its memory is new."""
+        if root(shaped) is not root(source):
+            self._note("copy", None, (Value(source, self),), {}, self._new(shaped.reshape(source.shape)))
+        return Value(shaped, self)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Value:
+        """Return new memory, its values undefined."""
+        array = np.empty(shape, dtype)
+        self._new(array)
+        return Value(array, self)
+
+    def taken(self, value: Value, index: Any) -> Value:
+        """Return what an index takes: a view where it can be one."""
+        at = plain(index)
+        came = value.array[at]
+        if not isinstance(came, Array):
+            wide = (*at, ...) if isinstance(at, tuple) else (at, ...)
+            came = value.array[wide]
+        return self._result("into", operator.getitem, (value, index), {}, came)
+
+    def put(self, value: Value, index: Any, new: Any) -> None:
+        """Write where an index says."""
+        at = plain(index)
+        parts = at if isinstance(at, tuple) else (at,)
+        if any(isinstance(each, Array | list) for each in parts):
+            self.written(operator.setitem, (value, index, new), {})
+        else:
+            self.copy(value.array[(*parts, ...)], new)
+
+    def strided(self, value: Value, shape: Any, dtype: Any, offset: int, strides: Any) -> Value:
+        """Return the memory of a value as another array, as `np.ndarray` with a buffer."""
+        return Value(np.ndarray(shape, dtype, value.array, offset, strides), self)
+
+    # --- numbers, questions, draws ---
+
+    def number(self, f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Return a number that follows from others."""
+        came = f(*plain(args))
+        if type(came) not in (int, float, bool):
+            raise UntraceableError(f"a number of a step becomes {type(came).__name__}")
+        self._numbers += 1
+        name = f"n{self._numbers}"
+        self.ops.append(Op("number", f, tuple(map(self._arg, args)), {}, None, name))
+        return Number(came, name, self)
+
+    def asked(self, f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Return the answer to a question about numbers; it has to be the same at every step."""
+        answer = f(*plain(args))
+        self.ops.append(Op("guard", f, tuple(map(self._arg, args)), {"expected": answer}, None))
+        return answer
+
+    def looked_at(self, value: Value, answer: Any) -> Any:
+        """Return what is asked of one value; it has to be the same at every step."""
+        self.ops.append(
+            Op("guard", type(answer), (self.ref(value.array),), {"expected": answer}, None)
+        )
+        return answer
+
+    def drawn(self, f: Callable[..., Any], key: DrawnFrom, args: Any) -> Any:
+        """Return what is drawn from a key, to be drawn anew at every step by the same code."""
+        came = f(Key(key.bits), *plain(args))
+        if came is None:
+            return None
+        array = np.asarray(came)
+        noted = (Name("key"), key.names, *(each if not isinstance(each, Value) else None for each in args))
+        if any(each is None for each in noted):
+            raise UntraceableError("what is drawn depends on numbers of the step")
+        base = root(array)
+        if id(base) in self._blocks:
+            raise UntraceableError("what is drawn is not new")
+        self.ops.append(Op("draw", f, noted, {}, self._new(array)))
+        return Value(array, self)

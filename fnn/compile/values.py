@@ -1,0 +1,258 @@
+"""What a step runs on while it is noted: arrays, numbers and keys that tell a tape what is done to them.
+
+A `Value` is an array to whoever asks, but none to NumPy's C code: its buffer cannot be read without
+the tape, so that nothing happens to it unseen. What is asked of it is either noted or refused.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from fnn.keys import Key
+
+if TYPE_CHECKING:
+    from fnn.compile.tape import Tape
+
+Array = np.ndarray
+
+
+class UntraceableError(Exception):
+    """Something was done that cannot be noted; it says what."""
+
+
+class Flags:
+    """How a value lies in memory; it is never written to from outside, whatever is set."""
+
+    def __init__(self, array: Array) -> None:
+        """Read the flags of the array."""
+        self.c_contiguous = array.flags.c_contiguous
+        self.f_contiguous = array.flags.f_contiguous
+        self.writeable = False
+
+
+# Methods of arrays that are functions of NumPy of the same name.
+_METHODS = frozenset(
+    ["argmax", "argmin", "argsort", "clip", "compress", "conj", "conjugate", "cumprod", "cumsum", "diagonal", "dot", "max", "mean", "min", "nonzero", "prod", "ptp", "ravel", "repeat", "round", "searchsorted", "squeeze", "std", "sum", "swapaxes", "take", "trace", "var", "all", "any"]
+)
+
+
+class Value(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of a step that is being noted."""
+
+    __slots__ = ("array", "tape")
+
+    is_traced = True
+    __array_priority__ = 1000.0
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, array: Array, tape: Tape) -> None:
+        """Wrap what the step has computed."""
+        self.array, self.tape = array, tape
+
+    # An array to `isinstance`; NumPy itself asks for the type.
+    __class__ = property(lambda self: np.ndarray)  # type: ignore[assignment]
+
+    # --- what NumPy asks ---
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return self.tape.ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, f: Any, types: Any, args: Any, options: Any) -> Any:
+        return self.tape.function(f, args, options)
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise UntraceableError("an array is read by code that cannot be noted")
+
+    # --- what is known without its numbers ---
+
+    shape = property(lambda self: self.array.shape)
+    dtype = property(lambda self: self.array.dtype)
+    ndim = property(lambda self: self.array.ndim)
+    size = property(lambda self: self.array.size)
+    nbytes = property(lambda self: self.array.nbytes)
+    itemsize = property(lambda self: self.array.itemsize)
+    strides = property(lambda self: self.array.strides)
+    flags = property(lambda self: Flags(self.array))
+    T = property(lambda self: Value(self.array.T, self.tape))
+    mT = property(lambda self: Value(self.array.mT, self.tape))  # noqa: N815 - NumPy's name
+    base = None
+
+    @property
+    def real(self) -> Any:
+        """The real part: the value itself, or a view."""
+        return self if self.dtype.kind != "c" else Value(self.array.real, self.tape)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def setflags(self, **_: bool) -> None:
+        """Do nothing: nobody outside of the step writes to it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _METHODS:
+            f = getattr(np, name)
+            return lambda *args, **options: f(self, *args, **options)
+        raise AttributeError(name)
+
+    # --- views and copies ---
+
+    def reshape(self, *shape: Any, **options: Any) -> Value:
+        """Return the values in another shape."""
+        return self.tape.moved(self.array, self.array.reshape(*shape, **options))
+
+    def transpose(self, *axes: Any) -> Value:
+        """Return the axes in another order."""
+        return Value(self.array.transpose(*axes), self.tape)
+
+    def view(self, dtype: Any = None) -> Value:
+        """Return the same memory as another dtype."""
+        return self if dtype in (None, np.ndarray) else Value(self.array.view(dtype), self.tape)
+
+    def astype(self, dtype: Any, order: Any = "K", *_: Any, copy: bool = True, **__: Any) -> Value:
+        """Return the values in another dtype."""
+        if not copy and self.dtype == dtype:
+            return self
+        return self.tape.copied(self.array, np.empty_like(self.array, dtype, order))
+
+    def copy(self, order: Any = "C") -> Value:
+        """Return new memory with the same values."""
+        return self.tape.copied(self.array, np.empty_like(self.array, order=order))
+
+    def flatten(self) -> Value:
+        """Return a copy along one axis."""
+        return self.copy().reshape(-1)
+
+    def fill(self, value: Any) -> None:
+        """Write one number everywhere."""
+        self.tape.copy(self.array, value)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.tape.taken(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tape.put(self, index, value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self.array)))
+
+    # --- looks at its numbers ---
+
+    def __bool__(self) -> bool:
+        return bool(self.tape.looked_at(self, bool(self.array)))
+
+    def __index__(self) -> int:
+        return int(self.tape.looked_at(self, operator.index(self.array)))
+
+    __int__ = __index__
+
+    def _refused(self, *_: Any) -> NoReturn:
+        raise UntraceableError("a number is read")
+
+    __float__ = __complex__ = item = tolist = tobytes = _refused
+    __reduce__ = __copy__ = __deepcopy__ = _refused  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Value({self.dtype}{list(self.shape)})"
+
+
+def _noting(f: Callable[..., Any], *, swapped: bool = False) -> Any:
+    def method(self: Number, *others: Any) -> Any:
+        args = (*others, self) if swapped else (self, *others)
+        if any(isinstance(each, Array) for each in args):
+            return NotImplemented
+        return self.tape.number(f, args)
+
+    return method
+
+
+def _asking(f: Callable[..., Any]) -> Any:
+    def method(self: Number, other: Any) -> Any:
+        if isinstance(other, Array):
+            return NotImplemented
+        return bool(self.tape.asked(f, (self, other)))
+
+    return method
+
+
+class Number:
+    """A number of Python's that changes from step to step: the clock, and what follows from it."""
+
+    __slots__ = ("name", "tape", "value")
+
+    is_traced = True
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, value: Any, name: str, tape: Tape) -> None:
+        """Name the number at this step."""
+        self.value, self.name, self.tape = value, name, tape
+
+    __class__ = property(lambda self: type(self.value))  # type: ignore[assignment]
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return self.tape.ufunc(ufunc, method, inputs, options)
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise UntraceableError("a number of the step is read by code that cannot be noted")
+
+    __add__, __radd__ = _noting(operator.add), _noting(operator.add, swapped=True)
+    __sub__, __rsub__ = _noting(operator.sub), _noting(operator.sub, swapped=True)
+    __mul__, __rmul__ = _noting(operator.mul), _noting(operator.mul, swapped=True)
+    __truediv__, __rtruediv__ = _noting(operator.truediv), _noting(operator.truediv, swapped=True)
+    __floordiv__, __rfloordiv__ = _noting(operator.floordiv), _noting(operator.floordiv, swapped=True)
+    __mod__, __rmod__ = _noting(operator.mod), _noting(operator.mod, swapped=True)
+    __pow__, __rpow__ = _noting(operator.pow), _noting(operator.pow, swapped=True)
+    __neg__, __abs__ = _noting(operator.neg), _noting(operator.abs)
+    __lt__, __le__ = _asking(operator.lt), _asking(operator.le)
+    __gt__, __ge__ = _asking(operator.gt), _asking(operator.ge)
+    __eq__, __ne__ = _asking(operator.eq), _asking(operator.ne)
+
+    def __bool__(self) -> bool:
+        return bool(self.tape.asked(bool, (self,)))
+
+    def called(self, f: Callable[..., Any], *before: Any, after: tuple[Any, ...] = ()) -> Any:
+        """Return f(*before, number, *after), to be computed anew at every step."""
+        return self.tape.number(f, (*before, self, *after))
+
+    def _refused(self, *_: Any) -> NoReturn:
+        raise UntraceableError(f"the number {self.name} of a step is read")
+
+    __float__ = __int__ = __index__ = __complex__ = _refused
+
+    def __repr__(self) -> str:
+        return f"Number({self.name} = {self.value!r})"
+
+
+class DrawnFrom(Key):
+    """The key of a step; what a layer draws from it, or from a key that it folds of it, is noted.
+
+    A layer draws through a function marked by `fnn.kernels.drawing.draws`; who takes a generator to
+    draw by itself is refused.
+    """
+
+    # Slots of its own, past those of a class that is frozen.
+    __slots__ = ("names", "tape")
+    is_traced = True
+
+    def __init__(self, bits: bytes, tape: Tape, names: tuple[Any, ...]) -> None:
+        """Stand for the key that follows from the step's by folding `names`."""
+        for name, value in (("bits", bits), ("tape", tape), ("names", names)):
+            object.__setattr__(self, name, value)
+
+    def fold(self, *names: Any) -> DrawnFrom:
+        """Return the child at `names`."""
+        if any(isinstance(each, Value | Number) for each in names):
+            raise UntraceableError("a key is folded with a number of the step")
+        child = Key(self.bits).fold(*names)
+        return DrawnFrom(child.bits, self.tape, (*self.names, *names))
+
+    def split(self, n: Any) -> NoReturn:
+        """Refuse."""
+        raise UntraceableError("a key is split")
+
+    def generator(self) -> NoReturn:
+        """Refuse: what it would draw could not be noted."""
+        raise UntraceableError("a generator is made of a key")
