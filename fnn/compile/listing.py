@@ -159,6 +159,11 @@ class Writer:
             line = f"copyto({given}{casting})"
         elif op.kind == "do":
             line = self._call(op)
+        elif op.kind == "several":
+            self.lines.append(f"r = {self._call(op)}")
+            places = [(i, ref) for i, ref in enumerate(op.outs) if ref is not None]
+            self.lines += [f"into({self._ref(ref)}, r[{i}])" for i, ref in places]
+            return
         elif op.kind == "guard":
             line = f"if {self._call(op)} != {op.options['expected']!r}: raise Deopt"
         elif op.kind == "number":

@@ -95,6 +95,8 @@ class Op:
         f, args, options: What is called, and with what.
         out: What is written to.
         name: Of a number.
+        outs: What is written by a function that returns several arrays ("several"); None where one
+            is no new memory.
     """
 
     kind: str
@@ -103,17 +105,20 @@ class Op:
     options: dict[str, Any]
     out: Ref | None
     name: str = ""
+    outs: tuple[Ref | None, ...] = ()
 
     def refs(self) -> Iterator[Ref]:
         """Yield all that is read or written."""
         if self.out is not None:
             yield self.out
+        yield from _refs(self.outs)
         yield from _refs(self.args)
         yield from _refs(tuple(self.options.values()))
 
     def moved(self, change: Any) -> None:
         """Let every ref be what `change` makes of it."""
         self.args, self.out = _changed(self.args, change), _changed(self.out, change)
+        self.outs = _changed(self.outs, change)
         self.options = {name: _changed(each, change) for name, each in self.options.items()}
 
     def mark(self) -> tuple[Any, ...]:
@@ -121,7 +126,7 @@ class Op:
         marks = _changed(self.args, Ref.mark)
         options = {name: _changed(each, Ref.mark) for name, each in self.options.items()}
         f = getattr(self.f, "__name__", None) or repr(self.f)
-        return self.kind, f, repr(marks), repr(options), self.out and self.out.mark(), self.name
+        return self.kind, f, repr(marks), repr(options), repr(_changed((self.out, *self.outs), Ref.mark)), self.name
 
     def __repr__(self) -> str:
         f = getattr(self.f, "__name__", self.kind) if self.f is not None else self.kind

@@ -73,13 +73,14 @@ class Tape:
                 self.made.append(block)
         return Ref.of(block, array)
 
-    def _out(self, array: Array) -> Ref:
-        """Return where an array lies that is about to be written to."""
+    def _out(self, array: Array, inputs: Any = (), *, all_of_it: bool = True) -> Ref:
+        """Return where an array lies that is about to be written to, `all_of_it` or some."""
         base = root(array)
         block = self._blocks.get(id(base))
         if block is None:
             block = self._blocks[id(base)] = Block("temp", base)
-            if array.size != base.size:  # What is not written now may be read later.
+            reads = any(isinstance(each, Array) and root(plain(each)) is base for each in inputs)
+            if reads or not all_of_it or array.size != base.size:  # What is there is read, or may be.
                 first = base.copy()
                 first.flags.writeable = False
                 self._note("copy", None, (self.ref(first),), {}, Ref.of(block, base))
@@ -145,7 +146,7 @@ class Tape:
             return self._result("out", f, inputs, options, came)
         out = given[0]
         target = plain(out)
-        at = self._out(target)
+        at = self._out(target, inputs, all_of_it="where" not in options)
         f(*plain(inputs), out=target, **plain(options))
         self._note("out", f, inputs, options, at)
         return out
@@ -187,19 +188,27 @@ class Tape:
         return self._parts(f, inputs, options, f(*plain(inputs), **plain(options)))
 
     def _parts(self, f: Any, args: Any, options: Any, came: Any) -> Any:
-        """Note a function that gives several arrays, each by a call of its own."""
-        if not all(isinstance(each, Array | np.generic) for each in came):
+        """Note a function that gives several arrays, or None in some places."""
+        if not all(each is None or isinstance(each, Array | np.generic) for each in came):
             raise UntraceableError(f"{f.__name__} answers {type(came).__name__}")
+        arrays = [None if each is None else np.asarray(each) for each in came]
+        noted = tuple(map(self._arg, args)), self._named(options)
+        new = [each is not None and id(root(each)) not in self._blocks for each in arrays]
+        outs = tuple(self._new(a) if is_new else None for a, is_new in zip(arrays, new, strict=True))
+        if any(new):
+            self.ops.append(Op("several", f, *noted, None, outs=outs))
+        return tuple(None if each is None else Value(each, self) for each in arrays)
 
-        def part(i: int) -> Callable[..., Any]:
-            return lambda *args, **options: f(*args, **options)[i]
-
-        parts = [self._result("into", part(i), args, options, each) for i, each in enumerate(came)]
-        return type(came)(parts) if type(came) in (tuple, list) else tuple(parts)
+    def whole(self, f: Callable[..., Any], args: Any, options: Any) -> Any:
+        """Do and note a kernel as one operation."""
+        came = f(*plain(args), **plain(options))
+        if isinstance(came, tuple):
+            return self._parts(f, args, options, came)
+        return self._result("into", f, args, options, came)
 
     def written(self, f: Callable[..., Any], args: Any, options: Any) -> None:
         """Do and note a function that writes into its first argument."""
-        at = self._out(plain(args[0]))
+        at = self._out(plain(args[0]), all_of_it=False)
         f(*plain(args), **plain(options))
         self._note("do", f, args, options, at)
 
@@ -213,7 +222,7 @@ class Tape:
             np.copyto(target, plain(src), **options)
             self._note("copy", None, (src,), options, at)
             return
-        at = self._out(target)
+        at = self._out(target, all_of_it=False)
         np.copyto(target, plain(src), where=plain(where), **options)
         self._note("do", np.copyto, (Value(target, self), src), {**options, "where": where}, at)
 

@@ -54,7 +54,7 @@ def broadcast_row(op: np.ufunc, x: Array, row: Array, out: Array | None = None) 
         out = np.empty_like(x)
     wide = x.shape[0] // n, n * x.shape[1]
     repeated = np.empty((n, row.size), row.dtype)
-    repeated[:] = row
+    np.copyto(repeated, row)
     op(x.reshape(wide), repeated.reshape(-1), out.reshape(wide))
     return out
 

@@ -21,7 +21,8 @@ import attrs
 import numpy as np
 
 from fnn.kernels.affine import row_sums
-from fnn.kernels.memory import empty, strided, zeros
+from fnn.kernels.memory import empty, zeros
+from fnn.kernels.noting import strided
 from fnn.kernels.unfolding import ROW_BYTES, Chunk, Unfolding, cut, unfold, unfolding
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array

@@ -16,7 +16,8 @@ import math
 import attrs
 import numpy as np
 
-from fnn.kernels.memory import empty, strided
+from fnn.kernels.memory import empty
+from fnn.kernels.noting import strided
 from fnn.kernels.windows import Windows
 from fnn.tree import Array
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fnn.kernels.scalars import sqrt
+from fnn.kernels.noting import sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.making import Now, capped, make_transform
 from fnn.optimizers.numbers import LARGEST, Bounded, clamped, documented, eps_of, signed_rate

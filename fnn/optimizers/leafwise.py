@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
+from fnn.kernels.noting import as_array
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.making import Now, check_made, paired
 from fnn.optimizers.numbers import Bounded, clamped, numbers_of
@@ -69,8 +70,8 @@ def make_leafwise(
             if not isinstance(new, Mapping):
                 raise OptionError(f"formula: expected new as a dict by role, got {type(new).__name__}")
             # Of an array without axes NumPy makes a number.
-            moved[path] = np.asarray(u)
-            news.append((path, {role: np.asarray(array) for role, array in new.items()}))
+            moved[path] = as_array(u)
+            news.append((path, {role: as_array(array) for role, array in new.items()}))
         return _like(params, moved), _by_role(news)
 
     return Transform(name, init, update, numbers=numbers_at)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fnn.errors import OptionError
-from fnn.kernels.scalars import sqrt
+from fnn.kernels.noting import contiguous, sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
@@ -36,7 +36,7 @@ def orthogonalized(g: Array, steps: int, coefficients: Sequence[float] = COEFFIC
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return np.ascontiguousarray(x.T) if g.shape[0] > g.shape[1] else x
+    return contiguous(x.T) if g.shape[0] > g.shape[1] else x
 
 
 @OPTIMIZERS.builtin("muon")

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fnn.kernels.scalars import sqrt
+from fnn.kernels.noting import sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm

@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels.checks import check_floats
+from fnn.kernels.noting import contiguous
 from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
@@ -89,7 +90,7 @@ def rnn(
             first = _zeros(cell.shapes(x.shape[2:])[1], n, x.real.dtype)
         valid = None if ends is None else _valid(ends, time)
         way = slice(None, None, -1 if reverse else 1)
-        xs = np.ascontiguousarray(x.swapaxes(0, 1)[way])
+        xs = contiguous(x.swapaxes(0, 1)[way])
         valid = None if valid is None else valid[way]
         if valid is not None and not np.isfinite(xs).all():
             # What is not finite in the padding would come into the weights' derivatives as 0 · NaN.
@@ -111,7 +112,7 @@ def rnn(
                 dys = np.zeros(ys.shape, dy.dtype)
                 dys[ending] = dy
             else:
-                dys = np.ascontiguousarray(dy.swapaxes(0, 1)[way])
+                dys = contiguous(dy.swapaxes(0, 1)[way])
                 dys = dys if shown is None else np.where(shown, dys, dys.dtype.type(0))
             dparams, dfirst, dxs = back(dys, dlast, need_dx=need_dx)
             dparams = Tree.own({name: dparams[name] for name in params})
