@@ -220,7 +220,7 @@ def _mapped(
 def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
     # This runs for every leaf at every step of training: what is usual is asked first, and no path
     # is built unless an error wants one.
-    if type(tree) is np.ndarray:
+    if type(tree) is np.ndarray or _is_traced(tree):
         shape = tree.shape
         for other in rest:
             if type(other) is not np.ndarray or other.shape != shape:

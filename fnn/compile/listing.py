@@ -166,12 +166,8 @@ class Writer:
             return
         elif op.kind == "guard":
             line = f"if {self._call(op)} != {op.options['expected']!r}: raise Deopt"
-        elif op.kind == "number":
-            line = f"{op.name} = {self._call(op)}"
         else:
-            key, names, *rest = op.args
-            args = ", ".join([f"key.fold(*{names!r})" if names else "key", *map(self._arg, rest)])
-            line = f"into({self._ref(op.out)}, {self._bind(op.f)}({args}))"
+            line = f"{op.name} = {self._call(op)}"
         self.lines.append(line)
 
 

@@ -91,7 +91,7 @@ class Op:
     Attributes:
         kind: "out": f(*args, out=out, **options); "into": out ← f(*args, **options); "copy":
             out ← args[0]; "do": f(*args, **options), which writes to `out`; "guard": f(*args) has
-            to be options["expected"]; "number": name = f(*args); "draw": out ← f(key, …).
+            to be options["expected"]; "number": name = f(*args); "several": outs ← f(*args, **options).
         f, args, options: What is called, and with what.
         out: What is written to.
         name: Of a number.

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.compile.functions import ANSWERS, MUTATORS, OUTS, REDUCTIONS
 from fnn.compile.program import Block, Name, Op, Ref
-from fnn.compile.values import DrawnFrom, Number, UntraceableError, Value
+from fnn.compile.values import DrawnFrom, DrawnGenerator, Number, UntraceableError, Value
 from fnn.keys import Key
 
 Array = np.ndarray
@@ -264,7 +264,8 @@ class Tape:
         if any(isinstance(each, Array | list) for each in parts):
             self.written(operator.setitem, (value, index, new), {})
         else:
-            self.copy(value.array[(*parts, ...)], new)
+            target = value.array[at]
+            self.copy(target if isinstance(target, Array) else value.array[(*parts, ...)], new)
 
     def strided(self, value: Value, shape: Any, dtype: Any, offset: int, strides: Any) -> Value:
         """Return the memory of a value as another array, as `np.ndarray` with a buffer."""
@@ -295,17 +296,26 @@ class Tape:
         )
         return answer
 
-    def drawn(self, f: Callable[..., Any], key: DrawnFrom, args: Any) -> Any:
-        """Return what is drawn from a key, to be drawn anew at every step by the same code."""
-        came = f(Key(key.bits), *plain(args))
-        if came is None:
-            return None
-        array = np.asarray(came)
-        noted = (Name("key"), key.names, *(each if not isinstance(each, Value) else None for each in args))
-        if any(each is None for each in noted):
+    def generator(self, key: DrawnFrom) -> DrawnGenerator:
+        """Return a generator that is made anew at every step."""
+        self._numbers += 1
+        name = f"g{self._numbers}"
+        self.ops.append(Op("number", _generator, (Name("key"), key.names), {}, None, name))
+        return DrawnGenerator(Key(key.bits).generator(), name, self)
+
+    def drawn(self, given: DrawnGenerator, method: str, args: Any, options: Any) -> Value:
+        """Return what a generator draws, to be drawn anew at every step."""
+        if any(isinstance(each, Value | Number) for each in (*args, *options.values())):
             raise UntraceableError("what is drawn depends on numbers of the step")
-        base = root(array)
-        if id(base) in self._blocks:
-            raise UntraceableError("what is drawn is not new")
-        self.ops.append(Op("draw", f, noted, {}, self._new(array)))
+        array = np.asarray(_draw(given.generator, method, *args, **options))
+        noted = (Name(given.name), method, *args)
+        self.ops.append(Op("into", _draw, noted, options, self._new(array)))
         return Value(array, self)
+
+
+def _generator(key: Key, names: tuple[Any, ...]) -> np.random.Generator:
+    return key.fold(*names).generator()
+
+
+def _draw(generator: np.random.Generator, method: str, *args: Any, **options: Any) -> Any:
+    return getattr(generator, method)(*args, **options)

@@ -227,11 +227,7 @@ class Number:
 
 
 class DrawnFrom(Key):
-    """The key of a step; what a layer draws from it, or from a key that it folds of it, is noted.
-
-    A layer draws through a function marked by `fnn.kernels.drawing.draws`; who takes a generator to
-    draw by itself is refused.
-    """
+    """The key of a step: what is drawn from it, or from a key that is folded of it, is noted."""
 
     # Slots of its own, past those of a class that is frozen.
     __slots__ = ("names", "tape")
@@ -253,6 +249,23 @@ class DrawnFrom(Key):
         """Refuse."""
         raise UntraceableError("a key is split")
 
-    def generator(self) -> NoReturn:
-        """Refuse: what it would draw could not be noted."""
-        raise UntraceableError("a generator is made of a key")
+    def generator(self) -> Any:
+        """Return a generator whose draws are noted."""
+        return self.tape.generator(self)
+
+
+class DrawnGenerator:
+    """A generator of a step: each of its draws is noted, and made in the same order at every step."""
+
+    __slots__ = ("generator", "name", "tape")
+
+    is_traced = True
+
+    def __init__(self, generator: np.random.Generator, name: str, tape: Tape) -> None:
+        """Name the generator in the program."""
+        self.generator, self.name, self.tape = generator, name, tape
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_") or method in ("bit_generator", "spawn", "shuffle"):
+            raise UntraceableError(f"the generator of a key is asked for {method}")
+        return lambda *args, **options: self.tape.drawn(self, method, args, options)

@@ -142,7 +142,7 @@ def transposed_convolution_vjp(
 def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int) -> Array:
     """Return dw, from slopes (out, columns)."""
     dtype = np.result_type(z, slopes)
-    sums = np.zeros((groups, w.size // w.shape[0], w.shape[0] // groups), dtype)
+    sums = zeros((groups, w.size // w.shape[0], w.shape[0] // groups), dtype)
     at_once = max(1, SUM_BYTES // max(1, sums.nbytes))
     for chunk in how.chunks:
         blocks = unfold(z, chunk)

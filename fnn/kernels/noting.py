@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fnn.keys import Key
 from fnn.tree import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,20 +105,3 @@ def as_float(x: Any) -> float:
     """Return an array of one number, or a number, as a float of Python's."""
     number: float = called(float, x)
     return number
-
-
-# --- keys -----------------------------------------------------------------------------------
-
-
-def draws(f: F) -> F:
-    """Declare that f(key, *args) returns a new array that follows from the key and the args alone.
-
-    Nothing else may take numbers from the key of a step that is noted.
-    """
-
-    @functools.wraps(f)
-    def drawn(key: Any, *args: Any) -> Any:
-        return f(key, *args) if type(key) is Key else key.tape.drawn(f, key, args)
-
-    made: Any = drawn
-    return made  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import numpy as np
 from fnn.errors import ShapeError
 from fnn.kernels import activation, gaussian
 from fnn.kernels import smooth_activation as smooth
+from fnn.kernels.memory import zeros
 from fnn.kernels.noting import as_array
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
@@ -177,7 +178,7 @@ def Maxout(pieces: int, *, axis: int = -1) -> Layer:
 
     def backward(x: Array, y: Array, dy: Array) -> Array:
         parts, at = cut(x)
-        dparts = np.zeros(parts.shape, dy.dtype)
+        dparts = zeros(parts.shape, dy.dtype)
         np.put_along_axis(dparts, largest(parts, at), np.expand_dims(dy, at), at)
         return dparts.reshape(x.shape)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels.checks import check_floats
+from fnn.kernels import memory
 from fnn.kernels.noting import contiguous
 from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
@@ -109,7 +110,7 @@ def rnn(
             if dlast is None:
                 dlast = map_arrays(np.zeros_like, carried)
             if last:
-                dys = np.zeros(ys.shape, dy.dtype)
+                dys = memory.zeros(ys.shape, dy.dtype)
                 dys[ending] = dy
             else:
                 dys = contiguous(dy.swapaxes(0, 1)[way])
@@ -153,7 +154,7 @@ def rnn(
 def _zeros(shape: Any, n: int, dtype: Any) -> Any:
     if is_tuple_of_shapes(shape):
         return tuple(_zeros(each, n, dtype) for each in shape)
-    return np.zeros((n, *shape), dtype)
+    return memory.zeros((n, *shape), dtype)
 
 
 def _normal(shape: Any, n: int, rng: np.random.Generator) -> Any:
