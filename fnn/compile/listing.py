@@ -50,29 +50,33 @@ def aligned(n_bytes: int) -> Array:
     return buffer[start : start + n_bytes]
 
 
-class Memory:
-    """Where the blocks of a program lie."""
+class Carry:
+    """Two sets of memory for what goes from step to step, read and written in turn.
+
+    Attributes:
+        sets: The memory of each array, by number, in both sets; one and the same for what stays.
+        at: Which set holds the present state, and the number of that state's step. They change at
+            once, so that an interrupt finds the one state or the other.
+    """
 
     def __init__(self, program: Program) -> None:
-        """Allocate the workspace, and two sets of what is carried."""
-        kept = {ref.block for ref in program.logs.values()}
-        offsets, size = placed(program.ops, kept)
-        workspace = aligned(max(size, 1))
-        self.at = {block: (workspace, start) for block, start in offsets.items()}
-        self.sets: list[list[Array]] = [[], []]
-        for each in program.carried:
-            first = aligned(each.block.size)
-            self.sets[0].append(first)
-            self.sets[1].append(first if each.next is None else aligned(each.block.size))
+        """Allocate what a program carries; others of the same layout may share it."""
+        self.refs = [Ref.of(each.block, each.block.keep) for each in program.carried]
+        first = [aligned(each.block.size) for each in program.carried]
+        self.sets = [first, [aligned(each.block.size) for each in program.carried]]
+        self.at = 0, 0
+        self.loaded: Any = None
 
-    def bound(self, program: Program, turn: int) -> dict[Block, tuple[Array, int]]:
-        """Return where every block lies at even (0) or odd (1) steps."""
-        at = dict(self.at)
-        for i, each in enumerate(program.carried):
-            at[each.block] = self.sets[turn][i], 0
-            if each.next is not None:
-                at[each.next] = self.sets[1 - turn][i], 0
-        return at
+    def held(self, i: int, turn: int) -> Array:
+        """Return the array of number i in a set."""
+        return self.refs[i].view(self.sets[turn][i])
+
+    def load(self, arrays: list[Array], step: int) -> None:
+        """Begin with these arrays, in both sets: what no program moves is the same in each."""
+        for i, array in enumerate(arrays):
+            np.copyto(self.held(i, 0), array)
+            np.copyto(self.held(i, 1), array)
+        self.at = 0, step
 
 
 class Writer:
@@ -200,43 +204,32 @@ def function_of(program: Program, at: dict[Block, tuple[Array, int]]) -> Callabl
 
 
 class Listed:
-    """A program with memory of its own, to be run step after step.
+    """A program with memory of its own, to be run step after step."""
 
-    Attributes:
-        carried: What is carried at this moment, as flat bytes, by number.
-    """
-
-    def __init__(self, program: Program) -> None:
-        """Place the program's memory, and write its two functions: even steps and odd ones."""
-        self.program = program
-        self.memory = Memory(program)
-        self._turn = 0
+    def __init__(self, program: Program, carry: Carry) -> None:
+        """Place the program's memory, and write its two functions: from each set to the other."""
+        self.program, self.carry = program, carry
+        kept = {ref.block for ref in program.logs.values()}
+        offsets, size = placed(program.ops, kept)
+        workspace = aligned(max(size, 1))
+        self.size = size
+        self._at = {block: (workspace, start) for block, start in offsets.items()}
         self._runs = [self._made(turn) for turn in (0, 1)]
-        self._logs = {name: ref.view(*self.memory.at[ref.block]) for name, ref in program.logs.items()}
+        self._logs = {name: ref.view(*self._at[ref.block]) for name, ref in program.logs.items()}
 
     def _made(self, turn: int) -> Callable[..., None]:
-        return function_of(self.program, self.memory.bound(self.program, turn))
+        at, sets = dict(self._at), self.carry.sets
+        for i, each in enumerate(self.program.carried):
+            at[each.block] = sets[turn][i], 0
+            if each.next is not None:
+                at[each.next] = sets[1 - turn][i], 0
+        return function_of(self.program, at)
 
-    def held(self, i: int, *, after: bool = False) -> Array:
-        """Return the array carried as number i; `after` the last run, before `turn`."""
-        block = self.program.carried[i].block
-        memory = self.memory.sets[1 - self._turn if after else self._turn][i]
-        return Ref.of(block, block.keep).view(memory)
-
-    def load(self, arrays: list[Array]) -> None:
-        """Begin with these arrays."""
-        for i, array in enumerate(arrays):
-            np.copyto(self.held(i), array)
-
-    def run(self, inputs: list[Array], step: int, key: Any) -> dict[str, Any]:
-        """Compute a step and return its logs; `turn` accepts it.
+    def run(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
+        """Compute a step from the present set into the other one; return where its logs lie.
 
         Raises:
             DeoptError: If a guard fails; nothing that is carried has changed.
         """
-        self._runs[self._turn](*inputs, step, key)
-        return {name: array[()] for name, array in self._logs.items()}
-
-    def turn(self) -> None:
-        """Go on from what the last run has written."""
-        self._turn = 1 - self._turn
+        self._runs[self.carry.at[0]](*inputs, step, key)
+        return self._logs

@@ -22,7 +22,7 @@ class Carried:
 
     Attributes:
         block: What is read.
-        next: What is written; None where it stays as it is.
+        next: What is written; None for what no step moves, such as what is frozen.
     """
 
     block: Block
@@ -110,9 +110,7 @@ class Recording:
             return
         if new.shape != before.shape or new.dtype != before.dtype:
             raise UntraceableError("something carried changes its shape or dtype")
-        ref, there = self.tape.ref(new.array), self.tape.ref(before)
-        if ref.block is there.block and ref.mark() == there.mark():
-            return
+        ref = self.tape.ref(new.array)
         if ref.block.kind == "temp" and ref.is_whole and ref.block not in self._moves:
             ref.block.kind = f"next {i}"
             self._carried[i] = before, ref.block

@@ -8,14 +8,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from fnn import tree
-from fnn.errors import OptionError
+from fnn.errors import FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
-from fnn.optimizers.transform import Rule
-from fnn.training.plans import Flat, MisfitError, Owned, Plan, planned, signature
+from fnn.training.course import Kind, Programs, Reached, settled
+from fnn.training.plans import Flat, MisfitError, Plan, planned, signature
+from fnn.training.replay import Layout
 from fnn.training.state import Batch, TrainState, is_finite, merged, trained
 from fnn.training.step import Step, TrainStep
 from fnn.tree import Array, Tree
+
+MOST_LAYOUTS = 16
+"""For how many structures of states a thread keeps programs."""
 
 MOST_PLANS = 64
 """How many plans a step keeps; more structures than that are planned anew at every call."""
@@ -27,6 +30,7 @@ class _Kept(threading.local):
     def __init__(self) -> None:
         self.arena = Arena()
         self.last: Flat | None = None
+        self.programs: dict[Any, Programs] = {}
 
 
 class Jitted:
@@ -92,12 +96,52 @@ class Jitted:
         except MisfitError:
             return None
 
-    def fold(self, now: TrainState) -> _Fold | None:
-        """Begin a scan from `now`, or return None if it is for the step itself to do."""
-        flat = self._flatten(now)
-        if flat is None:
+    def taken(
+        self, now: TrainState | Reached, batch: Batch
+    ) -> tuple[TrainState | Reached, dict[str, Any]]:
+        """Return what the step returns; the state may lie in memory of a program, see `Reached`."""
+        programs = now.programs if type(now) is Reached else self._programs(cast(TrainState, now))
+        kind = None if programs is None or programs.busy else programs.kind(batch)
+        if programs is None or kind is None:
+            return self(settled(now), batch)
+        programs.busy = True
+        try:
+            return self._taken(programs, kind, now, batch)
+        finally:
+            programs.busy = False
+
+    def _taken(
+        self, programs: Programs, kind: Kind, now: TrainState | Reached, batch: Batch
+    ) -> tuple[TrainState | Reached, dict[str, Any]]:
+        if kind.variants:
+            key = programs.layout.like.key
+            if type(now) is TrainState and programs.ready(kind):
+                programs.load(now)
+            if programs.holds(now):
+                logs = programs.run(kind, batch, key)
+                if logs is not None:
+                    return Reached(programs, *programs.at), logs
+        before = settled(now)
+        after, logs = self(before, batch)
+        programs.learn(kind, before, batch, after, logs)
+        return after, logs
+
+    def _programs(self, now: TrainState) -> Programs | None:
+        """Return the programs of this thread for states of such a structure; None if there are none."""
+        if type(self.step) is not TrainStep:
             return None
-        return _Fold(cast(TrainStep, self.step), self._rule, self._kept.arena, flat)
+        mark = now.key, *(signature(part) for part in (now.params, now.state, now.opt_state))
+        kept = self._kept.programs
+        if mark not in kept:
+            if len(kept) >= MOST_LAYOUTS:
+                return None
+            own = trained(self.step.net, now.params)
+            plan = planned(own) if self._rule is not None and isinstance(own, dict) else None
+            try:
+                kept[mark] = Programs(self.step, Layout(self.step, plan, now))
+            except (MisfitError, FnnError):
+                return None
+        return kept[mark]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return jit, (self.step,)
@@ -129,58 +173,15 @@ def scan(step: Step, now: TrainState, batches: Iterable[Batch]) -> tuple[TrainSt
     """Fold `step` over `batches`; return the last state and the logs, one entry per step.
 
     The same bits as calling the step batch by batch. Nobody can see the states in between, so that
-    two sets of vectors are written in turn. Without any batch that is `(now, {})`.
+    once a program of the step is trusted two sets of memory are written in turn. Without any batch
+    that is `(now, {})`.
     """
     step = jit(step)
     logs: list[dict[str, Any]] = []
-    fold: _Fold | None = None
+    reached: TrainState | Reached = now
     for batch in batches:
-        if not logs:
-            fold = step.fold(now)
-        if fold is not None:
-            try:
-                logs.append(fold.take(batch))
-                continue
-            except MisfitError:  # The step itself says by path what is wrong.
-                now, fold = fold.state(), None
-        now, log = step(now, batch)
+        reached, log = step.taken(reached, batch)
         logs.append(log)
-    if fold is not None:
-        now = fold.state()
-    return now, {name: np.array([log[name] for log in logs]) for name in (logs[0] if logs else ())}
-
-
-class _Fold:
-    """A scan under way, over vectors that are its own."""
-
-    def __init__(self, step: TrainStep, rule: Rule, arena: Arena, flat: Flat) -> None:
-        self._step, self._rule, self._arena = step, rule, arena
-        self._number, self._key, self._state = flat.of.step, flat.of.key, flat.of.state
-        self._vectors = Owned(flat)
-        self._frozen = bool(step.net.frozen)
-        self._first = flat.of.params if self._frozen else tree.EMPTY
-
-    @np.errstate(all="ignore")
-    def take(self, batch: Batch) -> dict[str, Any]:
-        """Make a step and return its logs; after an error the fold is over."""
-        step, vectors = self._step, self._vectors
-        with recycled(self._arena):
-            params = vectors.params
-            if self._frozen:
-                params = merged(step.net, self._first, params)
-            now = TrainState(self._number, self._key, params, self._state, tree.EMPTY)
-            value, grads, state, logs = step.grads(now, batch)
-            moving = trained(step.net, grads) if self._frozen else grads
-            after = vectors.updated(self._rule, vectors.plan.leaves(moving), self._number)
-            if not is_finite(after):
-                moved = vectors.plan.view(after)
-                raise step.diverged(now, batch, value, grads, after={"params": moved})
-            vectors.swap()
-        self._number, self._state = self._number + 1, state
-        return logs
-
-    def state(self) -> TrainState:
-        """Return the state reached; the fold is over."""
-        moved, opt_state = self._vectors.settled(self._rule)
-        params = merged(self._step.net, self._first, moved)
-        return TrainState(self._number, self._key, params, self._state, opt_state)
+    return settled(reached), {
+        name: np.array([log[name] for log in logs]) for name in (logs[0] if logs else ())
+    }

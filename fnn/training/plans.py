@@ -211,57 +211,6 @@ def _update(
             np.add(p, into, out)
 
 
-class Owned:
-    """Vectors of one fold alone: two for the parameters, written in turn, and those of the memory.
-
-    Networks see the parameters as trees of read-only views, made once. Should somebody keep a part of
-    one, a layer, a loss or a metric, then that vector is left to them and another takes its place.
-    """
-
-    def __init__(self, flat: Flat) -> None:
-        """Copy the vectors, for callers may hold those of `flat`."""
-        self.plan = flat.plan
-        self.held = [vector.copy() for vector in flat.held]
-        self._now, self._next = _Viewed(flat.plan, flat.params), _Viewed(flat.plan, flat.params)
-
-    @property
-    def params(self) -> Tree:
-        """The parameters, as read-only views."""
-        return self._now.params
-
-    def updated(self, rule: Rule, gradient: list[Array], step: int) -> Array:
-        """Return the vector after an update; `swap` makes it the present one."""
-        if not self._next.holders.are_as_before():
-            self._next = _Viewed(self.plan, self._next.vector)
-        after = self._next.vector
-        _update(self.plan, rule, gradient, step, (self._now.vector, self.held), (after, self.held))
-        return after
-
-    def swap(self) -> None:
-        """Go on from what `updated` returned."""
-        self._now, self._next = self._next, self._now
-
-    def settled(self, rule: Rule) -> tuple[Tree, Tree]:
-        """Return parameters and memory as immutable trees; the fold is over."""
-        return self.plan.scatter(self._now.vector), self.plan.scatter_roles(rule.memory, self.held)
-
-
-class _Viewed:
-    """A vector, its tree of views, and who holds these."""
-
-    def __init__(self, plan: Plan, vector: Array) -> None:
-        self.vector = vector.copy()
-        self.params = plan.view(self.vector)
-        self.holders = memory.Holders([self.vector, *_objects(self.params)])
-
-
-def _objects(node: Any) -> list[Any]:
-    """Return the trees and leaves of a tree."""
-    if not isinstance(node, dict):
-        return [node]
-    return [node, *(each for value in node.values() for each in _objects(value))]
-
-
 def _parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
     """Return the trees of a memory in the order of `roles`, or raise MisfitError if it has others."""
     parts = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.compile.recording import Program, Recording, recorded
-from fnn.compile.values import DrawnFrom, Number, UntraceableError
+from fnn.compile.values import DrawnFrom, Number, UntraceableError, Value
 from fnn.kernels.values import map_arrays, named_arrays
 from fnn.optimizers.compose import apply_updates
 from fnn.training.plans import Flat, Plan
@@ -49,6 +49,12 @@ class Layout:
         self.rule = step.optimizer.rule if plan is not None else None
         self.own = trained(step.net, now.params)
         self.n_vectors = 0 if self.rule is None else 1 + len(self.rule.memory)
+        n_params = 1 if self.n_vectors else len(tree.leaves(self.own))
+        n_memory = len(self._moving(now)) - n_params
+        n_state = len(tree.leaves(now.state))
+        moved = n_params + n_memory
+        self.checked = (*range(n_params), *range(moved, moved + n_state))
+        """Numbers of what has to be finite: params and state."""
 
     def arrays(self, now: TrainState) -> list[Array]:
         """Return what is carried, in order."""
@@ -100,14 +106,19 @@ def _filled_at(like: Any, but: set[str], parts: Iterator[Any]) -> Any:
     return tree.map_paths(like, given)
 
 
-def record(step: TrainStep, layout: Layout, now: TrainState, batch: Batch) -> Program:
-    """Return the program of a step.
+def record(
+    step: TrainStep, layout: Layout, now: TrainState, batch: Batch
+) -> tuple[Program, Any]:
+    """Return the program of a step, and the structure of the outputs among its logs.
 
     Raises:
         UntraceableError: If something in it cannot be noted.
     """
 
+    outputs: Any = None
+
     def run(recording: Recording) -> dict[str, Any]:
+        nonlocal outputs
         tape = recording.tape
         given = [
             map_arrays(lambda array, name=name: array, value)
@@ -127,14 +138,17 @@ def record(step: TrainStep, layout: Layout, now: TrainState, batch: Batch) -> Pr
         for i, new in enumerate(news):
             if new is not None:
                 recording.carry(i, new)
+        if type(value) is not Value:
+            raise UntraceableError("the loss does not depend on the batch")
         logs = {"loss": value}
         if step.metrics:
             logs |= dict(named_arrays(y, "y"))
+            outputs = map_arrays(lambda _: None, y)
         return logs
 
     if step.optimizer.needs_gradient:
         raise UntraceableError("the optimizer asks for the loss elsewhere")
-    return recorded(run)
+    return recorded(run), outputs
 
 
 def _updated(

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
-from fnn.kernels.checks import check_floats
 from fnn.kernels import memory
+from fnn.kernels.checks import check_floats
 from fnn.kernels.noting import contiguous
 from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
