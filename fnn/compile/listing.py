@@ -145,7 +145,9 @@ class Writer:
         if op.f in _INFIX and len(args) == 2:
             return f"({args[0]} {_INFIX[op.f]} {args[1]})"
         if out and op.out is not None:
-            if (isinstance(op.f, np.ufunc) and len(args) == op.f.nin) or op.f is np.dot:
+            # By place is faster; of the largest and the smallest NumPy wants `out` by name.
+            is_ufunc = isinstance(op.f, np.ufunc) and op.f not in (np.maximum, np.minimum)
+            if is_ufunc or op.f is np.dot:
                 args.append(self._ref(op.out))
             else:
                 args.append(f"out={self._ref(op.out)}")

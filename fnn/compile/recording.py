@@ -175,6 +175,9 @@ def recorded(run: Callable[[Recording], dict[str, Any]]) -> Program:
         UntraceableError: If something cannot be noted.
     """
     recording = Recording()
-    with memory.recycled(_Noted(recording.tape)):
-        logs = run(recording)
-    return recording.program(logs)
+    try:
+        with memory.recycled(_Noted(recording.tape)):
+            logs = run(recording)
+        return recording.program(logs)
+    finally:
+        recording.tape.is_over = True

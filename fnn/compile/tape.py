@@ -47,12 +47,14 @@ class Tape:
 
     Attributes:
         ops: What was done.
+        is_over: Whether nothing is noted any more, so that values are arrays like others.
         made: Constants that could be written to, in the order in which they were met: a second
             recording tells those that the step makes from those that somebody keeps.
     """
 
     ops: list[Op] = attrs.field(factory=list)
     made: list[Block] = attrs.field(factory=list)
+    is_over: bool = False
     _blocks: dict[int, Block] = attrs.field(factory=dict)
     _numbers: int = 0
 
@@ -130,6 +132,8 @@ class Tape:
 
     def ufunc(self, ufunc: np.ufunc, method: str, inputs: Any, options: dict[str, Any]) -> Any:
         """Do and note a call of a ufunc or of one of its methods."""
+        if self.is_over:
+            return getattr(ufunc, method)(*plain(inputs), **plain(options))
         options = dict(options)
         given = options.pop("out", None)
         if options.get("where", True) is True:
@@ -153,6 +157,8 @@ class Tape:
 
     def function(self, f: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
         """Do and note a call of another function of NumPy."""
+        if self.is_over:
+            return f(*plain(args), **plain(options))
         name = f.__name__
         if f in ANSWERS:
             return f(*plain(args), **plain(options))
@@ -250,6 +256,8 @@ class Tape:
 
     def taken(self, value: Value, index: Any) -> Value:
         """Return what an index takes: a view where it can be one."""
+        if self.is_over:
+            return value.array[plain(index)]
         at = plain(index)
         came = value.array[at]
         if not isinstance(came, Array):
@@ -259,6 +267,8 @@ class Tape:
 
     def put(self, value: Value, index: Any, new: Any) -> None:
         """Write where an index says."""
+        if self.is_over:
+            raise ValueError("assignment destination is read-only")
         at = plain(index)
         parts = at if isinstance(at, tuple) else (at,)
         if any(isinstance(each, Array | list) for each in parts):
@@ -291,6 +301,8 @@ class Tape:
 
     def looked_at(self, value: Value, answer: Any) -> Any:
         """Return what is asked of one value; it has to be the same at every step."""
+        if self.is_over:
+            return answer
         self.ops.append(
             Op("guard", type(answer), (self.ref(value.array),), {"expected": answer}, None)
         )

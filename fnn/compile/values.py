@@ -64,8 +64,14 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, f: Any, types: Any, args: Any, options: Any) -> Any:
         return self.tape.function(f, args, options)
 
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        raise UntraceableError("an array is read by code that cannot be noted")
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        self._check_over("an array is read by code that cannot be noted")
+        return np.array(self.array, dtype, copy=copy)
+
+    def _check_over(self, what: str) -> None:
+        """Refuse a look at the numbers while the step is noted; who kept the value may look later."""
+        if not self.tape.is_over:
+            raise UntraceableError(what)
 
     # --- what is known without its numbers ---
 
@@ -93,6 +99,8 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
         """Do nothing: nobody outside of the step writes to it."""
 
     def __getattr__(self, name: str) -> Any:
+        if self.tape.is_over:
+            return getattr(self.array, name)
         if name in _METHODS:
             f = getattr(np, name)
             return lambda *args, **options: f(self, *args, **options)
@@ -149,11 +157,13 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
 
     __int__ = __index__
 
-    def _refused(self, *_: Any) -> NoReturn:
-        raise UntraceableError("a number is read")
+    def __float__(self) -> float:
+        self._check_over("a number is read")
+        return float(self.array)
 
-    __float__ = __complex__ = item = tolist = tobytes = _refused
-    __reduce__ = __copy__ = __deepcopy__ = _refused  # type: ignore[assignment]
+    def __reduce__(self) -> Any:
+        self._check_over("an array is copied by code that cannot be noted")
+        return np.array, (self.array,)
 
     def __repr__(self) -> str:
         return f"Value({self.dtype}{list(self.shape)})"
