@@ -102,7 +102,7 @@ class Tape:
         kind = type(given)
         if kind is Value:
             return self.ref(given.array)
-        if kind is Number:
+        if kind is Number or kind is DrawnFrom:
             return Name(given.name)
         if kind is tuple or kind is list:
             return kind(map(self._arg, given))
@@ -288,10 +288,7 @@ class Tape:
         came = f(*plain(args))
         if type(came) not in (int, float, bool):
             raise UntraceableError(f"a number of a step becomes {type(came).__name__}")
-        self._numbers += 1
-        name = f"n{self._numbers}"
-        self.ops.append(Op("number", f, tuple(map(self._arg, args)), {}, None, name))
-        return Number(came, name, self)
+        return Number(came, self._named_anew("n_", f, args), self)
 
     def asked(self, f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Return the answer to a question about numbers; it has to be the same at every step."""
@@ -308,12 +305,21 @@ class Tape:
         )
         return answer
 
+    def folded(self, key: Key, names: tuple[Any, ...]) -> DrawnFrom:
+        """Return a key that follows from another, to be folded anew at every step."""
+        child = Key(key.bits).fold(*plain(names))
+        return DrawnFrom(child.bits, self, self._named_anew("k_", _folded, (key, *names)))
+
     def generator(self, key: DrawnFrom) -> DrawnGenerator:
         """Return a generator that is made anew at every step."""
-        self._numbers += 1
-        name = f"g{self._numbers}"
-        self.ops.append(Op("number", _generator, (Name("key"), key.names), {}, None, name))
+        name = self._named_anew("g_", Key.generator, (key,))
         return DrawnGenerator(Key(key.bits).generator(), name, self)
+
+    def _named_anew(self, kind: str, f: Callable[..., Any], args: tuple[Any, ...]) -> str:
+        self._numbers += 1
+        name = f"{kind}{self._numbers}"
+        self.ops.append(Op("number", f, tuple(map(self._arg, args)), {}, None, name))
+        return name
 
     def drawn(self, given: DrawnGenerator, method: str, args: Any, options: Any) -> Value:
         """Return what a generator draws, to be drawn anew at every step."""
@@ -325,8 +331,8 @@ class Tape:
         return Value(array, self)
 
 
-def _generator(key: Key, names: tuple[Any, ...]) -> np.random.Generator:
-    return key.fold(*names).generator()
+def _folded(key: Key, *names: Any) -> Key:
+    return key.fold(*names)
 
 
 def _draw(generator: np.random.Generator, method: str, *args: Any, **options: Any) -> Any:

@@ -240,20 +240,17 @@ class DrawnFrom(Key):
     """The key of a step: what is drawn from it, or from a key that is folded of it, is noted."""
 
     # Slots of its own, past those of a class that is frozen.
-    __slots__ = ("names", "tape")
+    __slots__ = ("name", "tape")
     is_traced = True
 
-    def __init__(self, bits: bytes, tape: Tape, names: tuple[Any, ...]) -> None:
-        """Stand for the key that follows from the step's by folding `names`."""
-        for name, value in (("bits", bits), ("tape", tape), ("names", names)):
-            object.__setattr__(self, name, value)
+    def __init__(self, bits: bytes, tape: Tape, name: str) -> None:
+        """Name the key in the program."""
+        for field, value in (("bits", bits), ("tape", tape), ("name", name)):
+            object.__setattr__(self, field, value)
 
     def fold(self, *names: Any) -> DrawnFrom:
         """Return the child at `names`."""
-        if any(isinstance(each, Value | Number) for each in names):
-            raise UntraceableError("a key is folded with a number of the step")
-        child = Key(self.bits).fold(*names)
-        return DrawnFrom(child.bits, self.tape, (*self.names, *names))
+        return self.tape.folded(self, names)
 
     def split(self, n: Any) -> NoReturn:
         """Refuse."""

@@ -105,3 +105,9 @@ def as_float(x: Any) -> float:
     """Return an array of one number, or a number, as a float of Python's."""
     number: float = called(float, x)
     return number
+
+
+def folded(key: Any, *names: Any) -> Any:
+    """Return key.fold(*names), one of which may be the clock."""
+    tape = _tape(names)
+    return key.fold(*names) if tape is None else tape.folded(key, names)

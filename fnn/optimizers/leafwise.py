@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
-from fnn.kernels.noting import as_array
+from fnn.kernels.noting import as_array, holds
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.making import Now, check_made, paired
 from fnn.optimizers.numbers import Bounded, clamped, numbers_of
@@ -148,7 +148,7 @@ def trust_ratio(above: Array, below: Array, weight: float = 1.0) -> float:
 def quotient(top: float, bottom: float) -> float:
     """Return top / bottom, no larger than a number of a float32 may be; NaN where it is NaN."""
     ratio = top / bottom
-    return ratio if math.isnan(ratio) else clamped(ratio)
+    return ratio if holds(math.isnan, ratio) else clamped(ratio)
 
 
 def root_mean_square(x: Array) -> float:

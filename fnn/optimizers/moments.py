@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fnn.kernels.noting import sqrt
+from fnn.kernels.noting import called, sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.making import Now, capped, make_transform
@@ -65,7 +65,7 @@ def nadam(
         g = _means(now, g, old, new, u)
         n = now["step"] + 1
         mu, ahead = _warming(now["b1"], psi, n), _warming(now["b1"], psi, n + 1)
-        so_far = product(now["b1"], n)
+        so_far = called(product, now["b1"], n)
         step = g * ((1.0 - mu) / (1.0 - so_far))
         step += new[0] * (ahead / (1.0 - so_far * ahead))
         root = sqrt(1.0 - now["b2"] ** n)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fnn.errors import OptionError
-from fnn.kernels.noting import contiguous, sqrt
+from fnn.kernels.noting import called, contiguous, sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
@@ -32,7 +32,7 @@ def orthogonalized(g: Array, steps: int, coefficients: Sequence[float] = COEFFIC
     length = global_norm(g)
     wide = g.T if g.shape[0] > g.shape[1] else g
     # 1e-7 and more as the papers have it; a gradient of 0 stays 0.
-    x = wide / max(length, 1e-7)
+    x = wide / called(max, length, 1e-7)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x

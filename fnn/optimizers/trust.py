@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fnn.kernels.noting import sqrt
+from fnn.kernels.noting import as_array, as_float, called, holds, sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
@@ -178,12 +178,12 @@ def _novograd(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         g, b2 = safe(g), now["b2"]
         length, most = global_norm(g), float(np.finfo(g.dtype).max)
-        square = length * length if math.isinf(length) else min(length * length, most)
+        square = length * length if holds(math.isinf, length) else called(min, length * length, most)
         if now["step"] == 0:
             s = np.full((), square, g.dtype)
         else:
-            s = np.asarray(old["square"] * b2 + square * (1.0 - b2), g.dtype)
-        divisor = sqrt(float(s)) + eps
+            s = as_array(old["square"] * b2 + square * (1.0 - b2), g.dtype)
+        divisor = sqrt(as_float(s)) + eps
         step, m = g / divisor, np.empty_like(g)
         if "weight_decay" in now:
             step += p * now["weight_decay"]

@@ -130,7 +130,7 @@ def record(
         params, own, state, opt_state = layout.trees(carried)
         key = None
         if step.net.traits.stochastic:
-            key = DrawnFrom(now.key.fold("step", now.step).bits, tape, ())
+            key = DrawnFrom(now.key.fold("step", now.step).bits, tape, "key")
         clock: Any = Number(now.step, "step", tape)
         value, grads, new_state, y = step.computed(params, state, tuple(values), key)
         news = _updated(step, layout, recording, carried, (own, opt_state, trained(step.net, grads)), clock)
