@@ -133,7 +133,11 @@ def record(
             key = DrawnFrom(now.key.fold("step", now.step).bits, tape, "key")
         clock: Any = Number(now.step, "step", tape)
         value, grads, new_state, y = step.computed(params, state, tuple(values), key)
-        news = _updated(step, layout, recording, carried, (own, opt_state, trained(step.net, grads)), clock)
+        at: tuple[Any, ...] = ()
+        if step.optimizer.needs_gradient:
+            at = (step.elsewhere(params, own, state, tuple(values), key, value, grads),)
+        trees = own, opt_state, trained(step.net, grads)
+        news = _updated(step, layout, recording, carried, trees, clock, *at)
         news += [leaf for _, leaf in tree.items(new_state)]
         for i, new in enumerate(news):
             if new is not None:
@@ -146,19 +150,23 @@ def record(
             outputs = map_arrays(lambda _: None, y)
         return logs
 
-    if step.optimizer.needs_gradient:
-        raise UntraceableError("the optimizer asks for the loss elsewhere")
     return recorded(run), outputs
 
 
 def _updated(
-    step: TrainStep, layout: Layout, recording: Recording, carried: list[Any], trees: Any, clock: Any
+    step: TrainStep,
+    layout: Layout,
+    recording: Recording,
+    carried: list[Any],
+    trees: Any,
+    clock: Any,
+    *at: Any,
 ) -> list[Any]:
     """Return what follows on parameters and memory; None where it is written already."""
     own, opt_state, grads = trees
     plan, rule = layout.plan, layout.rule
     if plan is None or rule is None:
-        updates, opt_state = step.optimizer.core.update(grads, opt_state, own, clock)
+        updates, opt_state = step.optimizer.core.update(grads, opt_state, own, clock, *at)
         moved = apply_updates(own, updates)
         return [leaf for part in (moved, opt_state) for _, leaf in tree.items(part)]
     parts = [leaf for _, leaf in _in_order(layout.own, grads)]

@@ -12,6 +12,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import DivergedError, DTypeError, FnnError, OptionError, ShapeError
 from fnn.kernels.checks import check_cotangent
+from fnn.kernels.noting import as_array
 from fnn.keys import Key
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
@@ -135,7 +136,10 @@ class TrainStep:
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
         """Return the state after the update; to be called where overflow does not warn."""
         net, optimizer, own = self.net, self.optimizer, trained(self.net, now.params)
-        at = (self._at(now, batch, own, value, grads),) if optimizer.needs_gradient else ()
+        at: tuple[At, ...] = ()
+        if optimizer.needs_gradient:
+            key = now.key.fold("step", now.step) if net.traits.stochastic else None
+            at = (self.elsewhere(now.params, own, now.state, batch, key, value, grads),)
         updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step, *at)
         moved = apply_updates(own, updates)
         if not is_finite(moved):
@@ -143,21 +147,30 @@ class TrainStep:
         params = merged(net, now.params, moved)
         return TrainState(now.step + 1, now.key, params, state, opt_state)
 
-    def _at(self, now: TrainState, batch: Batch, own: Any, value: Any, grads: Tree) -> At:
-        """Return the loss and gradient of the batch as a function of what is trained."""
+    def elsewhere(
+        self,
+        params: Any,
+        own: Any,
+        state: Any,
+        batch: Batch,
+        key: Key | None,
+        value: Any,
+        grads: Tree,
+    ) -> At:
+        """Return the loss and gradient of the batch as a function of what is trained.
+
+        Args:
+            params, state, batch, key: Of the step.
+            own: What of params is trained.
+            value, grads: The loss and its gradient there.
+        """
         net = self.net
 
-        def at(params: Any) -> tuple[Any, Any]:
-            if params is own:
+        def at(there: Any) -> tuple[Any, Any]:
+            if there is own:
                 return value, trained(net, grads)
-            x, target, weight = unpack(batch)
-            key = now.key.fold("step", now.step) if net.traits.stochastic else None
-            whole = merged(net, now.params, params)
-            y, _, pullback = net.core.vjp(whole, now.state, x, train=True, key=key)
-            there, dy = value_and_dpred(self.loss, y, target, **weight)
-            slopes = tree.freeze(pullback(dy, need_dx=False)[0])
-            there, slopes = self._penalised(whole, there, slopes)
-            return there, trained(net, slopes)
+            new_value, slopes, _, _ = self.computed(merged(net, params, there), state, batch, key)
+            return new_value, trained(net, slopes)
 
         return at
 
@@ -168,7 +181,7 @@ class TrainStep:
         own = trained(self.net, params)
         more, dmore = self.penalty(own)
         added = tree.map(np.add, trained(self.net, grads), dmore)
-        return value + np.asarray(more, value.dtype)[()], merged(self.net, grads, added)
+        return value + as_array(more, value.dtype)[()], merged(self.net, grads, added)
 
     def diverged(
         self, now: TrainState, batch: Batch, value: Any, grads: Tree, *, after: Mapping[str, Any] = {}
