@@ -208,6 +208,9 @@ class Tape:
     def whole(self, f: Callable[..., Any], args: Any, options: Any) -> Any:
         """Do and note a kernel as one operation."""
         came = f(*plain(args), **plain(options))
+        if came is None:  # A check, which raises.
+            self._note("do", f, args, options, None)
+            return None
         if isinstance(came, tuple):
             return self._parts(f, args, options, came)
         return self._result("into", f, args, options, came)

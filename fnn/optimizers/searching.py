@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import tree
-from fnn.kernels.noting import as_array
 from fnn.errors import OptionError
+from fnn.kernels.noting import as_array
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.making import paired, recall, stateless_init

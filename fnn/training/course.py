@@ -18,6 +18,7 @@ import numpy as np
 from fnn.compile.listing import Carry, DeoptError, Listed
 from fnn.compile.recording import Program
 from fnn.compile.values import UntraceableError
+from fnn.errors import FnnError
 from fnn.kernels.values import map_arrays
 from fnn.training.evaluation import measure
 from fnn.training.replay import Layout, inputs_of, record, signature
@@ -138,7 +139,7 @@ class Programs:
         step_key = key.fold("step", step) if self.step.net.traits.stochastic else None
         try:
             found = variant.listed.run([array for _, array in inputs_of(batch)], step, step_key)
-        except DeoptError:
+        except (DeoptError, FnnError):  # The ordinary step takes it, or says by path what is wrong.
             return None
         value = found["loss"][()]
         if not math.isfinite(value):
