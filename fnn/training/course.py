@@ -86,6 +86,13 @@ class Programs:
         carry = self._carry()
         return self.layout.state([carry.held(i, turn) for i in range(len(carry.refs))], step)
 
+    def handed_out(self) -> TrainState:
+        """Return the present state in memory of its own, and know it again in the next call."""
+        carry = self._carry()
+        now = self.state(*carry.at)
+        carry.loaded = now
+        return now
+
     def _carry(self) -> Carry:
         assert self.carry is not None
         return self.carry

@@ -46,6 +46,14 @@ class Jitted:
 
     def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         """Return what the step returns."""
+        reached, logs = self.taken(now, batch)
+        if type(reached) is not Reached:
+            return reached, logs  # type: ignore[return-value]
+        with recycled(self._kept.arena):
+            return reached.programs.handed_out(), logs
+
+    def _ordinary(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """Take the step as it is written, in memory of earlier ones."""
         with recycled(self._kept.arena):
             if type(self.step) is TrainStep:
                 return self._quick(self.step, now, batch)
@@ -103,7 +111,7 @@ class Jitted:
         programs = now.programs if type(now) is Reached else self._programs(cast(TrainState, now))
         kind = None if programs is None or programs.busy else programs.kind(batch)
         if programs is None or kind is None:
-            return self(settled(now), batch)
+            return self._ordinary(settled(now), batch)
         programs.busy = True
         try:
             return self._taken(programs, kind, now, batch)
@@ -122,7 +130,7 @@ class Jitted:
                 if logs is not None:
                     return Reached(programs, *programs.at), logs
         before = settled(now)
-        after, logs = self(before, batch)
+        after, logs = self._ordinary(before, batch)
         programs.learn(kind, before, batch, after, logs)
         return after, logs
 

@@ -10,6 +10,7 @@ import numpy as np
 from fnn import tree
 from fnn.compile.recording import Program, Recording, recorded
 from fnn.compile.values import DrawnFrom, Number, UntraceableError, Value
+from fnn.kernels import memory
 from fnn.kernels.values import map_arrays, named_arrays
 from fnn.optimizers.compose import apply_updates
 from fnn.training.plans import Flat, Plan
@@ -92,8 +93,15 @@ class Layout:
 
     def state(self, given: list[Array], step: int) -> TrainState:
         """Return the state of what is carried, in memory of its own."""
-        params, _, state, opt_state = self.trees([array.copy() for array in given])
+        params, _, state, opt_state = self.trees([_copy(array) for array in given])
         return TrainState(step, self.like.key, tree.freeze(params), state, opt_state)
+
+
+def _copy(array: Array) -> Array:
+    copy = memory.empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    memory.seal(copy)
+    return copy
 
 
 def _filled(like: Any, parts: Iterator[Any]) -> Any:
