@@ -1,13 +1,15 @@
 """Tables by cross-validation: prices of flats, and failures of machines, which are rare.
 
 Of what a fold learns from, an eighth says when to stop, and the best epoch counts. Rare classes weigh
-as much as frequent ones; probabilities are corrected for it. Beside it a linear model, by the same
-folds. The network that is kept learns from all rows. `--csv FILE --target COLUMN` takes a table of
-one's own.
+as much as frequent ones, for which probabilities are corrected. Beside it a linear model, by the same
+folds. The network that is kept learns from all rows. `--csv FILE --target COLUMN` takes one's own.
 
     python experiments/tabular.py --table machines
 
-Result: flats 0.1 minutes
+Result: flats R² 0.949 ± 0.004 (the noise in them allows 0.963), off by 12.9 ± 0.2 thousand on average;
+linear 0.854 ± 0.008, 22.5 ± 0.5. Machines ROC AUC 0.887 ± 0.015, average precision 0.465 ± 0.013;
+linear 0.785 ± 0.021, 0.275 ± 0.040. 0.1 minutes each. PyTorch's network of the same weights over the
+same batches stops after the same epochs, with losses that are equal to 12 digits.
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ class Config:
 
     table: Literal["flats", "machines"] = option("flats", "which of the tables that come along")
     csv: Path | None = option(None, "a table of one's own instead")
-    target: str = option("target", "the column of it to predict")
-    categories: tuple[str, ...] = option((), "columns of it whose numbers stand for categories")
+    target: str | None = option(None, "the column to predict; price or failed of those that come along")
+    categories: tuple[str, ...] = option((), "columns of the CSV whose numbers stand for categories")
     widths: tuple[int, ...] = option((64, 64), "units of the hidden layers", least=1)
     folds: int = option(5, "parts of the cross-validation", least=2)
-    epochs: int = option(300, "passes, at most", least=1)
+    epochs: int = option(300, "passes over what is learnt from, at most", least=1)
     patience: int = option(20, "epochs without a better one, after which it stops", least=1)
     batch_size: int = option(64, "rows per step", least=1)
     learning_rate: float = option(0.001, "step size of Adam", least=0)
-    balanced: bool = option(True, "let classes weigh alike in training")
+    balanced: bool = option(True, "let all classes weigh alike in training")
     seed: int = option(0, "where all randomness comes from")
     out: Path = option(Path("out/tabular"), "folder for the pictures and the log")
 
@@ -45,13 +47,28 @@ class Config:
 def read(config: Config) -> tuple[fnn.Table, str]:
     """Return the table and the column to predict."""
     if config.csv is None:
-        return (fnn.flats(), "price") if config.table == "flats" else (fnn.machines(), "failed")
+        flats = config.table == "flats"
+        return fnn.flats() if flats else fnn.machines(), config.target or (
+            "price" if flats else "failed"
+        )
+    if config.target is None:
+        raise fnn.OptionError("target: expected a column of the CSV, got None")
     return fnn.read_csv(config.csv, types=dict.fromkeys(config.categories, "category")), config.target
 
 
 def network(config: Config, n: int) -> fnn.Layer:
-    """Return the network; its outputs are a number, or the scores of n classes."""
+    """Return the network; its outputs are one number, or the scores of n classes."""
     return fnn.mlp((*config.widths, n), activation="silu")
+
+
+def examples(part: fnn.Table, target: str, by: Any, key: fnn.Key) -> tuple[Any, ...]:
+    """Return the codec of some rows, and them as data: all, most, the rest; `by` weighs classes."""
+    codec = fnn.TableCodec.fit(part, target=target, missing="fill", standardize_target=True)
+    data = codec.dataset(part)
+    if codec.classes is None:
+        return codec, data, *data.split(0.875, key=key)
+    data = fnn.Dataset(data.x, data.y, weight=by[data.y])
+    return codec, data, *data.split(0.875, key=key, stratify=data.y)
 
 
 def measured(said: Any, true: Any, weight: Any) -> dict[str, float]:
@@ -61,12 +78,8 @@ def measured(said: Any, true: Any, weight: Any) -> dict[str, float]:
         return {name: fnn.METRICS[name](said[:, 0], true) for name in names}
     names = ("roc_auc", "average_precision") if said.shape[1] == 2 else ()
     found = {name: fnn.METRICS[name](said[:, 1], true) for name in names}
-    recall = fnn.classification_report(said * weight, true).macro.recall
-    return {
-        **found,
-        "balanced_accuracy": recall,
-        "calibration_error": fnn.calibration_error(said, true),
-    }
+    found["balanced_accuracy"] = fnn.classification_report(said * weight, true).macro.recall
+    return {**found, "calibration_error": fnn.calibration_error(said, true)}
 
 
 def train(config: Config, run: Run) -> dict[str, Any]:
@@ -74,22 +87,22 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     pictures.require()
     table, target = read(config)
     whole = table.dataset(target=target, missing="fill")
-    run.data(f"Table: {config.csv or config.table}, {len(whole):,} rows; {target}", train=whole)
-    true, is_class = table[target].values, table[target].categories is not None
-    # All of one class where numbers are predicted. Folds keep the shares of classes, and so weights.
-    labels = true if is_class else np.zeros(len(table), int)
-    weight = fnn.class_weights(labels)
+    run.data(f"Table: {config.csv or config.table}, {len(whole):,} rows", train=whole)
+    run.used(target=target)
+    true, classes = table[target].values, table[target].categories
+    # Every part has the shares of classes that the whole has, so that these weights suit all.
+    weight = np.ones(1) if classes is None else fnn.class_weights(true)
+    if classes is not None and (fewest := np.bincount(true).min()) < config.folds:
+        raise fnn.DataError(f"{target}: expected {config.folds} rows per class or more, got {fewest}")
     by = weight if config.balanced else np.ones(len(weight))
-    loss = fnn.softmax_cross_entropy if is_class else fnn.squared_error
+    loss = fnn.squared_error if classes is None else fnn.softmax_cross_entropy
     net, linear = network(config, len(weight)), fnn.Dense(len(weight))
     said = {name: np.zeros((len(table), len(weight))) for name in ("network", "linear")}
     key, rows, losses = fnn.Key.of(config.seed), np.arange(len(table)), {}
-    folds = fnn.folds(table, config.folds, key=key, stratify=labels)
+    folds = fnn.folds(table, config.folds, key=key, stratify=None if classes is None else true)
     for number, (learn, test) in enumerate([*folds, (rows, rows)], 1):
-        own, part = key.fold("fold", number), table.select(learn)
-        codec = fnn.TableCodec.fit(part, target=target, missing="fill", standardize_target=True)
-        both = codec.dataset(part, weight=by[labels[learn]])
-        most, rest = both.split(0.875, key=own.fold("stop"), stratify=labels[learn])
+        own = key.fold("fold", number)
+        codec, data, most, rest = examples(table.select(learn), target, by, own.fold("stop"))
         fit = run.fit(
             net,
             loss,
@@ -105,17 +118,13 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         if number > config.folds:
             break
         losses[f"fold {number}"] = fit.history["validation_loss"]
-        # Newton's method, nearly: a hundred steps reach the minimum.
-        straight = fnn.fit(
-            linear, loss, fnn.lbfgs(), both, epochs=100, batch_size=len(both), key=own, progress=False
-        )
-        x = codec.encode(table.select(test))
-        for name, model, now in (("network", net, fit.best), ("linear", linear, straight.last)):
-            out = fnn.predict(model, now, x)
-            if is_class:  # Weights of classes added their logarithms to the scores.
-                said[name][test] = fnn.Softmax().apply({}, {}, out - np.log(by))[0]
-            else:
-                said[name][test] = codec.decode(out)
+        full = {"epochs": 100, "batch_size": len(data), "key": own, "progress": False}
+        line = fnn.fit(linear, loss, fnn.lbfgs(), data, **full)
+        for name, model, now in (("network", net, fit.best), ("linear", linear, line.last)):
+            out = fnn.predict(model, now, codec.encode(table.select(test)))
+            # Weights of classes add their logarithms to the scores.
+            p = fnn.Softmax().apply({}, {}, out - np.log(by))[0]
+            said[name][test] = codec.decode(out) if classes is None else p
     result = {}
     for name, values in said.items():
         found = [measured(values[test], true[test], weight) for _, test in folds]
@@ -123,17 +132,17 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             each = [one[column] for one in found]
             mean, error = np.mean(each), np.std(each, ddof=1) / np.sqrt(len(each))
             run.say(f"{name:8s} {column:24s} {mean:9.4f} ± {error:.4f}")
-            prefix = "" if name == "network" else f"{name}_"
-            result |= {f"{prefix}{column}": mean, f"{prefix}{column}_standard_error": error}
-    pictures.curves(run.path("loss.png"), losses, title="Validation loss of every fold", ylabel="loss")
-    if not is_class:
-        pictures.predictions(
-            run.path("predicted.png"), {k: v[:, 0] for k, v in said.items()}, true, label=target
-        )
-    elif len(weight) == 2:
-        pictures.rankings(run.path("ranking.png"), {k: v[:, 1] for k, v in said.items()}, true)
-    if is_class:
+            label = column if name == "network" else f"{name}_{column}"
+            result |= {label: mean, f"{label}_standard_error": error}
+    title = "Loss of the part that says when to stop"
+    pictures.curves(run.path("loss.png"), losses, title=title, ylabel=loss.__name__.replace("_", " "))
+    shown = {name: values[:, -1] for name, values in said.items()}
+    if classes is None:
+        pictures.predictions(run.path("predicted.png"), shown, true, label=target)
+    else:
         run.evaluated(whole.x, (said["network"] * weight).argmax(axis=1), true)
+    if len(weight) == 2:
+        pictures.rankings(run.path("ranking.png"), shown, true)
     return {**result, **run.keep(net, fit.best, whole.in_shape)}
 
 

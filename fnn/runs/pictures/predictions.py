@@ -28,6 +28,7 @@ from fnn.runs.pictures.canvas import (
     bare,
     heading,
     new_figure,
+    require,
     save,
 )
 from fnn.tree import Array
@@ -73,6 +74,8 @@ def predictions(
         axes.plot(ends, ends, color=FAINT, linewidth=1, zorder=1)
         axes.scatter(true, said, s=9, color=_COLORS[i], alpha=alpha, linewidths=0, zorder=2)
         _square(axes, ends, ends)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(require().ticker.MaxNLocator(5, steps=(1, 2, 5, 10)))
         axes.set_xlabel(f"true {label}".strip(), fontsize=10, color=FAINT, parse_math=False)
         heading(axes, f"{name}, R² {explained[name]:.3f}")
     panels[0].set_ylabel(f"predicted {label}".strip(), fontsize=10, color=FAINT, parse_math=False)
