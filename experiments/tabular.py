@@ -74,9 +74,9 @@ def examples(part: fnn.Table, target: str, by: Any, key: fnn.Key) -> tuple[Any, 
 def measured(said: Any, true: Any, weight: Any) -> dict[str, float]:
     """Return how good predicted numbers (n, 1) are, or probabilities of classes."""
     if said.shape[1] == 1:
-        names = ("r2", "mean_absolute_error", "root_mean_squared_error")
+        names = ["r2", "mean_absolute_error", "root_mean_squared_error"]
         return {name: fnn.METRICS[name](said[:, 0], true) for name in names}
-    names = ("roc_auc", "average_precision") if said.shape[1] == 2 else ()
+    names = ["roc_auc", "average_precision"] if said.shape[1] == 2 else []
     found = {name: fnn.METRICS[name](said[:, 1], true) for name in names}
     found["balanced_accuracy"] = fnn.classification_report(said * weight, true).macro.recall
     return {**found, "calibration_error": fnn.calibration_error(said, true)}
@@ -118,14 +118,14 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         if number > config.folds:
             break
         losses[f"fold {number}"] = fit.history["validation_loss"]
-        full = {"epochs": 100, "batch_size": len(data), "key": own, "progress": False}
+        full: dict[str, Any] = {"epochs": 100, "batch_size": len(data), "key": own, "progress": False}
         line = fnn.fit(linear, loss, fnn.lbfgs(), data, **full)
         for name, model, now in (("network", net, fit.best), ("linear", linear, line.last)):
             out = fnn.predict(model, now, codec.encode(table.select(test)))
             # Weights of classes add their logarithms to the scores.
             p = fnn.Softmax().apply({}, {}, out - np.log(by))[0]
             said[name][test] = codec.decode(out) if classes is None else p
-    result = {}
+    result: dict[str, Any] = {}
     for name, values in said.items():
         found = [measured(values[test], true[test], weight) for _, test in folds]
         for column in found[0]:

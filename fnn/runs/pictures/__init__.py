@@ -10,7 +10,7 @@ from fnn.runs.pictures.canvas import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLIO
 from fnn.runs.pictures.classes import confusion, probabilities
 from fnn.runs.pictures.images import filters, image_grid, right_and_wrong
 from fnn.runs.pictures.lines import curves, schedule
-from fnn.runs.pictures.predictions import predictions, rankings
+from fnn.runs.pictures.truth import predictions, rankings
 
 __all__ = [
     "BLUE",
