@@ -221,7 +221,9 @@ from fnn.metrics.calibration import perplexity as perplexity
 from fnn.metrics.checks import Metric
 from fnn.metrics.confusion import confusion_matrix as confusion_matrix
 from fnn.metrics.ranking import average_precision as average_precision
+from fnn.metrics.ranking import precision_recall_curve as precision_recall_curve
 from fnn.metrics.ranking import roc_auc as roc_auc
+from fnn.metrics.ranking import roc_curve as roc_curve
 from fnn.metrics.regression import mean_absolute_error as mean_absolute_error
 from fnn.metrics.regression import mean_squared_error as mean_squared_error
 from fnn.metrics.regression import r2 as r2

@@ -55,6 +55,8 @@ RUNS = {
         *("--blocks", "1", "--heads", "1", "--width", "8", "--length", "128"),
         *("--steps", "1", "--batch-size", "64", "--sample", "20"),
     ],
+    "tabular": ["--epochs", "3", "--folds", "2", "--widths", "8"],
+    "tabular machines": ["--table", "machines", "--epochs", "2", "--folds", "2", "--widths", "8"],
     "mnist_dense simple": ["--model", "simple", "--epochs", "1", "--frozen", "dense_0/b"],
 }
 PICTURES = {
@@ -72,6 +74,14 @@ PICTURES = {
     "parity": {"loss.png"},
     "char_lstm": {"loss.png", "samples.txt"},
     "char_transformer": {"loss.png", "samples.txt"},
+    "tabular": {"checkpoints-2", "checkpoints-3", "loss.png", "predicted.png"},
+    "tabular machines": {
+        "checkpoints-2",
+        "checkpoints-3",
+        "evaluation.npz",
+        "loss.png",
+        "ranking.png",
+    },
     "mnist_dense": {"accuracy.png", "evaluation.npz", "loss.png", "right_and_wrong.png"},
     "mnist_best": {"accuracy.png", "evaluation.npz", "filters.png", "right_and_wrong.png"},
 }
@@ -110,7 +120,7 @@ def test_a_script_run_in_two_processes_gives_the_same_bits(run, data, tmp_path):
     assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
     assert first["result"]["digest"] in printed
     made = {path.name for path in (tmp_path / "a").iterdir()}
-    assert made == PICTURES[name] | {
+    assert made == PICTURES.get(run, PICTURES[name]) | {
         "checkpoints",
         "log.txt",
         "metrics.jsonl",
@@ -228,7 +238,7 @@ def test_one_s_own_pictures_in_folders_can_be_learnt(data, tmp_path):
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_is_short_and_says_its_command_result_and_minutes(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 150
     description = ast.get_docstring(ast.parse(text))
     assert f"python experiments/{path.name}" in description
     if path.stem != "predict":

@@ -12,6 +12,7 @@ from fnn.metrics import binary_calibration_error_in, calibration_error_in
 
 ERRORS = [fnn.mean_absolute_error, fnn.mean_squared_error, fnn.root_mean_squared_error, fnn.r2]
 AREAS = [fnn.roc_auc, fnn.average_precision]
+CURVES = [fnn.roc_curve, fnn.precision_recall_curve]
 
 
 def weights(rng, n, weighted):
@@ -59,6 +60,31 @@ def test_areas_of_a_small_example_are_right_by_hand():
     same = np.zeros(4)
     assert (fnn.roc_auc(same, target), fnn.average_precision(same, target)) == (0.5, 0.5)
     assert fnn.roc_auc(np.array([-np.inf, 0, np.inf]), np.array([0, 1, 1])) == 1
+
+
+def test_curves_of_a_small_example_are_right_by_hand():
+    pred, target = np.array([0.1, 0.4, 0.35, 0.8, 0.4]), np.array([0, 0, 1, 1, 1])
+    wrong, found, thresholds = fnn.roc_curve(pred, target)
+    np.testing.assert_array_equal(thresholds, [np.inf, 0.8, 0.4, 0.35, 0.1])
+    np.testing.assert_array_equal(wrong, [0, 0, 0.5, 0.5, 1])
+    np.testing.assert_array_equal(found, np.array([0, 1, 2, 3, 3]) / 3)
+    precision, recall, thresholds = fnn.precision_recall_curve(pred, target)
+    np.testing.assert_array_equal(thresholds, [0.8, 0.4, 0.35, 0.1])
+    np.testing.assert_array_equal(recall, found[1:])
+    np.testing.assert_array_equal(precision, [1, 2 / 3, 3 / 4, 3 / 5])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_areas_are_what_lies_under_the_curves(weighted):
+    rng = np.random.default_rng(0)
+    pred, target = rng.normal(size=60).round(1), rng.integers(0, 2, 60)
+    weight = weights(rng, 60, weighted)
+    wrong, found, _ = fnn.roc_curve(pred, target, weight=weight)
+    area = np.sum(np.diff(wrong) * (found[1:] + found[:-1]) / 2)
+    assert area == pytest.approx(fnn.roc_auc(pred, target, weight=weight), rel=1e-13)
+    precision, recall, _ = fnn.precision_recall_curve(pred, target, weight=weight)
+    area = np.sum(np.diff(recall, prepend=0) * precision)
+    assert area == pytest.approx(fnn.average_precision(pred, target, weight=weight), rel=1e-13)
 
 
 @pytest.mark.parametrize("metric", AREAS, ids=lambda metric: metric.__name__)
@@ -176,6 +202,24 @@ def test_areas_agree_with_scikit_learns(seed, weighted, ties):
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_curves_agree_with_scikit_learns(seed, weighted):
+    theirs = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    pred, target = rng.normal(size=50).round(1), rng.integers(0, 2, 50)
+    weight = weights(rng, 50, weighted)
+    given = {"sample_weight": weight, "drop_intermediate": False}
+    want = theirs.roc_curve(target, pred, **given)
+    for a, b in zip(fnn.roc_curve(pred, target, weight=weight), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+    # Theirs begins at the lowest threshold, and adds a point that no threshold has.
+    precision, recall, thresholds = theirs.precision_recall_curve(target, pred, **given)
+    want = precision[-2::-1], recall[-2::-1], thresholds[::-1]
+    for a, b in zip(fnn.precision_recall_curve(pred, target, weight=weight), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("bins", [1, 5, 15])
 def test_binary_calibration_agrees_with_scikit_learns_curve(seed, bins):
     calibration = pytest.importorskip("sklearn.calibration")
@@ -204,7 +248,7 @@ def test_perplexity_agrees_with_scikit_learns_log_loss(weighted):
 # --- messages
 
 
-@pytest.mark.parametrize("metric", [*ERRORS, *AREAS, fnn.binary_calibration_error])
+@pytest.mark.parametrize("metric", [*ERRORS, *AREAS, *CURVES, fnn.binary_calibration_error])
 def test_what_does_not_fit_together_is_refused_by_name(metric):
     ones, name = np.array([0.0, 1.0, 1.0]), metric.__name__
     for pred, target, kind, message in (
@@ -230,8 +274,8 @@ def test_numbers_that_are_not_finite_have_no_error(metric):
             metric(pred, target)
 
 
-@pytest.mark.parametrize("metric", AREAS)
-def test_one_class_alone_has_no_area(metric):
+@pytest.mark.parametrize("metric", [*AREAS, *CURVES])
+def test_one_class_alone_has_no_area_and_no_curve(metric):
     pred = np.array([0.1, 0.2, 0.3])
     message = f"^{metric.__name__}: expected both zeros and ones in target, got"
     for target, weight, got in (

@@ -65,6 +65,20 @@ PICTURES = {
     "many classes": lambda path: pictures.probabilities(
         path, IMAGES[0].ravel(), np.eye(100)[7], [f"class {i}" for i in range(100)]
     ),
+    "predictions": lambda path: pictures.predictions(
+        path,
+        {"network": WEIGHTS[:99] + 0.1, "$linear": WEIGHTS[1:100]},
+        WEIGHTS[:99],
+        title="t",
+        label="€",
+    ),
+    "predictions of a column": lambda path: pictures.predictions(
+        path, {"all alike": np.full((9, 1), 1e200)}, 1e200 * np.arange(9)[:, None]
+    ),
+    "rankings": lambda path: pictures.rankings(
+        path, {"network": WEIGHTS[:99], "linear": WEIGHTS[1:100]}, WEIGHTS[:99] > 1, title="t"
+    ),
+    "rankings without a fault": lambda path: pictures.rankings(path, {"_one": [0, 1]}, [0, 1]),
     "one channel": lambda path: pictures.probabilities(path, IMAGES[:1], np.array([1.0])),
 }
 
@@ -178,3 +192,20 @@ def test_a_curve_that_only_rounds_is_drawn_flat(tmp_path, values, is_flat):
     rows = np.argwhere(np.all(np.abs(imread(path)[..., :3] - blue) < 0.02, axis=-1))[:, 0]
     # A line and its marks are some pixels high, a curve most of the picture.
     assert (np.ptp(rows) < 20) == is_flat
+
+
+@pytest.mark.parametrize("draw", [pictures.predictions, pictures.rankings])
+def test_predictions_that_cannot_be_compared_are_refused(tmp_path, draw):
+    true = np.array([0.0, 1.0, 1.0])
+    for models, error, message in (
+        ({}, DataError, "expected 1 to 6 models by name, got 0"),
+        ({str(i): true for i in range(7)}, DataError, "expected 1 to 6 models by name, got 7"),
+        (true, DataError, "expected 1 to 6 models by name, got ndarray"),
+        ({"a": true[:2]}, ShapeError, r"a: expected shape \(3,\), as of the target, got \(2,\)"),
+        ({"a": true * np.nan}, DataError, "nan is no score"),
+    ):
+        with pytest.raises(error, match=message):
+            draw(tmp_path / "a.png", models, true)
+    with pytest.raises(DataError, match="expected"):
+        draw(tmp_path / "a.png", {"a": true}, np.ones(3))
+    assert not list(tmp_path.iterdir())

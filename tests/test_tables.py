@@ -161,6 +161,41 @@ def test_numbers_may_stay_as_they_are_and_targets_be_numbers():
     np.testing.assert_array_equal(plain.x, [[1], [4], [7]])
 
 
+def test_numbers_to_predict_are_scaled_and_taken_back():
+    table = fnn.Table.of({"a": [1.0, 2.0, 4.0], "price": [100.0, 300.0, 800.0]})
+    codec = fnn.TableCodec.fit(table, target="price", standardize_target=True, dtype="float64")
+    data, plain = codec.dataset(table), table.dataset(target="price", dtype="float64")
+    np.testing.assert_array_equal(data.x, plain.x)
+    mean, std = np.mean(plain.y), np.std(plain.y)
+    np.testing.assert_allclose(data.y, (plain.y - mean) / std, rtol=1e-14)
+    np.testing.assert_allclose(codec.decode(data.y), plain.y, rtol=1e-14)
+    # By what was learnt, whatever other tables hold; and of any shape and precision.
+    other = fnn.Table.of({"a": [0.0], "price": [5.0]})
+    np.testing.assert_allclose(codec.dataset(other).y, [[(5 - mean) / std]], rtol=1e-14)
+    decoded = codec.decode(data.y[:, 0].astype("float32"))
+    assert (decoded.dtype, decoded.shape) == (np.float64, (3,))
+    assert pickle.loads(pickle.dumps(codec)) == codec
+    np.testing.assert_array_equal(fnn.TableCodec.fit(table, target="price").decode(plain.y), plain.y)
+
+
+def test_codes_to_predict_are_taken_back_to_names():
+    table = fnn.Table.of({"a": [1.0, 2.0, 4.0], "city": ["Rome", "Bonn", "Rome"]})
+    codec = fnn.TableCodec.fit(table, target="city", standardize_target=True)
+    assert codec == fnn.TableCodec.fit(table, target="city")
+    assert codec.decode(codec.dataset(table).y).tolist() == ["Rome", "Bonn", "Rome"]
+    for y, error, message in (
+        ([0, 2], DataError, r"TableCodec.decode: indices\[1\] = 2 is not in \[0, 2\)"),
+        ([0.5], ShapeError, "TableCodec.decode: indices: expected integers on one axis"),
+    ):
+        with pytest.raises(error, match=message):
+            codec.decode(y)
+    with pytest.raises(OptionError, match="target: expected a column, got None"):
+        fnn.TableCodec.fit(table).decode([0])
+    numbers = fnn.TableCodec.fit(table, target="a")
+    with pytest.raises(fnn.DTypeError, match="y: expected real numbers, got complex128"):
+        numbers.decode([1j])
+
+
 def test_categories_may_stay_integers_for_an_embedding():
     data = table().dataset(target="y", one_hot=False)
     assert data.in_shape == ((1,), (1,))

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
+from fnn.datasets.cutting import checked_indices
 from fnn.datasets.dataset import Dataset
 from fnn.datasets.entries import cast, precision
 from fnn.datasets.tables.columns import CATEGORY, NUMBER, Column
-from fnn.errors import DataError, OptionError
+from fnn.errors import DataError, DTypeError, OptionError
+from fnn.kernels.conversion import as_array
 from fnn.options import flag
 from fnn.tree import Array
 
@@ -74,6 +76,7 @@ class TableCodec:
         target: The column to predict, None without one.
         classes: Its categories, None for numbers.
         one_hot, missing, dtype: As in `fit`.
+        target_scale: The `Scale` of the numbers to predict, None where they stay in their unit.
     """
 
     features: tuple[tuple[str, Scale | tuple[str, ...]], ...]
@@ -82,6 +85,7 @@ class TableCodec:
     one_hot: bool
     missing: str
     dtype: str
+    target_scale: Scale | None = None
 
     @classmethod
     def fit(
@@ -91,6 +95,7 @@ class TableCodec:
         target: str | None = None,
         features: Sequence[str] | None = None,
         standardize: bool = True,
+        standardize_target: bool = False,
         one_hot: bool = True,
         missing: str = "refuse",
         dtype: str = "float32",
@@ -103,6 +108,8 @@ class TableCodec:
             features: The columns that examples are made of, in this order; all others if None.
             standardize: Make of every number (x - mean) / std of its column, by the numbers that are
                 there; the standard deviation is the population's, and 1 where it is 0.
+            standardize_target: Do so with numbers to predict as well: networks learn those of a size of
+                1 best. `decode` takes predictions back. Of categories it changes nothing.
             one_hot: A 1 in the column of its category for every category, numbers first. False leaves
                 them integers, for an `Embedding`: x is then (numbers, codes), or the codes alone.
             missing: What becomes of a row in which something is missing: "refuse" raises, "drop"
@@ -119,6 +126,7 @@ class TableCodec:
             raise OptionError(f"missing: expected one of {_POLICIES}, got {missing!r}", path=(who,))
         one_hot, name = flag(who, "one_hot", one_hot), precision(who, dtype) or "float32"
         standardize = flag(who, "standardize", standardize)
+        standardize_target = flag(who, "standardize_target", standardize_target)
         if features is None:
             features = [each for each in table.columns if each != target]
         chosen = [features] if isinstance(features, str) else list(features)
@@ -135,7 +143,12 @@ class TableCodec:
             raise DataError(f"expected values in column {target!r}, got none", path=(who,))
         learnt = tuple((each, _learnt(who, each, table[each], standardize)) for each in chosen)
         classes = None if target is None else table[target].categories
-        return cls(learnt, target, classes, one_hot, missing, name)
+        scale = None
+        if standardize_target and target is not None and classes is None:
+            found = _learnt(who, target, table[target], True)
+            assert isinstance(found, Scale)
+            scale = found
+        return cls(learnt, target, classes, one_hot, missing, name, scale)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -203,10 +216,39 @@ class TableCodec:
             self._check_type(table, self.target, None)
             self._check_there(table, self.target, "'drop'")
             y = table[self.target].values[:, None]
+            if self.target_scale is not None:
+                with np.errstate(all="ignore"):  # As in x.
+                    y = (y - self.target_scale.mean) / self.target_scale.std
         else:
             self._check_there(table, self.target, "'drop'")
             y = self._coded(table, self.target, self.classes)
         return Dataset(self.encode(table), cast("y", y, self.dtype), weight=weight)
+
+    def decode(self, y: Any) -> Array:
+        """Return targets, or predictions of them, as the table has them.
+
+        Args:
+            y: Numbers as in `dataset`, of any shape; or integers (n,), such as
+                `predict(net, now, x).argmax(axis=1)` of a classifier.
+
+        Returns:
+            Numbers in their unit, float64, of the shape of y; or the names of the classes, texts (n,).
+
+        Raises:
+            OptionError: If there is no target.
+            DTypeError, ShapeError, DataError: If y is not as above, or no class has such a code.
+        """
+        who = "TableCodec.decode"
+        if self.target is None:
+            raise OptionError("target: expected a column, got None", path=(who,))
+        if self.classes is not None:
+            return np.array(self.classes)[checked_indices(who, y, len(self.classes))]
+        values = as_array("y", y, (who,))
+        if values.dtype.kind not in "fiu":
+            raise DTypeError(f"y: expected real numbers, got {values.dtype}", path=(who,))
+        scale = Scale(0.0) if self.target_scale is None else self.target_scale
+        decoded: Array = values.astype(np.float64) * scale.std + scale.mean
+        return decoded
 
     def __repr__(self) -> str:
         n = len(self.names)

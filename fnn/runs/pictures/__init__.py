@@ -10,6 +10,7 @@ from fnn.runs.pictures.canvas import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLIO
 from fnn.runs.pictures.classes import confusion, probabilities
 from fnn.runs.pictures.images import filters, image_grid, right_and_wrong
 from fnn.runs.pictures.lines import curves, schedule
+from fnn.runs.pictures.truth import predictions, rankings
 
 __all__ = [
     "BLUE",
@@ -24,7 +25,9 @@ __all__ = [
     "decision_boundary",
     "filters",
     "image_grid",
+    "predictions",
     "probabilities",
+    "rankings",
     "require",
     "right_and_wrong",
     "schedule",

@@ -54,11 +54,13 @@ def curves(
     axes = figure.add_subplot()
     colors = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
     drawn: list[Array] = []
+    longest = max(map(len, series.values()))
     for i, (name, values) in enumerate(series.items()):
         y = drawable(values)
         drawn.append(y[np.isfinite(y)])
-        # Markers where they can be told apart; a lone point would be invisible without.
-        style = {"marker": "osD^vP"[i % 6], "markersize": 3.5} if len(y) <= 40 else {}
+        # Markers where all can be told apart; a lone point would be invisible without.
+        marked = longest <= 40 or len(y) == 1
+        style = {"marker": "osD^vP"[i % 6], "markersize": 3.5} if marked else {}
         dashes = ("-", "--", "-.", ":")[i // len(colors) % 4]
         axes.plot(
             np.arange(first, len(y) + first),
@@ -76,7 +78,6 @@ def curves(
     axes.xaxis.set_major_locator(
         require().ticker.MaxNLocator(8, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1)
     )
-    longest = max(map(len, series.values()))
     axes.set_xlim(first - 0.03 * longest, longest + first - 1 + 0.03 * longest)
     axes.ticklabel_format(useOffset=False)
     shown = np.concatenate(drawn)
