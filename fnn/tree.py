@@ -32,14 +32,9 @@ def _seal(new: Any) -> Array:
     return _freeze_leaf(new)
 
 
-def _is_traced(leaf: Any) -> bool:
-    """Return whether it stands for an array in a step that is noted; nobody else writes to it."""
-    return getattr(type(leaf), "is_traced", False)
-
-
 def _read(leaf: Any) -> Array:
-    if _is_traced(leaf):
-        return leaf
+    if getattr(type(leaf), "is_traced", False):
+        return leaf  # It stands for an array in a step that is being noted.
     if hasattr(type(leaf), "mask"):  # As an array it would lose its mask without a word.
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__}; fill it first")
     return np.asarray(leaf)
@@ -48,7 +43,7 @@ def _read(leaf: Any) -> Array:
 def _freeze_leaf(leaf: Any) -> Array:
     """Return `leaf` if it is an immutable array, else a read-only copy."""
     array = _read(leaf)
-    if _is_traced(array):
+    if type(array) is not np.ndarray:
         return array
     if array.dtype.kind not in "fciub":
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
@@ -220,14 +215,15 @@ def _mapped(
 def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
     # This runs for every leaf at every step of training: what is usual is asked first, and no path
     # is built unless an error wants one.
-    if type(tree) is np.ndarray or _is_traced(tree):
+    is_leaf = type(tree) is np.ndarray
+    if not is_leaf and type(tree) is not Tree and not isinstance(tree, Mapping):
+        tree, is_leaf = _read(tree), True
+    if is_leaf:
         shape = tree.shape
         for other in rest:
             if type(other) is not np.ndarray or other.shape != shape:
                 _check_pair(tree, other)
         return seal(fn(tree, *rest))
-    if type(tree) is not Tree and not isinstance(tree, Mapping):
-        return _map(fn, _read(tree), rest, seal)
     for other in rest:
         if type(other) is not Tree and not isinstance(other, Mapping):
             raise TreeError(f"expected {_names(tree)}, got a leaf")
@@ -255,20 +251,6 @@ def _check_pair(leaf: Array, other: Any) -> None:
 
 def _names(tree: Mapping[str, Any]) -> list[str]:
     return sorted(tree, key=str)
-
-
-def map_paths(tree: TreeLike, leaves: Mapping[str, Array]) -> Any:
-    """Return the tree of the structure of another, with the leaves at their paths; nothing is copied."""
-    return _map_paths(tree, leaves, "")
-
-
-def _map_paths(tree: Any, leaves: Mapping[str, Array], path: str) -> Any:
-    if not isinstance(tree, Mapping):
-        leaf = leaves[path]
-        leaf.setflags(write=False)
-        return leaf
-    prefix = f"{path}/" if path else ""
-    return _wrap({name: _map_paths(value, leaves, prefix + name) for name, value in tree.items()})
 
 
 def items(tree: TreeLike, path: str = "") -> Iterator[tuple[str, Array]]:

@@ -155,12 +155,13 @@ class Writer:
         return f"{self._bind(op.f)}({', '.join(args)})"
 
     def _write(self, op: Op) -> None:
+        out = self._arg(op.out)
         if op.kind == "out":
             line = self._call(op, out=True)
         elif op.kind == "into":
-            line = f"into({self._ref(op.out)}, {self._call(op)})"
+            line = f"into({out}, {self._call(op)})"
         elif op.kind == "copy":
-            given = f"{self._ref(op.out)}, {self._arg(op.args[0])}"
+            given = f"{out}, {self._arg(op.args[0])}"
             casting = f", {op.options['casting']!r}" if "casting" in op.options else ""
             line = f"copyto({given}{casting})"
         elif op.kind == "do":

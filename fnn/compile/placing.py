@@ -1,4 +1,4 @@
-"""Where the temporaries of a program lie: in one workspace, in which the room of the dead is used again."""
+"""Where the temporaries of a program lie: one workspace, in which the room of the dead serves again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LINE = 64
 
 
 def lifetimes(ops: list[Op], kept: set[Block]) -> dict[Block, tuple[int, int]]:
-    """Return the first and the last operation that touches each block; what is kept lives to the end."""
+    """Return the first and last operation that touches each block; what is kept lives to the end."""
     spans: dict[Block, tuple[int, int]] = {}
     for i, op in enumerate(ops):
         for ref in op.refs():

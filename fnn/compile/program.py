@@ -126,7 +126,8 @@ class Op:
         marks = _changed(self.args, Ref.mark)
         options = {name: _changed(each, Ref.mark) for name, each in self.options.items()}
         f = getattr(self.f, "__name__", None) or repr(self.f)
-        return self.kind, f, repr(marks), repr(options), repr(_changed((self.out, *self.outs), Ref.mark)), self.name
+        outs = _changed((self.out, *self.outs), Ref.mark)
+        return self.kind, f, repr(marks), repr(options), repr(outs), self.name
 
     def __repr__(self) -> str:
         f = getattr(self.f, "__name__", self.kind) if self.f is not None else self.kind

@@ -128,13 +128,12 @@ class Recording:
                 raise UntraceableError("gradients have more than one dtype")
             piece = vector.array[start : start + array.size].reshape(array.shape)
             ref = self.tape.ref(array)
-            if type(part) is Value and ref.block.kind == "temp" and ref.is_whole:
-                if ref.block not in self._moves:
-                    self._moves[ref.block] = home, start * array.itemsize
-                    np.copyto(piece, array)
-                    start += array.size
-                    continue
-            self.tape.copy(piece, part)
+            is_new = type(part) is Value and ref.block.kind == "temp" and ref.is_whole
+            if is_new and ref.block not in self._moves:
+                self._moves[ref.block] = home, start * array.itemsize
+                np.copyto(piece, array)
+            else:
+                self.tape.copy(piece, part)
             start += array.size
         return vector
 

@@ -199,9 +199,11 @@ class Tape:
             raise UntraceableError(f"{f.__name__} answers {type(came).__name__}")
         arrays = [None if each is None else np.asarray(each) for each in came]
         noted = tuple(map(self._arg, args)), self._named(options)
-        new = [each is not None and id(root(each)) not in self._blocks for each in arrays]
-        outs = tuple(self._new(a) if is_new else None for a, is_new in zip(arrays, new, strict=True))
-        if any(new):
+        outs = tuple(
+            None if each is None or id(root(each)) in self._blocks else self._new(each)
+            for each in arrays
+        )
+        if any(outs):
             self.ops.append(Op("several", f, *noted, None, outs=outs))
         return tuple(None if each is None else Value(each, self) for each in arrays)
 
@@ -248,7 +250,8 @@ class Tape:
     def moved(self, source: Array, shaped: Array) -> Value:
         """Return an array of another shape; note the copy where its memory is new."""
         if root(shaped) is not root(source):
-            self._note("copy", None, (Value(source, self),), {}, self._new(shaped.reshape(source.shape)))
+            out = self._new(shaped.reshape(source.shape))
+            self._note("copy", None, (Value(source, self),), {}, out)
         return Value(shaped, self)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Value:
@@ -303,9 +306,7 @@ class Tape:
         """Return what is asked of one value; it has to be the same at every step."""
         if self.is_over:
             return answer
-        self.ops.append(
-            Op("guard", type(answer), (self.ref(value.array),), {"expected": answer}, None)
-        )
+        self.ops.append(Op("guard", type(answer), (self.ref(value.array),), {"expected": answer}, None))
         return answer
 
     def folded(self, key: Key, names: tuple[Any, ...]) -> DrawnFrom:

@@ -1,4 +1,4 @@
-"""What a step runs on while it is noted: arrays, numbers and keys that tell a tape what is done to them.
+"""What a step runs on while it is noted: arrays, numbers and keys that tell a tape what happens.
 
 A `Value` is an array to whoever asks, but none to NumPy's C code: its buffer cannot be read without
 the tape, so that nothing happens to it unseen. What is asked of it is either noted or refused.
@@ -36,8 +36,11 @@ class Flags:
 
 # Methods of arrays that are functions of NumPy of the same name.
 _METHODS = frozenset(
-    ["argmax", "argmin", "argsort", "clip", "compress", "conj", "conjugate", "cumprod", "cumsum", "diagonal", "dot", "max", "mean", "min", "nonzero", "prod", "ptp", "ravel", "repeat", "round", "searchsorted", "squeeze", "std", "sum", "swapaxes", "take", "trace", "var", "all", "any"]
-)
+    (np.argmax, np.argmin, np.argsort, np.clip, np.compress, np.conj, np.conjugate, np.cumprod, np.cumsum,
+     np.diagonal, np.dot, np.max, np.mean, np.min, np.nonzero, np.prod, np.ptp, np.ravel, np.repeat,
+     np.round, np.searchsorted, np.squeeze, np.std, np.sum, np.swapaxes, np.take, np.trace, np.var, np.all,
+     np.any)
+)  # fmt: skip
 
 
 class Value(np.lib.mixins.NDArrayOperatorsMixin):
@@ -54,7 +57,7 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
         self.array, self.tape = array, tape
 
     # An array to `isinstance`; NumPy itself asks for the type.
-    __class__ = property(lambda self: np.ndarray)  # type: ignore[assignment]
+    __class__ = property(lambda self: np.ndarray)
 
     # --- what NumPy asks ---
 
@@ -101,8 +104,8 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if self.tape.is_over:
             return getattr(self.array, name)
-        if name in _METHODS:
-            f = getattr(np, name)
+        f = getattr(np, name, None)
+        if f in _METHODS:
             return lambda *args, **options: f(self, *args, **options)
         raise AttributeError(name)
 
@@ -200,7 +203,7 @@ class Number:
         """Name the number at this step."""
         self.value, self.name, self.tape = value, name, tape
 
-    __class__ = property(lambda self: type(self.value))  # type: ignore[assignment]
+    __class__ = property(lambda self: type(self.value))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         return self.tape.ufunc(ufunc, method, inputs, options)
@@ -241,6 +244,8 @@ class DrawnFrom(Key):
 
     # Slots of its own, past those of a class that is frozen.
     __slots__ = ("name", "tape")
+    name: str
+    tape: Tape
     is_traced = True
 
     def __init__(self, bits: bytes, tape: Tape, name: str) -> None:

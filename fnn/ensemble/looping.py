@@ -95,6 +95,4 @@ def inward(dy: Any) -> Any:
 
     Each member's matrix lies in memory as it would alone, and so takes the same way through BLAS.
     """
-    return map_arrays(
-        lambda part: None if part is None else contiguous(part.swapaxes(0, 1)), dy
-    )
+    return map_arrays(lambda part: None if part is None else contiguous(part.swapaxes(0, 1)), dy)

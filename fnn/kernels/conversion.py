@@ -53,7 +53,9 @@ def check_ordinary(name: str, value: Any, path: tuple[str, ...] = ()) -> None:
         DataError: For a masked array.
         DTypeError: For anything else; says how to convert it.
     """
-    if type(value) is np.ndarray or type(value) is np.memmap or getattr(type(value), "is_traced", False):
+    if type(value) is np.ndarray or type(value) is np.memmap:
+        return
+    if getattr(type(value), "is_traced", False):  # It stands for one in a step that is being noted.
         return
     got = type(value).__name__
     if not isinstance(value, np.ndarray):

@@ -69,14 +69,14 @@ def contiguous(x: Array, dtype: Any = None) -> Array:
     return x if x.flags.c_contiguous and x.dtype == dtype else x.astype(dtype, "C")
 
 
-def strided(x: Array, shape: tuple[int, ...], offset: int, strides: tuple[int, ...]) -> Array:
+def strided(x: Any, shape: tuple[int, ...], offset: int, strides: tuple[int, ...]) -> Array:
     """Return the memory of an array as another one, offset and strides in bytes.
 
     As `as_strided` does, in a tenth of its time; NumPy checks that it stays within the array.
     """
     if type(x) is np.ndarray:
         return np.ndarray(shape, x.dtype, x, offset, strides)
-    view: Array = x.tape.strided(x, shape, x.dtype, offset, strides)  # type: ignore[attr-defined]
+    view: Array = x.tape.strided(x, shape, x.dtype, offset, strides)
     return view
 
 

@@ -144,7 +144,7 @@ class Jitted:
             if len(kept) >= MOST_LAYOUTS:
                 return None
             own = trained(self.step.net, now.params)
-            plan = planned(own) if self._rule is not None and isinstance(own, dict) else None
+            plan = planned(own) if self._rule is not None and type(own) is Tree else None
             try:
                 kept[mark] = Programs(self.step, Layout(self.step, plan, now))
             except (MisfitError, FnnError):

@@ -106,17 +106,23 @@ def _copy(array: Array) -> Array:
 
 def _filled(like: Any, parts: Iterator[Any]) -> Any:
     """Return a tree of a structure, its leaves given in the order of `tree.items`."""
-    return tree.map_paths(like, {path: next(parts) for path, _ in tree.items(like)})
+    return _tree(like, {path: next(parts) for path, _ in tree.items(like)})
 
 
 def _filled_at(like: Any, but: set[str], parts: Iterator[Any]) -> Any:
-    given = {path: leaf if path in but else next(parts) for path, leaf in tree.items(like)}
-    return tree.map_paths(like, given)
+    """Return the same with the leaves at some paths as they are."""
+    return _tree(like, {path: leaf if path in but else next(parts) for path, leaf in tree.items(like)})
 
 
-def record(
-    step: TrainStep, layout: Layout, now: TrainState, batch: Batch
-) -> tuple[Program, Any]:
+def _tree(like: Any, leaves: dict[str, Any], path: str = "") -> Any:
+    """Return the tree of a structure, its keys in their order, with the leaves at their paths."""
+    if not isinstance(like, dict):
+        return leaves[path]
+    below = f"{path}/" if path else ""
+    return Tree.own({name: _tree(each, leaves, below + name) for name, each in like.items()})
+
+
+def record(step: TrainStep, layout: Layout, now: TrainState, batch: Batch) -> tuple[Program, Any]:
     """Return the program of a step, and the structure of the outputs among its logs.
 
     Raises:
@@ -152,7 +158,7 @@ def record(
                 recording.carry(i, new)
         if type(value) is not Value:
             raise UntraceableError("the loss does not depend on the batch")
-        logs = {"loss": value}
+        logs: dict[str, Any] = {"loss": value}
         if step.metrics:
             logs |= dict(named_arrays(y, "y"))
             outputs = map_arrays(lambda _: None, y)
@@ -178,10 +184,12 @@ def _updated(
         moved = apply_updates(own, updates)
         return [leaf for part in (moved, opt_state) for _, leaf in tree.items(part)]
     parts = [leaf for _, leaf in _in_order(layout.own, grads)]
-    gradient = recording.joined(parts, plan.size, plan.dtype)
-    params, *old = carried[: layout.n_vectors]
-    after, *new = (recording.next(i) for i in range(layout.n_vectors))
-    update = recording.tape.empty((plan.size,), plan.dtype)
+    gradient: Any = recording.joined(parts, plan.size, plan.dtype)
+    given: list[Any] = carried[: layout.n_vectors]
+    params, *old = given
+    nexts: list[Any] = [recording.next(i) for i in range(layout.n_vectors)]
+    after, *new = nexts
+    update: Any = recording.tape.empty((plan.size,), plan.dtype)
     rule.at(clock)(gradient, params, old, new, update)
     np.add(params, update, out=after)
     return [None] * layout.n_vectors
