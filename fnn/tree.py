@@ -43,11 +43,9 @@ def _read(leaf: Any) -> Array:
 def _freeze_leaf(leaf: Any) -> Array:
     """Return `leaf` if it is an immutable array, else a read-only copy."""
     array = _read(leaf)
-    if type(array) is not np.ndarray:
-        return array
     if array.dtype.kind not in "fciub":
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
-    if not _is_immutable(array):
+    if type(array) is np.ndarray and not _is_immutable(array):
         array = array.copy(order="K")
         array.setflags(write=False)
     return array
@@ -213,8 +211,7 @@ def _mapped(
 
 
 def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
-    # This runs for every leaf at every step of training: what is usual is asked first, and no path
-    # is built unless an error wants one.
+    # For every leaf at every step: what is usual is asked first, no path built unless an error wants it.
     is_leaf = type(tree) is np.ndarray
     if not is_leaf and type(tree) is not Tree and not isinstance(tree, Mapping):
         tree, is_leaf = _read(tree), True

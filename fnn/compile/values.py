@@ -36,10 +36,10 @@ class Flags:
 
 # Methods of arrays that are functions of NumPy of the same name.
 _METHODS = frozenset(
-    (np.argmax, np.argmin, np.argsort, np.clip, np.compress, np.conj, np.conjugate, np.cumprod, np.cumsum,
-     np.diagonal, np.dot, np.max, np.mean, np.min, np.nonzero, np.prod, np.ptp, np.ravel, np.repeat,
-     np.round, np.searchsorted, np.squeeze, np.std, np.sum, np.swapaxes, np.take, np.trace, np.var, np.all,
-     np.any)
+    (np.argmax, np.argmin, np.argsort, np.clip, np.compress, np.conj, np.conjugate, np.cumprod,
+     np.cumsum, np.diagonal, np.dot, np.max, np.mean, np.min, np.nonzero, np.prod, np.ptp,
+     np.ravel, np.repeat, np.round, np.searchsorted, np.squeeze, np.std, np.sum, np.swapaxes,
+     np.take, np.trace, np.var, np.all, np.any)
 )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if self.tape.is_over:
             return getattr(self.array, name)
-        f = getattr(np, name, None)
+        f: Any = getattr(np, name, None)
         if f in _METHODS:
             return lambda *args, **options: f(self, *args, **options)
         raise AttributeError(name)

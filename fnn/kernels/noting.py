@@ -50,7 +50,7 @@ def whole(f: F) -> F:
         return f(*args, **options) if tape is None else tape.whole(f, args, options)
 
     made: Any = kernel
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def as_array(x: Any, dtype: Any = None) -> Array:

@@ -10,6 +10,8 @@ what is wrong.
 from __future__ import annotations
 
 import math
+import traceback
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -63,6 +65,10 @@ class Kind:
     recordings: int = 0
     reason: str = ""
 
+    def sizes(self) -> list[int]:
+        """Return of how many operations the trusted programs are."""
+        return [len(each.listed.program.ops) for each in self.variants if each.trials >= TRIALS]
+
 
 class Programs:
     """What one thread keeps of a step and of states of one layout."""
@@ -80,6 +86,16 @@ class Programs:
         if mark is None or (mark not in self.kinds and len(self.kinds) >= MOST_KINDS):
             return None
         return self.kinds.setdefault(mark, Kind())
+
+    def texts(self) -> list[str]:
+        """Return the trusted programs as texts."""
+        return [
+            f"{_described(mark)}: {len(each.listed.program.ops)} operations, "
+            f"{each.listed.size:,} bytes for what is between\n{each.listed.program}"
+            for mark, kind in self.kinds.items()
+            for each in kind.variants
+            if each.trials >= TRIALS
+        ]
 
     def state(self, turn: int, step: int) -> TrainState:
         """Return the state in one of the two sets, in memory of its own."""
@@ -183,7 +199,7 @@ class Programs:
             program, outputs = record(self.step, self.layout, now, batch)
         except Exception as error:
             says = str(error) if isinstance(error, UntraceableError) else repr(error)
-            kind.reason, kind.recordings = says, MOST_RECORDINGS
+            kind.reason, kind.recordings = f"{says}{_place(error)}", MOST_RECORDINGS
             return
         for other, _ in kind.pending:
             if program.is_like(other):
@@ -220,6 +236,17 @@ class Programs:
         carry.at = 1 - turn, step + 1
         carry.loaded = after
         return True
+
+
+def _described(mark: Any) -> str:
+    return ", ".join(f"{name} {np.dtype(dtype)}{list(shape)}" for name, shape, dtype in mark)
+
+
+def _place(error: Exception) -> str:
+    """Return where the code is that asked for what cannot be recorded."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [each for each in frames if Path(each.filename).parent.name != "compile"]
+    return f", at {outside[-1].filename}:{outside[-1].lineno} ({outside[-1].line})" if outside else ""
 
 
 def _same_bits(a: Array, b: Array) -> bool:

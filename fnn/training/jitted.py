@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from typing import Any, cast
@@ -16,6 +17,9 @@ from fnn.training.replay import Layout
 from fnn.training.state import Batch, TrainState, is_finite, merged, trained
 from fnn.training.step import Step, TrainStep
 from fnn.tree import Array, Tree
+
+EXECUTOR = "FNN_EXECUTOR"
+"""Variable of the environment: "plain" makes every step as it is written, none by a program."""
 
 MOST_LAYOUTS = 16
 """For how many structures of states a thread keeps programs."""
@@ -41,6 +45,7 @@ class Jitted:
         self.step = step
         # Not of a subclass: what it overrides is to be heard.
         self._rule: Any = step.optimizer.rule if type(step) is TrainStep else None
+        self._replays = type(step) is TrainStep and os.environ.get(EXECUTOR) != "plain"
         self._plans: dict[tuple[Any, ...], Plan | None] = {}
         self._kept = _Kept()
 
@@ -136,7 +141,7 @@ class Jitted:
 
     def _programs(self, now: TrainState) -> Programs | None:
         """Return the programs of this thread for states of such a structure; None if there are none."""
-        if type(self.step) is not TrainStep:
+        if not self._replays:
             return None
         mark = now.key, *(signature(part) for part in (now.params, now.state, now.opt_state))
         kept = self._kept.programs
@@ -154,20 +159,37 @@ class Jitted:
     def __reduce__(self) -> tuple[Any, ...]:
         return jit, (self.step,)
 
+    def program(self) -> str:
+        """Return the programs of this thread as a text: operations in order, shapes and memory."""
+        kept = list(self._kept.programs.values())
+        return "\n\n".join(text for each in kept for text in each.texts()) or "no program"
+
     def __repr__(self) -> str:
-        sizes = [f"{plan.size} numbers" for plan in list(self._plans.values()) if plan is not None]
-        plans = f"{len(sizes)} plan{'s' * (len(sizes) > 1)}, {', '.join(sizes)}" if sizes else "no plan"
-        return f"jit({self.step!r}: {plans})"
+        kinds = [kind for each in list(self._kept.programs.values()) for kind in each.kinds.values()]
+        sizes = [n for kind in kinds for n in kind.sizes()]
+        reasons = sorted({kind.reason for kind in kinds if kind.reason and not kind.sizes()})
+        says = f"{len(sizes)} program{'s' * (len(sizes) > 1)}" if sizes else "no program"
+        says += f" of {', '.join(map(str, sizes))} operations" if sizes else " yet" * (not reasons)
+        return f"jit({self.step!r}: {'; '.join([says, *reasons])})"
 
 
 def jit(step: Step) -> Jitted:
     """Return `step` with what its calls share done once; results are equal bit for bit.
 
-    Its kernels write to memory of earlier calls that nobody holds any more. Parameters trained by an
-    elementwise optimizer are kept with their memory as one vector each between calls, and updated
-    by a few array operations however many leaves there are. Purity stays: the states handed out are
-    immutable and stay what they are, and any state may be given, not only the last. `repr` shows the
-    plans made so far, one for every structure of parameters.
+    The first batches of every set of shapes take the step as it is written, and it is recorded on the
+    way: every operation of NumPy, with the memory that it reads and writes. Once two recordings say
+    the same, and the program has given the same bits as the step for two batches, it is replayed in
+    the step's place: without the calls between the operations, and in memory that is placed once. What
+    is not as it was when the step was recorded (shapes, a branch that depends on numbers, a number that
+    is not finite) takes the step itself, which says by path what is wrong. `repr` shows the programs,
+    or what in the step, and where, cannot be recorded; `program()` prints them.
+
+    Layers, losses and optimizers are pure functions: what one does beside returning, such as printing
+    or counting, happens only where the step runs as it is written. FNN_EXECUTOR=plain in the
+    environment makes that every step. Metrics see the outputs of every step.
+
+    Purity stays: the states handed out are immutable and stay what they are, and any state may be
+    given, not only the last.
 
     Raises:
         OptionError: If `step` is no function.
