@@ -211,7 +211,7 @@ def _mapped(
 
 
 def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
-    # For every leaf at every step: what is usual is asked first, no path built unless an error wants it.
+    # For every leaf at every step: what is usual is asked first; a path is built for errors alone.
     is_leaf = type(tree) is np.ndarray
     if not is_leaf and type(tree) is not Tree and not isinstance(tree, Mapping):
         tree, is_leaf = _read(tree), True

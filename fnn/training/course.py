@@ -65,6 +65,10 @@ class Kind:
     recordings: int = 0
     reason: str = ""
 
+    def is_ready(self) -> bool:
+        """Return whether a program is trusted."""
+        return any(each.trials >= TRIALS for each in self.variants)
+
     def sizes(self) -> list[int]:
         """Return of how many operations the trusted programs are."""
         return [len(each.listed.program.ops) for each in self.variants if each.trials >= TRIALS]
@@ -74,10 +78,12 @@ class Programs:
     """What one thread keeps of a step and of states of one layout."""
 
     def __init__(self, step: TrainStep, layout: Layout) -> None:
-        """Begin without any program."""
+        """Begin without any program; `last` is the state that the last program has reached."""
         self.step, self.layout = step, layout
         self.kinds: dict[Any, Kind] = {}
+        self.key = layout.like.key
         self.carry: Carry | None = None
+        self.last: Reached | None = None
         self.busy = False
 
     def kind(self, batch: Batch) -> Kind | None:
@@ -97,71 +103,63 @@ class Programs:
             if each.trials >= TRIALS
         ]
 
-    def state(self, turn: int, step: int) -> TrainState:
-        """Return the state in one of the two sets, in memory of its own."""
-        carry = self._carry()
-        return self.layout.state([carry.held(i, turn) for i in range(len(carry.refs))], step)
+    # --- what lies in memory ---
 
-    def handed_out(self) -> TrainState:
-        """Return the present state in memory of its own, and know it again in the next call."""
-        carry = self._carry()
-        now = self.state(*carry.at)
-        carry.loaded = now
-        return now
-
-    def _carry(self) -> Carry:
-        assert self.carry is not None
-        return self.carry
-
-    # --- running ---
-
-    @property
-    def at(self) -> tuple[int, int]:
-        """The set in which the present state lies, and its step."""
-        return self._carry().at
-
-    def ready(self, kind: Kind) -> bool:
-        """Return whether a program is trusted."""
-        return any(each.trials >= TRIALS for each in kind.variants)
+    def is_of(self, now: Any) -> bool:
+        """Return whether a state is the one that lies in memory."""
+        return self.carry is not None and self.carry.loaded is now
 
     def load(self, now: TrainState) -> None:
         """Go on from a state."""
-        carry = self._carry()
-        if carry.loaded is not now:
-            carry.loaded = None
-            carry.load(self.layout.arrays(now), now.step)
-            carry.loaded = now
+        carry = self.carry
+        if carry is None or carry.loaded is now:
+            return
+        if self.last is not None:  # Somebody may come back to it.
+            self.last.state()
+            self.last = None
+        carry.loaded = None
+        carry.load(self.layout.arrays(now), now.step)
+        self.key, carry.loaded = now.key, now
 
-    def holds(self, now: TrainState | Reached) -> bool:
-        """Return whether that is the present state of the programs' memory."""
-        if type(now) is Reached:
-            return (now.turn, now.step) == self._carry().at
-        return self.carry is not None and self.carry.loaded is now
+    def holds(self, now: TrainState | Reached, kind: Kind) -> bool:
+        """Return whether a trusted program goes on from a state that lies in memory now."""
+        if not kind.is_ready():
+            return False
+        if not isinstance(now, Reached):
+            self.load(now)
+            return True
+        return now is self.last
 
-    def run(self, kind: Kind, batch: Batch, key: Any) -> dict[str, Any] | None:
-        """Take a step from what is loaded; return its logs, None if it is for the ordinary step."""
+    # --- running ---
+
+    def run(self, kind: Kind, batch: Batch) -> tuple[Reached, dict[str, Any]] | None:
+        """Take a step from what is loaded; None if it is for the ordinary step."""
+        carry = self.carry
+        assert carry is not None
         for variant in kind.variants:
             if variant.trials < TRIALS:
                 continue
-            logs = self._tried(variant, batch, key)
-            if logs is not None:
-                if variant is not kind.variants[0]:
-                    kind.variants.remove(variant)
-                    kind.variants.insert(0, variant)
-                turn, step = self._carry().at
-                self._carry().loaded = None
-                self._carry().at = 1 - turn, step + 1
-                return logs
+            logs = self._tried(variant, carry, batch)
+            if logs is None:
+                continue
+            if variant is not kind.variants[0]:
+                kind.variants.remove(variant)
+                kind.variants.insert(0, variant)
+            turn, step = carry.at
+            carry.loaded = None
+            carry.at = 1 - turn, step + 1
+            self.last = Reached(self, 1 - turn, step + 1)
+            return self.last, logs
         return None
 
     @np.errstate(all="ignore")
-    def _tried(self, variant: Variant, batch: Batch, key: Any) -> dict[str, Any] | None:
+    def _tried(self, variant: Variant, carry: Carry, batch: Batch) -> dict[str, Any] | None:
         """Run a program; return its logs if all numbers are finite, and change nothing else."""
-        carry, program = self._carry(), variant.listed.program
+        program = variant.listed.program
         turn, step = carry.at
-        step_key = key.fold("step", step) if self.step.net.traits.stochastic else None
+        key = self.key.fold("step", step) if self.step.net.traits.stochastic else None
         try:
-            found = variant.listed.run([array for _, array in inputs_of(batch)], step, step_key)
+            found = variant.listed.run([array for _, array in inputs_of(batch)], step, key)
         except (DeoptError, FnnError):  # The ordinary step takes it, or says by path what is wrong.
             return None
         value = found["loss"][()]
@@ -215,9 +213,10 @@ class Programs:
         self, kind: Kind, trial: Variant, now: TrainState, batch: Batch, after: TrainState, logs: Any
     ) -> bool:
         """Run a program beside the step; forget it if a bit differs."""
-        carry = self._carry()
+        carry = self.carry
+        assert carry is not None
         self.load(now)
-        found = self._tried(trial, batch, now.key)
+        found = self._tried(trial, carry, batch)
         if found is None:  # It goes another way with these numbers.
             return False
         turn, step = carry.at
@@ -259,19 +258,35 @@ def _same_logs(a: dict[str, Any], b: dict[str, Any]) -> bool:
     )
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Reached:
-    """A state that lies in the memory of programs, until the second step after it."""
+    """A state that lies in the memory of programs; valid until the second step after it.
+
+    What comes between (a state that is loaded) gives it memory of its own before.
+    """
 
     programs: Programs
     turn: int
     step: int
+    _state: TrainState | None = None
 
     def state(self) -> TrainState:
         """Return it in memory of its own."""
-        return self.programs.state(self.turn, self.step)
+        if self._state is None:
+            carry, layout = self.programs.carry, self.programs.layout
+            assert carry is not None
+            held = [carry.held(i, self.turn) for i in range(len(carry.refs))]
+            self._state = layout.state(held, self.step, self.programs.key)
+        return self._state
+
+    def handed_out(self) -> TrainState:
+        """Return the same, to be known again in the next call."""
+        now = self.state()
+        assert self.programs.carry is not None
+        self.programs.carry.loaded, self.programs.last = now, None
+        return now
 
 
 def settled(now: TrainState | Reached) -> TrainState:
     """Return a state that stays what it is."""
-    return now.state() if type(now) is Reached else now  # type: ignore[return-value]
+    return now.state() if isinstance(now, Reached) else now

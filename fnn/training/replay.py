@@ -12,8 +12,9 @@ from fnn.compile.recording import Program, Recording, recorded
 from fnn.compile.values import DrawnFrom, Number, UntraceableError, Value
 from fnn.kernels import memory
 from fnn.kernels.values import map_arrays, named_arrays
+from fnn.keys import Key
 from fnn.optimizers.compose import apply_updates
-from fnn.training.plans import Flat, Plan
+from fnn.training.plans import Plan, parts
 from fnn.training.state import Batch, TrainState, merged, trained
 from fnn.training.step import TrainStep
 from fnn.tree import Array, Tree
@@ -65,8 +66,8 @@ class Layout:
         own = trained(self.net, now.params)
         if self.rule is None or self.plan is None:
             return [*tree.leaves(own), *tree.leaves(now.opt_state)]
-        flat = Flat.gathered(self.plan, self.rule, now, own)
-        return [flat.params, *flat.held]
+        held = parts(now.opt_state, self.rule.memory)
+        return [self.plan.gather(own), *map(self.plan.gather, held)]
 
     def _still(self, params: Tree) -> list[Array]:
         """Return the leaves of params that stand still."""
@@ -77,24 +78,24 @@ class Layout:
 
     def trees(self, given: list[Any]) -> tuple[Any, Any, Any, Any]:
         """Return params, what of it is trained, state and opt_state, of what is carried."""
-        parts = iter(given)
+        left = iter(given)
         if self.plan is not None and self.rule is not None:
-            own = self.plan.view(next(parts))
-            roles = [next(parts) for _ in self.rule.memory]
+            own = self.plan.view(next(left))
+            roles = [next(left) for _ in self.rule.memory]
             opt_state = self.plan.scatter_roles(self.rule.memory, roles)
         else:
-            own, opt_state = _filled(self.own, parts), _filled(self.like.opt_state, parts)
-        state = _filled(self.like.state, parts)
+            own, opt_state = _filled(self.own, left), _filled(self.like.opt_state, left)
+        state = _filled(self.like.state, left)
         params = own
         if self.net.frozen:
-            stays = _filled_at(self.like.params, {path for path, _ in tree.items(self.own)}, parts)
+            stays = _filled_at(self.like.params, {path for path, _ in tree.items(self.own)}, left)
             params = merged(self.net, stays, own)
         return params, own, state, opt_state
 
-    def state(self, given: list[Array], step: int) -> TrainState:
+    def state(self, given: list[Array], step: int, key: Key) -> TrainState:
         """Return the state of what is carried, in memory of its own."""
         params, _, state, opt_state = self.trees([_copy(array) for array in given])
-        return TrainState(step, self.like.key, tree.freeze(params), state, opt_state)
+        return TrainState(step, key, tree.freeze(params), state, opt_state)
 
 
 def _copy(array: Array) -> Array:
