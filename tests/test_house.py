@@ -46,6 +46,7 @@ layers.summaries layers.attention.blocks layers.assemblies layers.recurrent.both
 losses optimizers datasets
 metrics
 training.state training.display training.plans training.penalties
+training.outputs
 training.evaluation training.history
 training.progress training.plateau
 training.step

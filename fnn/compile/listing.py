@@ -54,7 +54,8 @@ class Carry:
     """Two sets of memory for what goes from step to step, read and written in turn.
 
     Attributes:
-        sets: The memory of each array, by number, in both sets; one and the same for what stays.
+        sets: The memory of each array, by number, in both sets.
+        arrays: The arrays that lie there.
         at: Which set holds the present state, and the number of that state's step. They change at
             once, so that an interrupt finds the one state or the other.
     """
@@ -64,18 +65,15 @@ class Carry:
         self.refs = [Ref.of(each.block, each.block.keep) for each in program.carried]
         first = [aligned(each.block.size) for each in program.carried]
         self.sets = [first, [aligned(each.block.size) for each in program.carried]]
+        self.arrays = [[*map(Ref.view, self.refs, memory)] for memory in self.sets]
         self.at = 0, 0
         self.loaded: Any = None
-
-    def held(self, i: int, turn: int) -> Array:
-        """Return the array of number i in a set."""
-        return self.refs[i].view(self.sets[turn][i])
 
     def load(self, arrays: list[Array], step: int) -> None:
         """Begin with these arrays, in both sets: what no program moves is the same in each."""
         for i, array in enumerate(arrays):
-            np.copyto(self.held(i, 0), array)
-            np.copyto(self.held(i, 1), array)
+            np.copyto(self.arrays[0][i], array)
+            np.copyto(self.arrays[1][i], array)
         self.at = 0, step
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from typing import Any, cast
 
 import numpy as np
 
+from fnn.compile.trust import replays, signature
 from fnn.errors import FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
 from fnn.training.course import Programs, Reached, settled
-from fnn.training.plans import MisfitError, planned, signature
-from fnn.training.replay import Layout
+from fnn.training.plans import MisfitError, planned, structure
+from fnn.training.replay import Layout, inputs_of
 from fnn.training.state import Batch, TrainState, trained
 from fnn.training.step import Step, TrainStep
 from fnn.tree import Array, Tree
-
-EXECUTOR = "FNN_EXECUTOR"
-"""Variable of the environment: "plain" makes every step as it is written, none by a program."""
 
 MOST_LAYOUTS = 16
 """For how many structures of states a thread keeps programs."""
@@ -41,7 +38,7 @@ class Jitted:
         """Wrap `step`; nothing is recorded before the first call."""
         self.step = step
         # Not of a subclass: what it overrides is to be heard.
-        is_ours = type(step) is TrainStep and os.environ.get(EXECUTOR) != "plain"
+        is_ours = type(step) is TrainStep and replays()
         self._recorded = cast(TrainStep, step) if is_ours else None
         self._kept = _Kept()
 
@@ -58,18 +55,19 @@ class Jitted:
     ) -> tuple[TrainState | Reached, dict[str, Any]]:
         """Return what the step returns; the state may lie in memory of a program, see `Reached`."""
         programs = now.programs if isinstance(now, Reached) else self._programs(now)
-        kind = None if programs is None or programs.busy else programs.kind(batch)
+        arrays = inputs_of(batch)
+        kind = None if programs is None or programs.busy else programs.kind(signature(arrays))
         if programs is None or kind is None:
             return self._ordinary(settled(now), batch)
         programs.busy = True
         try:
             if programs.holds(now, kind):
-                found = programs.run(kind, batch)
+                found = programs.run(kind, batch, arrays)
                 if found is not None:
                     return found
             before = settled(now)
             after, logs = self._ordinary(before, batch)
-            programs.learn(kind, before, batch, after, logs)
+            programs.taken(kind, before, batch, after, logs)
             return after, logs
         finally:
             programs.busy = False
@@ -87,7 +85,7 @@ class Jitted:
         trees = (now.params, now.state, now.opt_state) if isinstance(now, TrainState) else ()
         if step is None or not trees or not all(type(each) is Tree for each in trees):
             return None
-        mark = tuple(map(signature, trees))
+        mark = tuple(map(structure, trees))
         if mark not in kept.programs:
             if len(kept.programs) >= MOST_LAYOUTS:
                 return None

@@ -6,6 +6,7 @@ leaf or in a vector of all leaves.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -104,13 +105,13 @@ def planned(params: Tree) -> Plan | None:
     return Plan(params, dtypes.pop()) if len(dtypes) == 1 else None
 
 
-def signature(params: dict[str, Any]) -> tuple[Any, ...]:
+def structure(params: dict[str, Any]) -> tuple[Any, ...]:
     """Return what two trees share that one plan serves.
 
     It keeps the order of the keys, so that trees come back in the order in which they went in.
     """
     return tuple(
-        (name, signature(value)) if isinstance(value, dict) else (name, value.shape, value.dtype)
+        (name, structure(value)) if isinstance(value, dict) else (name, value.shape, value.dtype)
         for name, value in params.items()
     )
 
@@ -132,3 +133,16 @@ def parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
 
     collect(held, [role.split("/") for role in roles], "")
     return [parts[role] for role in roles]
+
+
+def filled(like: Any, leaves: Iterator[Any]) -> Any:
+    """Return a tree of a structure, its leaves given in the order of `tree.items`."""
+    return tree_of(like, {path: next(leaves) for path, _ in tree.items(like)})
+
+
+def tree_of(like: Any, leaves: dict[str, Any], path: str = "") -> Any:
+    """Return the tree of a structure, its keys in their order, with the leaves at their paths."""
+    if not isinstance(like, dict):
+        return leaves[path]
+    below = f"{path}/" if path else ""
+    return Tree.own({name: tree_of(each, leaves, below + name) for name, each in like.items()})

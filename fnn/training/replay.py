@@ -14,7 +14,7 @@ from fnn.kernels import memory
 from fnn.kernels.values import map_arrays, named_arrays
 from fnn.keys import Key
 from fnn.optimizers.compose import apply_updates
-from fnn.training.plans import Plan, parts
+from fnn.training.plans import Plan, filled, parts, tree_of
 from fnn.training.state import Batch, TrainState, merged, trained
 from fnn.training.step import TrainStep
 from fnn.tree import Array, Tree
@@ -26,16 +26,10 @@ def inputs_of(batch: Batch) -> list[tuple[str, Array]]:
     """Return the arrays of a batch, by name."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         return []
+    if all(type(each) is np.ndarray for each in batch):
+        return [*zip(NAMES, batch, strict=False)]
     pairs = zip(NAMES, batch, strict=False)
     return [each for name, value in pairs for each in named_arrays(value, name)]
-
-
-def signature(batch: Batch) -> Any:
-    """Return what batches share that one program serves; None where there is none for them."""
-    arrays = inputs_of(batch)
-    if not all(type(array) is np.ndarray and array.flags.c_contiguous for _, array in arrays):
-        return None
-    return tuple((name, array.shape, array.dtype.str) for name, array in arrays) or None
 
 
 class Layout:
@@ -84,8 +78,8 @@ class Layout:
             roles = [next(left) for _ in self.rule.memory]
             opt_state = self.plan.scatter_roles(self.rule.memory, roles)
         else:
-            own, opt_state = _filled(self.own, left), _filled(self.like.opt_state, left)
-        state = _filled(self.like.state, left)
+            own, opt_state = filled(self.own, left), filled(self.like.opt_state, left)
+        state = filled(self.like.state, left)
         params = own
         if self.net.frozen:
             stays = _filled_at(self.like.params, {path for path, _ in tree.items(self.own)}, left)
@@ -105,22 +99,11 @@ def _copy(array: Array) -> Array:
     return copy
 
 
-def _filled(like: Any, parts: Iterator[Any]) -> Any:
-    """Return a tree of a structure, its leaves given in the order of `tree.items`."""
-    return _tree(like, {path: next(parts) for path, _ in tree.items(like)})
-
-
 def _filled_at(like: Any, but: set[str], parts: Iterator[Any]) -> Any:
     """Return the same with the leaves at some paths as they are."""
-    return _tree(like, {path: leaf if path in but else next(parts) for path, leaf in tree.items(like)})
-
-
-def _tree(like: Any, leaves: dict[str, Any], path: str = "") -> Any:
-    """Return the tree of a structure, its keys in their order, with the leaves at their paths."""
-    if not isinstance(like, dict):
-        return leaves[path]
-    below = f"{path}/" if path else ""
-    return Tree.own({name: _tree(each, leaves, below + name) for name, each in like.items()})
+    return tree_of(
+        like, {path: leaf if path in but else next(parts) for path, leaf in tree.items(like)}
+    )
 
 
 def record(step: TrainStep, layout: Layout, now: TrainState, batch: Batch) -> tuple[Program, Any]:
