@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -93,7 +94,8 @@ def _norm(updates: TreeLike) -> tuple[float, float]:
     # Far inside what squares can hold: a scale near a float32's limits would lose its own digits.
     if 1e-20 <= total <= 1e20 or not leaves:
         return 1.0, sqrt(total)
-    peak = as_float(np.max([np.max(np.abs(leaf)) for leaf in leaves]))
+    # Unlike Python's `max`, a NaN passes through.
+    peak = as_float(functools.reduce(np.maximum, [np.max(np.abs(leaf)) for leaf in leaves]))
     if peak == 0.0 or not holds(math.isfinite, peak):
         return peak, 1.0
     total = _added(as_float(np.sum(np.square(leaf.astype(np.float64) / peak))) for leaf in leaves)
