@@ -139,12 +139,19 @@ class Recording:
 
     def program(self, logs: dict[str, Any]) -> Program:
         """Return what was noted."""
-        refs = {name: self.tape.ref(plain(each)) for name, each in logs.items()}
+        refs = {name: self._log(each) for name, each in logs.items()}
         for op in self.tape.ops:
             op.moved(self._place)
         carried = [Carried(self.tape.ref(array).block, new) for array, new in self._carried]
         logs = {name: self._place(ref) for name, ref in refs.items()}
         return Program(self.tape.ops, self.inputs, carried, logs, self.tape.made)
+
+    def _log(self, value: Any) -> Ref:
+        """Return where a result lies; of what the program is given, that of a copy."""
+        if type(value) is not Value:
+            raise UntraceableError("a result does not depend on what is given")
+        ref = self.tape.ref(value.array)
+        return ref if ref.block.kind == "temp" else self.tape.ref(value.copy("K").array)
 
     def _place(self, ref: Ref) -> Ref:
         if ref.block not in self._moves:

@@ -75,18 +75,18 @@ class Tape:
                 self.made.append(block)
         return Ref.of(block, array)
 
-    def _out(self, array: Array, inputs: Any = (), *, all_of_it: bool = True) -> Ref:
-        """Return where an array lies that is about to be written to, `all_of_it` or some."""
-        base = root(array)
-        block = self._blocks.get(id(base))
+    def _out(self, array: Array) -> Ref:
+        """Return where an array lies that is about to be written to.
+
+        It has to be one that was made by what is noted: of another, what is read later is unseen.
+        """
+        block = self._blocks.get(id(root(array)))
         if block is None:
-            block = self._blocks[id(base)] = Block("temp", base)
-            reads = any(isinstance(each, Array) and root(plain(each)) is base for each in inputs)
-            if reads or not all_of_it or array.size != base.size:  # What is there is read, or may be.
-                first = base.copy()
-                first.flags.writeable = False
-                self._note("copy", None, (self.ref(first),), {}, Ref.of(block, base))
-        elif block.kind != "temp" and not block.kind.startswith("next"):
+            raise UntraceableError(
+                "numbers are written into an array that NumPy made by itself, where nobody sees them "
+                "again; make it like another, e.g. np.zeros_like(x)"
+            )
+        if block.kind != "temp" and not block.kind.startswith("next"):
             raise UntraceableError(f"memory is written to that is {block.says()}")
         return Ref.of(block, array)
 
@@ -150,7 +150,7 @@ class Tape:
             return self._result("out", f, inputs, options, came)
         out = given[0]
         target = plain(out)
-        at = self._out(target, inputs, all_of_it="where" not in options)
+        at = self._out(target)
         f(*plain(inputs), out=target, **plain(options))
         self._note("out", f, inputs, options, at)
         return out
@@ -219,7 +219,7 @@ class Tape:
 
     def written(self, f: Callable[..., Any], args: Any, options: Any) -> None:
         """Do and note a function that writes into its first argument."""
-        at = self._out(plain(args[0]), all_of_it=False)
+        at = self._out(plain(args[0]))
         f(*plain(args), **plain(options))
         self._note("do", f, args, options, at)
 
@@ -233,7 +233,7 @@ class Tape:
             np.copyto(target, plain(src), **options)
             self._note("copy", None, (src,), options, at)
             return
-        at = self._out(target, all_of_it=False)
+        at = self._out(target)
         np.copyto(target, plain(src), where=plain(where), **options)
         self._note("do", np.copyto, (Value(target, self), src), {**options, "where": where}, at)
 

@@ -107,6 +107,8 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
         f: Any = getattr(np, name, None)
         if f in _METHODS:
             return lambda *args, **options: f(self, *args, **options)
+        if hasattr(Array, name):
+            raise UntraceableError(f"an array is asked for its {name}")
         raise AttributeError(name)
 
     # --- views and copies ---

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.compile.recording import Program, Recording, recorded
-from fnn.compile.values import DrawnFrom, Number, UntraceableError, Value
+from fnn.compile.values import DrawnFrom, Number
 from fnn.kernels import memory
 from fnn.kernels.values import map_arrays, named_arrays
 from fnn.keys import Key
@@ -140,8 +140,6 @@ def record(step: TrainStep, layout: Layout, now: TrainState, batch: Batch) -> tu
         for i, new in enumerate(news):
             if new is not None:
                 recording.carry(i, new)
-        if type(value) is not Value:
-            raise UntraceableError("the loss does not depend on the batch")
         logs: dict[str, Any] = {"loss": value}
         if step.metrics:
             logs |= dict(named_arrays(y, "y"))
