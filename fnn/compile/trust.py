@@ -21,6 +21,9 @@ EXECUTOR = "FNN_EXECUTOR"
 TRIALS = 2
 """How often a program runs beside the code itself: once from each set of memory."""
 
+MOST_MISSES = 8
+"""How often a trial may go another way before its program is forgotten."""
+
 MOST_RECORDINGS = 12
 """How often code is recorded for arguments of one kind: its way may depend on their numbers."""
 
@@ -50,6 +53,7 @@ class Variant:
     listed: Listed
     outputs: Any
     trials: int = 0
+    misses: int = 0
 
     @property
     def is_trusted(self) -> bool:
@@ -89,6 +93,13 @@ class Kind:
         if variant is not self.variants[0]:
             self.variants.remove(variant)
             self.variants.insert(0, variant)
+
+    def missed(self, variant: Variant) -> None:
+        """Forget a program that is never asked for: no other is tried while it waits for its trials."""
+        variant.misses += 1
+        if variant.misses >= MOST_MISSES:
+            self.variants.remove(variant)
+            self.reason = "a program went another way at every trial"
 
     def refuse(self, variant: Variant) -> None:
         """Forget a program whose bits were others, and make none any more."""

@@ -107,7 +107,7 @@ class Value(np.lib.mixins.NDArrayOperatorsMixin):
         f: Any = getattr(np, name, None)
         if f in _METHODS:
             return lambda *args, **options: f(self, *args, **options)
-        if hasattr(Array, name):
+        if hasattr(Array, name) and not name.startswith("_"):
             raise UntraceableError(f"an array is asked for its {name}")
         raise AttributeError(name)
 

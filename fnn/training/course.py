@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 import attrs
 import numpy as np
 
-from fnn.compile.listing import Carry, DeoptError
+from fnn.compile.listing import Carry
 from fnn.compile.trust import Kind, Kinds, Variant, same_bits
-from fnn.errors import FnnError
 from fnn.kernels.values import map_arrays
 from fnn.training.evaluation import measure
 from fnn.training.replay import Layout, inputs_of, record
@@ -95,7 +94,7 @@ class Programs(Kinds):
         key = self.key.fold("step", step) if self.step.net.traits.stochastic else None
         try:
             found = variant.listed.run([array for _, array in arrays], step, key)
-        except (DeoptError, FnnError):  # The ordinary step takes it, or says by path what is wrong.
+        except Exception:
             return None
         value = found["loss"][()]
         if not math.isfinite(value):
@@ -133,6 +132,7 @@ class Programs(Kinds):
         self.load(now)
         found = self._tried(trial, carry, batch, inputs_of(batch))
         if found is None:  # It goes another way with these numbers.
+            kind.missed(trial)
             return
         turn, step = carry.at
         expected = self.layout.arrays(after)

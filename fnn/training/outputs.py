@@ -7,7 +7,6 @@ import weakref
 from typing import Any
 
 from fnn import tree
-from fnn.compile.listing import DeoptError
 from fnn.compile.recording import Program, Recording, recorded
 from fnn.compile.trust import Kind, Kinds, Variant, replays, same_bits, signature
 from fnn.errors import FnnError
@@ -120,7 +119,7 @@ class Outputs(Kinds):
         """Return the outputs of a program in memory of their own, None if a guard fails."""
         try:
             found = variant.listed.run([array for _, array in named_arrays(x, "x")], 0, None)
-        except (DeoptError, FnnError):
+        except Exception:
             return None
         parts = iter([array.copy("K") for array in found.values()])
         return map_arrays(lambda _: next(parts), variant.outputs)
@@ -129,6 +128,7 @@ class Outputs(Kinds):
         self._load(weights)
         found = self._run(trial, x)
         if found is None:
+            kind.missed(trial)
             return
         pairs = zip(named_arrays(found), named_arrays(y), strict=True)
         if all(same_bits(a, b) and a.strides == b.strides for (_, a), (_, b) in pairs):
