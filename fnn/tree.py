@@ -33,11 +33,9 @@ def _seal(new: Any) -> Array:
 
 
 def _read(leaf: Any) -> Array:
-    if getattr(type(leaf), "is_traced", False):
-        return leaf  # It stands for an array in a step that is being noted.
     if hasattr(type(leaf), "mask"):  # As an array it would lose its mask without a word.
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__}; fill it first")
-    return np.asarray(leaf)
+    return leaf if getattr(type(leaf), "is_traced", False) else np.asarray(leaf)  # See fnn.compile.
 
 
 def _freeze_leaf(leaf: Any) -> Array:
@@ -211,7 +209,7 @@ def _mapped(
 
 
 def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
-    # For every leaf at every step: what is usual is asked first; a path is built for errors alone.
+    # At every step: what is usual is asked first, and no path is built unless an error wants one.
     is_leaf = type(tree) is np.ndarray
     if not is_leaf and type(tree) is not Tree and not isinstance(tree, Mapping):
         tree, is_leaf = _read(tree), True

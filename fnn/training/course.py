@@ -30,12 +30,13 @@ class Programs(Kinds):
 
     Attributes:
         last: The state that a program reached last.
+        begun: The state that was loaded last.
     """
 
     def __init__(self, step: TrainStep, layout: Layout) -> None:
         """Begin without any program."""
         super().__init__()
-        self.step, self.layout, self.key = step, layout, layout.like.key
+        self.step, self.layout, self.begun = step, layout, layout.like
         self.last: Reached | None = None
 
     # --- what lies in memory ---
@@ -54,7 +55,7 @@ class Programs(Kinds):
             self.last = None
         carry.loaded = None
         carry.load(self.layout.arrays(now), now.step)
-        self.key, carry.loaded = now.key, now
+        self.begun, carry.loaded = now, now
 
     def holds(self, now: TrainState | Reached, kind: Kind) -> bool:
         """Return whether a trusted program goes on from a state that lies in memory now."""
@@ -91,7 +92,7 @@ class Programs(Kinds):
     ) -> dict[str, Any] | None:
         """Run a program; return its logs if all numbers are finite, and change nothing else."""
         turn, step = carry.at
-        key = self.key.fold("step", step) if self.step.net.traits.stochastic else None
+        key = self.begun.key.fold("step", step) if self.step.net.traits.stochastic else None
         try:
             found = variant.listed.run([array for _, array in arrays], step, key)
         except Exception:
@@ -166,7 +167,7 @@ class Reached:
         if self._state is None:
             carry, layout = self.programs.carry, self.programs.layout
             assert carry is not None
-            self._state = layout.state(carry.arrays[self.turn], self.step, self.programs.key)
+            self._state = layout.state(carry.arrays[self.turn], self.step, self.programs.begun)
         return self._state
 
     def handed_out(self) -> TrainState:

@@ -45,7 +45,7 @@ class Jitted:
     def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         """Return what the step returns."""
         reached, logs = self.taken(now, batch)
-        if isinstance(reached, TrainState):
+        if not isinstance(reached, Reached):  # Of a step of somebody's own it may be anything.
             return reached, logs
         with recycled(self._kept.arena):
             return reached.handed_out(), logs

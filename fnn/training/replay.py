@@ -12,7 +12,6 @@ from fnn.compile.recording import Program, Recording, recorded
 from fnn.compile.values import DrawnFrom, Number
 from fnn.kernels import memory
 from fnn.kernels.values import map_arrays, named_arrays
-from fnn.keys import Key
 from fnn.optimizers.compose import apply_updates
 from fnn.training.plans import Plan, filled, parts, tree_of
 from fnn.training.state import Batch, TrainState, merged, trained
@@ -86,10 +85,10 @@ class Layout:
             params = merged(self.net, stays, own)
         return params, own, state, opt_state
 
-    def state(self, given: list[Array], step: int, key: Key) -> TrainState:
-        """Return the state of what is carried, in memory of its own."""
-        params, _, state, opt_state = self.trees([_copy(array) for array in given])
-        return TrainState(step, key, tree.freeze(params), state, opt_state)
+    def state(self, given: list[Array], step: int, begun: TrainState) -> TrainState:
+        """Return the state of what is carried, in memory of its own; what is frozen stays `begun`'s."""
+        _, own, state, opt_state = self.trees([_copy(array) for array in given])
+        return TrainState(step, begun.key, merged(self.net, begun.params, own), state, opt_state)
 
 
 def _copy(array: Array) -> Array:
