@@ -118,6 +118,7 @@ class ChildInit:
         is_made: Whether the child was made in that call, and is none of the composition's `children`.
         out_shape, params, state: What came.
         below: The calls that it made in turn.
+        flops: Operations per example of the child and all of its parts, None before they are counted.
     """
 
     def __init__(self, name: str, layer: Any, in_shape: Shape, is_made: bool = False) -> None:
@@ -127,6 +128,7 @@ class ChildInit:
         self.params: TreeLike = {}
         self.state: TreeLike = {}
         self.below: list[ChildInit] = []
+        self.flops: int | None = None
 
 
 _noted: ContextVar[list[ChildInit] | None] = ContextVar("noted", default=None)
