@@ -16,6 +16,7 @@ from fnn.layers.calls import (
     Shape,
     init_child,
     noted_inits,
+    outermost,
     placed_error,
     takes,
 )
@@ -61,6 +62,20 @@ def named_children(who: str, layers: tuple[Layer, ...]) -> Children:
             raise OptionError(f"two children are called {name!r}; name one otherwise", path=(who,))
         children[name] = layer
     return tuple(children.items())
+
+
+def around(layer: Layer, core: Core, **more: Any) -> Layer:
+    """Return a layer with another triple and what else is given; its entries stay at their paths."""
+    kept = {"flops": layer.flops, "inputs": layer.inputs}
+    return Layer(
+        layer.name,
+        *core,
+        children=layer.children,
+        traits=layer.traits,
+        is_named=layer.is_named,
+        frozen=layer.frozen,
+        **{**kept, **more},
+    )
 
 
 def check_names(names: frozenset[str], params: Any, state: Any) -> None:
@@ -205,15 +220,9 @@ def asked_once(*calls: ChildInit) -> Iterator[None]:
     A layer that asks for the cost of what is inside it, which asks in turn, would have every level
     double the work.
     """
-    if _kept.get() is not None:
-        yield
-        return
-    token = _kept.set({})
-    try:
+    with outermost(_kept, dict):
         _keep(calls)
         yield
-    finally:
-        _kept.reset(token)
 
 
 def _keep(calls: Iterable[ChildInit]) -> None:

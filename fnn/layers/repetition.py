@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from fnn.errors import FnnError, ShapeError
 from fnn.keys import Key
-from fnn.layers.calls import ChildInit, Pullback, Shape, init_child, placed_error
+from fnn.layers.calls import ChildInit, Pullback, Shape, init_child, outermost, placed_error
 from fnn.layers.chains import (
     Children,
     asked,
@@ -82,7 +80,7 @@ def shared(layer: Layer, n: int) -> Layer:
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
         first = ChildInit(name, layer, tuple(in_shape))
-        with _counted_changes() as changes:
+        with outermost(_changes, list) as changes:
             first.out_shape, params, state = init_child(name, layer, key, in_shape)
             times = _times(first, n, changes)
         want = _leaves(params, state)
@@ -145,7 +143,7 @@ def shared(layer: Layer, n: int) -> Layer:
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
         with asked_once():
-            with _counted_changes() as changes:
+            with outermost(_changes, list) as changes:
                 times = _times(asked(name, layer, in_shape), n, changes)
             # The child's own row has those of the first time.
             costs = [total_flops(layer, time.in_shape) for time in times]
@@ -163,19 +161,6 @@ def shared(layer: Layer, n: int) -> Layer:
         inputs=layer.inputs,
         rebuilt=lambda change: shared(change(name, layer), n),
     )
-
-
-@contextlib.contextmanager
-def _counted_changes() -> Iterator[list[Shape]]:
-    """Collect the shapes that differ inside the outermost of nested shared layers."""
-    if (changes := _changes.get()) is not None:
-        yield changes
-        return
-    token = _changes.set(changes := [])
-    try:
-        yield changes
-    finally:
-        _changes.reset(token)
 
 
 def _times(first: ChildInit, n: int, changes: list[Shape]) -> list[ChildInit]:
