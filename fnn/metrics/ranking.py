@@ -38,6 +38,14 @@ def _by_score(who: str, pred: Any, target: Any, weight: Any) -> tuple[Array, Arr
     return ones, np.bincount(place, by * ~is_one, minlength=n)
 
 
+def _scaled(weight: Array) -> Array:
+    """Return weights times the power of two that brings the largest to 1 or little below, exactly.
+
+    The products of small ones would be 0, and those of large ones infinite.
+    """
+    return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
 @METRICS.builtin("roc_auc")
 @np.errstate(all="ignore")
 def roc_auc(pred: Array, target: Array, *, weight: Array | None = None) -> float:
@@ -57,7 +65,7 @@ def roc_auc(pred: Array, target: Array, *, weight: Array | None = None) -> float
 
     References: Hanley, McNeil (1982), "The meaning and use of the area under a ROC curve".
     """
-    ones, zeros = _by_score("roc_auc", pred, target, weight)
+    ones, zeros = map(_scaled, _by_score("roc_auc", pred, target, weight))
     below = np.cumsum(zeros) - zeros
     won = np.add.reduce(ones * (below + zeros / 2))
     return float(won / (np.add.reduce(ones) * np.add.reduce(zeros)))
