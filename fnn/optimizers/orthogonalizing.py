@@ -9,9 +9,8 @@ import numpy as np
 from fnn.errors import OptionError
 from fnn.kernels.noting import called, contiguous, sqrt
 from fnn.optimizers import OPTIMIZERS
-from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.leafwise import Held, make_leafwise
+from fnn.optimizers.leafwise import Held, adam_step, make_leafwise, moments
 from fnn.optimizers.making import Now, capped
 from fnn.optimizers.numbers import Bounded, clamped, documented, eps_of, signed_rate
 from fnn.optimizers.transform import Transform
@@ -139,20 +138,10 @@ def _muon(
             if not g.size:
                 return m.copy(), {"mean": m}
             return orthogonalized(m * decay + part if looks_ahead else m, n_steps, abc), {"mean": m}
-        b1, b2, n = now["b1"], now["b2"], now["step"] + 1
-        m, v, u = np.empty_like(g), np.empty_like(g), np.empty_like(g)
-        g = squared(g, u)
-        u *= 1.0 - b2
-        blend(old["v"], v, u, b2)
-        blend(old["m"], m, np.multiply(g, 1.0 - b1, u), b1)
-        root = sqrt(1.0 - b2**n)
-        over_root(m, v, root / (1.0 - b1**n), eps * root, u)
-        return u, {"m": m, "v": v}
+        return adam_step(now, g, old, eps)
 
     return make_leafwise(name, formula, memory=_first, numbers=numbers)
 
 
 def _first(p: Array) -> Held:
-    if p.ndim == 2:
-        return {"mean": np.zeros_like(p)}
-    return {"m": np.zeros_like(p), "v": np.zeros_like(p)}
+    return {"mean": np.zeros_like(p)} if p.ndim == 2 else moments(p)

@@ -53,8 +53,8 @@ def rnn(
         DataError: If a length is not within 1 and time; names the example.
     """
     check_cell("rnn", cell)
-    reverse, last = flag("rnn", "reverse", reverse), flag("rnn", "last", last)
-    lengths, carry = flag("rnn", "lengths", lengths), flag("rnn", "carry", carry)
+    ways = reverse, last, lengths, carry
+    reverse, last, lengths, carry = (flag("rnn", *way) for way in zip(_WAYS, ways, strict=True))
     run = cell.over_time or over_time_of(cell.step)
 
     def parts(value: Any, what: str) -> tuple[Any, Any, Any]:
@@ -175,14 +175,22 @@ def _valid(lengths: Any, time: int) -> Array:
     return valid
 
 
+_WAYS = "reverse", "last", "lengths", "carry"
+_INITS = "init_w_in", "init_w_state", "init_b"
+
+
 def _layer(
-    who: str, make: Callable[..., Cell], options: dict[str, Any], *args: Any, **more: Any
+    who: str,
+    make: Callable[..., Cell],
+    width: int,
+    ways: tuple[bool, ...],
+    inits: tuple[Initializer, ...],
+    **more: Any,
 ) -> Layer:
-    """Return rnn(make(...), **options), with errors that name who was called."""
-    for name, value in options.items():
-        flag(who, name, value)
+    """Return rnn(make(width, ...), ...), with errors that name who was called."""
+    options = {name: flag(who, name, way) for name, way in zip(_WAYS, ways, strict=True)}
     try:
-        cell = make(*args, **more)
+        cell = make(width, **more, **dict(zip(_INITS, inits, strict=True)))
     except OptionError as error:
         error.path = (who,)
         raise
@@ -219,9 +227,8 @@ def RNN(
 
     References: Elman (1990), "Finding structure in time".
     """
-    inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
-    options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer("RNN", RNNCell, options, width, activation=activation, **inits)
+    ways, inits = (reverse, last, lengths, carry), (init_w_in, init_w_state, init_b)
+    return _layer("RNN", RNNCell, width, ways, inits, activation=activation)
 
 
 @constructor
@@ -256,9 +263,8 @@ def LSTM(
     References: Hochreiter & Schmidhuber (1997), "Long short-term memory"; Gers et al. (2000),
         "Learning to forget".
     """
-    inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
-    options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer("LSTM", LSTMCell, options, width, forget_bias=forget_bias, **inits)
+    ways, inits = (reverse, last, lengths, carry), (init_w_in, init_w_state, init_b)
+    return _layer("LSTM", LSTMCell, width, ways, inits, forget_bias=forget_bias)
 
 
 @constructor
@@ -291,6 +297,5 @@ def GRU(
 
     References: Cho et al. (2014), "Learning phrase representations", in the form of cuDNN.
     """
-    inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
-    options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer("GRU", GRUCell, options, width, **inits)
+    ways, inits = (reverse, last, lengths, carry), (init_w_in, init_w_state, init_b)
+    return _layer("GRU", GRUCell, width, ways, inits)
