@@ -62,9 +62,8 @@ class Carry:
 
     def __init__(self, program: Program) -> None:
         """Allocate what a program carries; others of the same layout may share it."""
-        self.refs = [Ref.of(each.block, each.block.keep) for each in program.carried]
-        first = [aligned(each.block.size) for each in program.carried]
-        self.sets = [first, [aligned(each.block.size) for each in program.carried]]
+        self.refs = [each.ref for each in program.carried]
+        self.sets = [[aligned(ref.block.size) for ref in self.refs] for _ in range(2)]
         self.arrays = [[*map(Ref.view, self.refs, memory)] for memory in self.sets]
         self.at = 0, 0
         self.loaded: Any = None
@@ -112,11 +111,8 @@ class Writer:
                 self.lines.append(f"{name} = ndarray({made})")
         elif ref.block in self._at:
             name = self._bind(ref.view(*self._at[ref.block]))
-        else:  # A constant, as it was.
-            keep = ref.block.keep
-            name = self._bind(np.lib.stride_tricks.as_strided(keep, keep.shape, keep.strides))
-            if ref.mark() != Ref.of(ref.block, keep).mark():
-                name = self._bind(_constant(ref))
+        else:
+            name = self._bind(_constant(ref))
         self._views[mark] = name
         return name
 
@@ -177,14 +173,14 @@ class Writer:
 
 
 def _constant(ref: Ref) -> Array:
-    """Return a view of a constant as it lay when it was noted."""
-    keep = ref.block.keep
-    base = Ref.of(ref.block, keep)
-    memory = np.frombuffer(keep, np.uint8) if keep.flags.c_contiguous else None
-    if memory is None or base.offset:
-        copy = np.empty(ref.block.size, np.uint8)
-        base.view(copy)[...] = keep
-        return ref.view(copy)
+    """Return a constant, or a view of it, as it lay when it was noted."""
+    constant = ref.block.constant
+    assert constant is not None
+    whole = Ref.of(ref.block, constant)
+    if ref.mark() == whole.mark():
+        return constant
+    memory = np.empty(ref.block.size, np.uint8)
+    whole.view(memory)[...] = constant
     view = ref.view(memory)
     view.flags.writeable = False
     return view
@@ -221,7 +217,7 @@ class Listed:
     def _made(self, turn: int) -> Callable[..., None]:
         at, sets = dict(self._at), self.carry.sets
         for i, each in enumerate(self.program.carried):
-            at[each.block] = sets[turn][i], 0
+            at[each.ref.block] = sets[turn][i], 0
             if each.next is not None:
                 at[each.next] = sets[1 - turn][i], 0
         return function_of(self.program, at)

@@ -22,15 +22,16 @@ class Block:
 
     Attributes:
         kind: "const", "temp", or what it is for: "x", "target", "carried 3", …
-        keep: The array that was there when the step was noted.
-        start, size: Its address then, and how many bytes it has.
+        start, size: Its address while the code was recorded, and how many bytes it has.
+        constant: The array itself, of a constant; others are let go.
     """
 
-    def __init__(self, kind: str, keep: Array) -> None:
+    def __init__(self, kind: str, array: Array) -> None:
         """Measure an array."""
-        self.kind, self.keep = kind, keep
-        self.start, end = _bounds(keep)
+        self.kind = kind
+        self.start, end = _bounds(array)
         self.size = max(1, end - self.start)
+        self.constant = array if kind == "const" else None
 
     def says(self) -> str:
         """Return what it is, for messages."""
@@ -80,8 +81,15 @@ class Ref:
         """Return the array in other memory, in which the block begins at `start`."""
         return np.ndarray(self.shape, self.dtype, memory, start + self.offset, self.strides)
 
-    def __repr__(self) -> str:
-        return f"{self.block.kind}{list(self.shape)}"
+    def text(self, names: dict[Block, str]) -> str:
+        """Return the array as a text: the name of its block, where in it it begins, its shape."""
+        kind = self.block.kind
+        if kind == "temp":
+            name = names.setdefault(self.block, f"t{len(names)}")
+        else:
+            name = kind.replace("carried ", "c").replace("next ", "n")
+        at = f"+{self.offset}" if self.offset else ""
+        return f"{name}{at}{list(self.shape)}"
 
 
 @attrs.define(eq=False)
@@ -121,26 +129,38 @@ class Op:
         self.outs = _changed(self.outs, change)
         self.options = {name: _changed(each, change) for name, each in self.options.items()}
 
+    def called(self) -> str:
+        """Return the name of what is called."""
+        name = getattr(self.f, "__name__", self.kind)
+        owner = getattr(self.f, "__self__", None)
+        return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
+
     def mark(self) -> tuple[Any, ...]:
         """Return what two recordings of one step share."""
         marks = _changed(self.args, Ref.mark)
         options = {name: _changed(each, Ref.mark) for name, each in self.options.items()}
-        f = getattr(self.f, "__name__", None) or repr(self.f)
         outs = _changed((self.out, *self.outs), Ref.mark)
-        return self.kind, f, repr(marks), repr(options), repr(outs), self.name
+        return self.kind, self.called(), repr(marks), repr(options), repr(outs), self.name
 
-    def __repr__(self) -> str:
-        f = getattr(self.f, "__name__", self.kind) if self.f is not None else self.kind
-        given = [*map(_shown, self.args), *(f"{n}={_shown(v)}" for n, v in self.options.items())]
-        to = self.name or ("" if self.out is None else repr(self.out))
-        return f"{to + ' <- ' if to else ''}{f}({', '.join(given)})"
+    def text(self, names: dict[Block, str]) -> str:
+        """Return a line that says what is done; `names` are those of the temporaries so far."""
+        options = {name: each for name, each in self.options.items() if name != "expected"}
+        given = [_text(each, names) for each in self.args]
+        given += [f"{name}={_text(each, names)}" for name, each in options.items()]
+        call = f"{self.called()}({', '.join(given)})"
+        if self.kind == "guard":
+            return f"expect {call} == {self.options['expected']}"
+        outs = ", ".join(_text(each, names) for each in (self.out, *self.outs) if each is not None)
+        return f"{self.name or outs} = {call}" if self.name or outs else call
 
 
-def _shown(given: Any) -> str:
+def _text(given: Any, names: dict[Block, str]) -> str:
+    if isinstance(given, Ref):
+        return given.text(names)
     if isinstance(given, Name):
         return given.name
     if isinstance(given, tuple):
-        return f"({', '.join(map(_shown, given))})"
+        return f"({', '.join(_text(each, names) for each in given)})"
     return repr(given)[:60]
 
 

@@ -21,11 +21,11 @@ class Carried:
     """An array that a step takes over from the one before, and the block of what follows on it.
 
     Attributes:
-        block: What is read.
+        ref: What is read.
         next: What is written; None for what no step moves, such as what is frozen.
     """
 
-    block: Block
+    ref: Ref
     next: Block | None
 
 
@@ -57,15 +57,16 @@ class Program:
         if len(ours) != len(theirs) or len(self.made) != len(other.made):
             return False
         for a, b in zip(self.made, other.made, strict=True):
-            if a.keep is b.keep or not _same_bits(a.keep, b.keep):
+            if a.constant is b.constant or not _same_bits(a.constant, b.constant):
                 return False
         return all(a.mark() == b.mark() for a, b in zip(ours, theirs, strict=True))
 
     def __str__(self) -> str:
-        return "\n".join(map(repr, self.ops))
+        names: dict[Block, str] = {}
+        return "\n".join(op.text(names) for op in self.ops)
 
 
-def _same_bits(a: Array, b: Array) -> bool:
+def _same_bits(a: Any, b: Any) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
@@ -142,7 +143,7 @@ class Recording:
         refs = {name: self._log(each) for name, each in logs.items()}
         for op in self.tape.ops:
             op.moved(self._place)
-        carried = [Carried(self.tape.ref(array).block, new) for array, new in self._carried]
+        carried = [Carried(self.tape.ref(array), new) for array, new in self._carried]
         logs = {name: self._place(ref) for name, ref in refs.items()}
         return Program(self.tape.ops, self.inputs, carried, logs, self.tape.made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -56,21 +57,33 @@ class Tape:
     made: list[Block] = attrs.field(factory=list)
     is_over: bool = False
     _blocks: dict[int, Block] = attrs.field(factory=dict)
+    _alive: dict[int, weakref.ref[Array]] = attrs.field(factory=dict)
     _numbers: int = 0
 
     # --- memory ---
 
     def leaf(self, array: Array, kind: str) -> Value:
         """Return a value for memory that the step is given: a batch, or what is carried."""
-        self._blocks[id(array)] = Block(kind, array)
+        self._block(array, kind)
         return Value(array, self)
+
+    def _block(self, base: Array, kind: str) -> Block:
+        """Remember memory for as long as somebody holds it: a temporary is let go as in the step."""
+        key = id(base)
+
+        def forget(_: Any) -> None:
+            del self._blocks[key], self._alive[key]
+
+        block = self._blocks[key] = Block(kind, base)
+        self._alive[key] = weakref.ref(base, forget)
+        return block
 
     def ref(self, array: Array) -> Ref:
         """Return where an array lies; memory that nobody wrote here is a constant."""
         base = root(array)
         block = self._blocks.get(id(base))
         if block is None:
-            block = self._blocks[id(base)] = Block("const", base)
+            block = self._block(base, "const")
             if base.flags.writeable:
                 self.made.append(block)
         return Ref.of(block, array)
@@ -94,7 +107,7 @@ class Tape:
         """Return where a new result lies."""
         base = root(array)
         if id(base) not in self._blocks:
-            self._blocks[id(base)] = Block("temp", base)
+            self._block(base, "temp")
         return self._out(array)
 
     def _arg(self, given: Any) -> Any:

@@ -154,7 +154,7 @@ def lstm(
     hs, cs = _begun(z, first[0], first[1], w), _begun(z, first[1], first[0], w)
     gates = empty((steps, n, 4, width), hs.dtype)
     bent = empty((steps, n, width), hs.dtype)  # tanh c.
-    new = np.empty((n, width), hs.dtype)
+    new = empty((n, width), hs.dtype)
     # All four at once, g for nothing, take less time than two calls for parts of every row.
     squashed = [slice(0, 2), slice(3, 4)] if _is_complex(gates) else [slice(0, 4)]
     for t in range(steps):
@@ -250,7 +250,7 @@ def gru(z: Array, w: Array, b: Array, first: Array, valid: Array | None) -> tupl
     hs = _begun(z, first, w, b)
     gates = empty((steps, n, 3, width), hs.dtype)
     through = empty((steps, n, width), hs.dtype)
-    both = np.empty((n, 2, width), hs.dtype)
+    both = empty((n, 2, width), hs.dtype)
     for t in range(steps):
         parts = gates[t]
         flat = parts.reshape(n, 3 * width)
