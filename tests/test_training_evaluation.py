@@ -85,9 +85,7 @@ def test_prediction_in_batches_is_the_networks_output(size):
 
 
 @pytest.mark.parametrize(("in_shape", "most"), [((6,), 1000), ((1, 4, 4), 128), ((2, 3), 128)])
-def test_by_default_a_thousand_vectors_or_fewer_images_are_taken_at_a_time(
-    in_shape, most, monkeypatch
-):
+def test_by_default_a_thousand_vectors_or_fewer_images_are_taken_at_a_time(in_shape, most, monkeypatch):
     monkeypatch.setenv("FNN_EXECUTOR", "plain")  # A network that is recorded is called once more.
     seen = []
     spy = fnn.elementwise("spy", lambda x: seen.append(len(x)) or x, lambda x, y, dy: dy)
