@@ -122,9 +122,10 @@ class Kinds:
 
     def kind(self, mark: Any) -> Kind | None:
         """Return what is known of arguments of a signature; None for those that no program serves."""
-        if mark is None or (mark not in self.kinds and len(self.kinds) >= MOST_KINDS):
-            return None
-        return self.kinds.setdefault(mark, Kind())
+        found = self.kinds.get(mark)
+        if found is None and mark is not None and len(self.kinds) < MOST_KINDS:
+            found = self.kinds[mark] = Kind()
+        return found
 
     def learn(self, kind: Kind, record: Callable[[], tuple[Program, Any]]) -> None:
         """Record the code once more, if that is still worth it; the first time it only runs."""
@@ -154,9 +155,9 @@ class Kinds:
     def texts(self) -> list[str]:
         """Return the trusted programs as texts."""
         return [
-            f"{_described(mark)}: {len(each.listed.program.ops)} operations, "
+            f"{_described(each.listed.program)}: {len(each.listed.program.ops)} operations, "
             f"{each.listed.size:,} bytes between them\n{each.listed.program}"
-            for mark, kind in self.kinds.items()
+            for kind in self.kinds.values()
             for each in kind.variants
             if each.is_trusted
         ]
@@ -168,8 +169,8 @@ def same_bits(a: Any, b: Any) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def _described(mark: Any) -> str:
-    return ", ".join(f"{name} {np.dtype(dtype)}{list(shape)}" for name, shape, dtype in mark)
+def _described(program: Program) -> str:
+    return ", ".join(f"{name} {ref.dtype}{list(ref.shape)}" for name, ref in program.inputs.items())
 
 
 def _place(error: Exception) -> str:

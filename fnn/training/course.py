@@ -7,7 +7,7 @@ state before, which takes the batch or says by path what is wrong.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 import numpy as np
@@ -16,13 +16,10 @@ from fnn.compile.listing import Carry
 from fnn.compile.trust import Kind, Kinds, Variant, same_bits
 from fnn.kernels.values import map_arrays
 from fnn.training.evaluation import measure
-from fnn.training.replay import Layout, inputs_of, record
+from fnn.training.replay import Layout, arrays_and_mark, record
 from fnn.training.state import Batch, TrainState, is_finite
 from fnn.training.step import TrainStep
 from fnn.tree import Array
-
-Arrays: TypeAlias = "list[tuple[str, Array]]"
-"""The arrays of a batch, by name."""
 
 
 class Programs(Kinds):
@@ -68,7 +65,9 @@ class Programs(Kinds):
 
     # --- running ---
 
-    def run(self, kind: Kind, batch: Batch, arrays: Arrays) -> tuple[Reached, dict[str, Any]] | None:
+    def run(
+        self, kind: Kind, batch: Batch, arrays: list[Array]
+    ) -> tuple[Reached, dict[str, Any]] | None:
         """Take a step from what is loaded; None if it is for the ordinary step."""
         carry = self.carry
         assert carry is not None
@@ -88,13 +87,13 @@ class Programs(Kinds):
 
     @np.errstate(all="ignore")
     def _tried(
-        self, variant: Variant, carry: Carry, batch: Batch, arrays: Arrays
+        self, variant: Variant, carry: Carry, batch: Batch, arrays: list[Array]
     ) -> dict[str, Any] | None:
         """Run a program; return its logs if all numbers are finite, and change nothing else."""
         turn, step = carry.at
         key = self.begun.key.fold("step", step) if self.step.net.traits.stochastic else None
         try:
-            found = variant.listed.run([array for _, array in arrays], step, key)
+            found = variant.listed.run(arrays, step, key)
         except Exception:
             return None
         value = found["loss"][()]
@@ -131,7 +130,7 @@ class Programs(Kinds):
         carry = self.carry
         assert carry is not None
         self.load(now)
-        found = self._tried(trial, carry, batch, inputs_of(batch))
+        found = self._tried(trial, carry, batch, arrays_and_mark(batch)[0])
         if found is None:  # It goes another way with these numbers.
             kind.missed(trial)
             return

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from fnn.compile.trust import replays, signature
+from fnn.compile.trust import replays
 from fnn.errors import FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
 from fnn.training.course import Programs, Reached, settled
 from fnn.training.plans import MisfitError, planned, structure
-from fnn.training.replay import Layout, inputs_of
+from fnn.training.replay import Layout, arrays_and_mark
 from fnn.training.state import Batch, TrainState, trained
 from fnn.training.step import Step, TrainStep
 from fnn.tree import Array, Tree
@@ -55,8 +55,8 @@ class Jitted:
     ) -> tuple[TrainState | Reached, dict[str, Any]]:
         """Return what the step returns; the state may lie in memory of a program, see `Reached`."""
         programs = now.programs if isinstance(now, Reached) else self._programs(now)
-        arrays = inputs_of(batch)
-        kind = None if programs is None or programs.busy else programs.kind(signature(arrays))
+        arrays, mark = arrays_and_mark(batch)
+        kind = None if programs is None or programs.busy else programs.kind(mark)
         if programs is None or kind is None:
             return self._ordinary(settled(now), batch)
         programs.busy = True

@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.compile.recording import Program, Recording, recorded
+from fnn.compile.trust import signature
 from fnn.compile.values import DrawnFrom, Number
 from fnn.kernels import memory
 from fnn.kernels.values import map_arrays, named_arrays
@@ -25,10 +26,26 @@ def inputs_of(batch: Batch) -> list[tuple[str, Array]]:
     """Return the arrays of a batch, by name."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         return []
-    if all(type(each) is np.ndarray for each in batch):
-        return [*zip(NAMES, batch, strict=False)]
     pairs = zip(NAMES, batch, strict=False)
     return [each for name, value in pairs for each in named_arrays(value, name)]
+
+
+def arrays_and_mark(batch: Batch) -> tuple[list[Array], Any]:
+    """Return the arrays of a batch, and what batches share that one program serves; None for no batch.
+
+    It runs at every step: two arrays, the usual batch, pass by a few questions.
+    """
+    if type(batch) is tuple and len(batch) == 2:
+        x, target = batch
+        if (
+            type(x) is np.ndarray
+            and type(target) is np.ndarray
+            and x.flags.c_contiguous
+            and target.flags.c_contiguous
+        ):
+            return [x, target], (x.shape, x.dtype, target.shape, target.dtype)
+    named = inputs_of(batch)
+    return [array for _, array in named], signature(named)
 
 
 class Layout:
