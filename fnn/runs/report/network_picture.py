@@ -27,7 +27,8 @@ from fnn.runs.report.network_layout import (
 )
 from fnn.runs.report.parts import clip, number
 
-_LETTER, _SMALL_LETTER = 6.9, 6.2
+# As wide as letters are on average in the widest of the usual fonts.
+_LETTER, _SMALL_LETTER = 7.7, 6.4
 _LONGEST_SHAPE = 20
 _FEEDS = {
     "shared": "the same weights each time",
@@ -57,7 +58,7 @@ def network_svg(net: Layer, in_shape: Shape) -> str:
 
 def picture(found: Summary) -> str:
     """Return the picture of the layers in a summary."""
-    start = Node(SummaryRow("input", 0, "input", found.in_shape, 0, None, 0))
+    start = Node(SummaryRow("one example", 0, "input", found.in_shape, 0, None, 0))
     chain = (start, *nodes_of(found))
     width, height = column_size(chain)
     names = ", ".join(clip(row.path, 60) for row in found.rows[:20])
@@ -99,8 +100,8 @@ def _node(node: Node, x: float, y: float, came: Shape) -> str:
     count = f"{node.more:,} layers inside" if node.more else weights
     right = clip(shape, _LONGEST_SHAPE)
     left = clip(row.kind, int((width - 24) / _LETTER) - len(right))
-    name = "" if row.path == row.kind else node.name
-    about = clip(": ".join(filter(None, (name, note))), int((width - 24) / _SMALL_LETTER) - len(count))
+    about = f"{node.name}: {note}" if note else node.name
+    about = clip(about, int((width - 24) / _SMALL_LETTER) - len(count))
     dashed = " dashed" if row.wiring == "shared" else ""
     content = svg.hint(clip(" · ".join(filter(None, (row.path, row.kind, shape, weights)))))
     content += svg.tag(

@@ -152,7 +152,7 @@ def _drawings(block: Drawings) -> str:
 def _drawing(drawing: Drawing) -> str:
     title = escape(drawing.title)
     # Reached by the keyboard too, where it has to be scrolled.
-    kind = f' class="natural" tabindex="0" role="region" aria-label="{title}"'
+    kind = f' class="natural scroll" tabindex="0" role="region" aria-label="{title}"'
     return f"<figure{kind if drawing.is_natural else ''}><h3>{title}</h3>{drawing.svg}</figure>\n"
 
 
