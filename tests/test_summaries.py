@@ -243,3 +243,11 @@ def test_how_a_composition_of_somebody_elses_feeds_its_parts_is_not_known():
     strange = fnn.Layer("strange", *inner.core, children=inner.children)
     assert fnn.summary(strange, (3,)).rows[0].wiring == "parts"
     assert fnn.summary(strange, (3,)).rows[0].activations == 3
+
+
+def test_layers_shared_within_shared_ones_count_the_product_of_the_times():
+    net = fnn.Relu()
+    for _ in range(4):
+        net = fnn.shared(net, 2)
+    whole = fnn.summary(net, (3,))
+    assert (whole.flops, whole.activation_bytes) == (2**4 * 3, 4 * 2**4 * 3)

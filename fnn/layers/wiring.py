@@ -99,7 +99,7 @@ def kept_numbers(call: ChildInit, layer: Layer) -> int:
         return whole + n * sum(kept_numbers(each, each.layer) for each in call.below)
     inside = sum(kept_numbers(*part) for part in parts)
     if how == "shared":
-        inside += _again(parts[0], recipe.args[1])
+        inside += _again(parts[0], recipe.args[1], inside)
     is_merged = any(each.name == "merge" for each, _ in parts)
     adds = how in ("residual", "parts") or (how == "branch" and not is_merged)
     return n * inside + (whole if adds else 0)
@@ -115,16 +115,17 @@ def _mapped(shape: Shape, times: int) -> int:
     return n
 
 
-def _again(part: tuple[ChildInit, Layer], n: int) -> int:
-    """Return what a shared layer gives at all times but the first."""
+def _again(part: tuple[ChildInit, Layer], n: int, last: int) -> int:
+    """Return what a shared layer gives at all times but the first, when it gave `last`."""
     call, layer = part
     total, shape = 0, call.in_shape
     for left in range(n - 1, 0, -1):
         if call.out_shape == shape:
-            return total + left * kept_numbers(call, layer)
+            return total + left * last
         shape = call.out_shape
         with shapes_only(), noted_inits() as calls:
             init_child(call.name, layer, Key.of(0), shape)
         [call] = calls
-        total += kept_numbers(call, layer)
+        last = kept_numbers(call, layer)
+        total += last
     return total
