@@ -42,6 +42,7 @@ layers.leaves layers.chains
 layers.making
 layers
 layers.combinators layers.branching layers.repetition layers.wrapping layers.reparametrization
+layers.wiring
 layers.summaries layers.attention.blocks layers.assemblies layers.recurrent.both_ways
 losses optimizers datasets
 metrics

@@ -36,8 +36,8 @@ def test_the_page_of_a_run_has_all_its_sections_and_needs_no_other_file(tmp_path
     assert not [attrs for _, attrs in page.tags if {"href", "srcset", "data", "style"} & attrs.keys()]
     assert all(attrs["src"].startswith("data:image/png;base64,") for attrs in page.named("img"))
     assert all(attrs["alt"] for attrs in page.named("img"))
-    # Three drawings, 12 right and 3 wrong of the 20 that were kept, 4 kernels.
-    assert len(page.named("svg")) == 3
+    # Four drawings, 12 right and 3 wrong of the 20 that were kept, 4 kernels.
+    assert len(page.named("svg")) == 4
     assert len(page.named("img")) == 12 + 3 + 4
     for drawing in page.named("svg"):
         assert drawing["role"] == "img"
@@ -85,10 +85,8 @@ def test_the_markdown_says_the_same_in_tables_and_shows_the_pictures_that_are_th
     assert "\n| 0 | 5 | 1 | 0 |" in markdown
     for line in markdown.splitlines():
         assert not line.startswith("|") or line.endswith("|")
-    head = "| layer | kind | output | parameters | FLOPs | state |"
-    assert (
-        f"{head}\n| --- | --- | --- | --- | --- | --- |\n| conv_0 | Conv(4, 5) | 4×24×24 |" in markdown
-    )
+    head = "| layer | kind | output | parameters | FLOPs | state | activation bytes |"
+    assert f"{head}\n{'| --- ' * 7}|\n| conv_0 | Conv(4, 5) | 4×24×24 |" in markdown
     assert set(re.findall(r"^## (.*)$", markdown, re.M)) <= {*Parsed(html).words("h2"), "Key numbers"}
 
 

@@ -14,6 +14,8 @@ import time
 import pytest
 from report_cases import make_run
 
+import fnn
+from fnn.runs.experiment.network_table import network_table
 from fnn.runs.report import write
 
 CHROMIUM = next(
@@ -151,14 +153,29 @@ def test_a_report_fits_the_window_and_shows_its_pictures(
     assert urls <= {"file:", "data:"}
     assert seen["width"] <= width
     assert seen["cut"] == []
-    # 2 charts, the matrix, 15 examples and 4 filters; 4 charts in a comparison.
-    assert len(seen["sizes"]) == (22 if n_runs == 1 else 4)
+    # 2 charts, the matrix, 15 examples, 4 filters and the network; 4 charts and it in a comparison.
+    assert len(seen["sizes"]) == (23 if n_runs == 1 else 5)
     for wide, high, drawn, left, right in seen["sizes"]:
         assert min(wide, high) >= 20
         assert drawn
         assert left >= 0
         assert right <= width
     assert seen["ground"] == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 22, 26)")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_wide_picture_of_a_network_is_scrolled_within_the_page(browser, width, tmp_path):
+    ways = [fnn.named(f"way_{i}", fnn.residual(fnn.Dense(9), fnn.Relu())) for i in range(3)]
+    net = fnn.serial(fnn.Flatten(), fnn.Dense(9), fnn.branch(*ways), fnn.Dense(10))
+    table = {"network": repr(net), "layers": network_table(net, (1, 28, 28))}
+    folder = make_run(tmp_path / "run", about=table, model=False)
+    html_file, _ = write([folder])
+    seen, loud, _ = browser.look(html_file, width, "light")
+    assert loud == []
+    assert seen["width"] <= width
+    assert seen["cut"] == []
+    wide = max(right - left for _, _, _, left, right in seen["sizes"])
+    assert wide > 600  # Large enough to read.
 
 
 def test_the_numbers_that_the_browser_shows_are_those_of_the_run(browser, runs, tmp_path):

@@ -65,7 +65,7 @@ def test_numbers_that_are_not_finite_leave_a_gap(tmp_path):
     folder = make_run(tmp_path / "run", lines=lines, seen=False)
     assert list(np.isfinite(read(folder).columns["loss"].y)) == [True, False, True, False, True, True]
     html = html_of(folder)
-    (line,) = [attrs["d"] for attrs in Parsed(html).named("path")]
+    (line,) = [each["d"] for each in Parsed(html).named("path") if each["class"] == "line"]
     assert (line.count("M"), line.count("L")) == (3, 1)
     assert "nan" not in html.split("</style>")[1].lower().replace("nan,", "")
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import fnn
 from fnn.tree import size
+
+
+def one_of_three(in_shape):
+    return fnn.Dense(3)
 
 
 def row(net, in_shape, path):
@@ -116,7 +122,8 @@ def test_it_prints_as_an_aligned_table_with_options_and_without_initializers():
     assert len({len(line) for line in lines[1:]}) == 1
     assert "Conv(2, 3, stride=2)" in lines[3]
     assert "Dense(1000) " in lines[5]
-    assert lines[-1].split() == ["total", "33,020", f"{2 * 18 * 16 + 64_000:,}", "0"]
+    kept = f"{4 * (32 + 32 + 1000):,}"
+    assert lines[-1].split() == ["total", "33,020", f"{2 * 18 * 16 + 64_000:,}", "0", kept]
 
 
 def test_what_does_not_fit_is_refused():
@@ -132,3 +139,115 @@ def test_a_summary_is_a_value():
     net = fnn.serial(fnn.Dense(3), fnn.Relu())
     assert fnn.summary(net, (4,)) == fnn.summary(net, [4])
     assert fnn.summary(fnn.serial(), (4,)).rows == ()
+
+
+# --- what a training step keeps, and how parts are fed
+
+
+def kept(net, in_shape):
+    return {row.path: row.activations for row in fnn.summary(net, in_shape).rows}
+
+
+def test_a_composition_counts_what_it_adds_to_what_its_parts_give():
+    d = fnn.Dense
+    assert kept(fnn.serial(fnn.serial(d(4), d(5))), (3,)) == {
+        "serial_0": 0, "serial_0/dense_0": 4, "serial_0/dense_1": 5,
+    }  # fmt: skip
+    # The sum of both ways is an array more, and so is what several branches are merged into.
+    assert kept(fnn.residual(d(3)), (3,)) == {"residual": 3, "dense_0": 3}
+    both = fnn.branch(d(4), d(5), merge="concat")
+    assert kept(both, (3,)) == {"branch": 9, "dense_0": 4, "dense_1": 5}
+    merged = fnn.branch(d(4), d(5), merge=fnn.fan_in("concat"))
+    assert kept(merged, (3,))["branch"] == 0
+    assert sum(kept(merged, (3,)).values()) == 18
+    tuples = fnn.serial(fnn.fan_out(2), fnn.parallel(d(4), d(5)))
+    assert sum(kept(tuples, (3,)).values()) == 6 + 4 + 5
+
+
+def test_a_layer_counts_as_often_as_it_is_applied():
+    halved = fnn.make_layer(
+        "halved",
+        lambda in_shape: ((in_shape[0] // 2,), {}, {}),
+        lambda params, state, x, train, key: (x[:, ::2], state, None),
+    )
+    assert sum(kept(fnn.shared(fnn.Dense(3), 4), (3,)).values()) == 4 * 3
+    assert sum(kept(fnn.shared(halved, 3), (16,)).values()) == 8 + 4 + 2
+    assert sum(kept(fnn.repeat(fnn.Dense(3), 4), (3,)).values()) == 4 * 3
+    mapped = fnn.vmap(fnn.serial(fnn.Dense(3), fnn.Relu()))
+    assert sum(kept(mapped, (7, 2)).values()) == 7 * (3 + 3)
+    assert sum(kept(fnn.vmap(fnn.vmap(fnn.residual(fnn.Dense(3)))), (7, 5, 3)).values()) == 35 * 6
+
+
+def test_what_runs_again_on_the_way_back_keeps_its_output_alone():
+    deep = fnn.serial(fnn.Dense(50), fnn.Relu(), fnn.Dense(4))
+    assert kept(fnn.serial(fnn.remat(deep), fnn.Relu()), (4,)) == {
+        "serial_0": 4, "serial_0/dense_0": 0, "serial_0/relu_0": 0, "serial_0/dense_1": 0, "relu_0": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("net", "in_shape"),
+    [
+        (fnn.serial(fnn.Dense(300), fnn.Tanh(), fnn.Dense(200), fnn.Sigmoid(), fnn.Dense(10)), (50,)),
+        (fnn.serial(fnn.residual(fnn.Dense(200), fnn.Tanh()), fnn.LayerNorm(), fnn.Dense(9)), (200,)),
+        (fnn.serial(fnn.Conv(8, 3, padding=1), fnn.Relu(), fnn.AvgPool(2), fnn.Flatten()), (1, 28, 28)),
+        (fnn.serial(fnn.remat(fnn.mlp((500, 500, 10))), fnn.Tanh(), fnn.Dense(30)), (20,)),
+        (fnn.TransformerBlock(4), (32, 64)),
+    ],
+    ids=["mlp", "residual", "conv", "remat", "transformer"],
+)
+def test_activation_bytes_are_about_what_the_way_back_holds_on_to(net, in_shape):
+    n = 200
+    _, params, state = net.init(fnn.Key.of(0), in_shape)
+    x = fnn.Key.of(1).generator().normal(size=(n, *in_shape)).astype(np.float32)
+    net.vjp(params, state, x, train=True)  # What is made once is there.
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        back = net.vjp(params, state, x, train=True)
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    said = n * fnn.summary(net, in_shape).activation_bytes
+    assert back is not None
+    assert 0.4 * said < held < 2.5 * said
+
+
+@pytest.mark.parametrize(
+    ("net", "in_shape", "want"),
+    [
+        (fnn.serial(), (3,), "chain"),
+        (fnn.repeat(fnn.Dense(3), 2), (3,), "chain"),
+        (fnn.shared(fnn.Dense(3), 2), (3,), "shared"),
+        (fnn.residual(fnn.Dense(3)), (3,), "residual"),
+        (fnn.named("block", fnn.frozen(fnn.residual(fnn.Dense(3)))), (3,), "residual"),
+        (fnn.branch(fnn.Dense(3), fnn.Dense(3)), (3,), "branch"),
+        (fnn.remat(fnn.branch(fnn.Dense(3))), (3,), "branch"),
+        (fnn.parallel(fnn.Dense(3), fnn.Dense(3)), ((3,), (4,)), "parallel"),
+        # Constructors of compositions, and what is made late.
+        (fnn.bidirectional(fnn.GRU(2)), (5, 3), "branch"),
+        (fnn.SeparableConv(3, 3), (2, 8, 8), "chain"),
+        (fnn.lazy(one_of_three), (3,), "chain"),
+        (fnn.Dense(3), (3,), ""),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, fnn.Layer) else "",
+)
+def test_the_wiring_of_parts_is_that_of_the_composition(net, in_shape, want):
+    outer = fnn.summary(fnn.parallel(net), (in_shape,)).rows
+    assert outer[0].wiring == "parallel"
+    assert outer[1].wiring == (want if len(outer) > 2 else "")
+
+
+def test_how_a_composition_of_somebody_elses_feeds_its_parts_is_not_known():
+    inner = fnn.residual(fnn.Dense(3), shortcut=fnn.Dense(3))
+    strange = fnn.Layer("strange", *inner.core, children=inner.children)
+    assert fnn.summary(strange, (3,)).rows[0].wiring == "parts"
+    assert fnn.summary(strange, (3,)).rows[0].activations == 3
+
+
+def test_layers_shared_within_shared_ones_count_the_product_of_the_times():
+    net = fnn.Relu()
+    for _ in range(4):
+        net = fnn.shared(net, 2)
+    whole = fnn.summary(net, (3,))
+    assert (whole.flops, whole.activation_bytes) == (2**4 * 3, 4 * 2**4 * 3)

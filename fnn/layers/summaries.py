@@ -13,19 +13,19 @@ from fnn import tree
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.values import count_numbers, is_tuple_of_shapes
 from fnn.keys import Key
-from fnn.layers.branching import branch, parallel
 from fnn.layers.calls import ChildInit, Shape, checked_shape, init_child, noted_inits
 from fnn.layers.chains import asked_once, parts_of
-from fnn.layers.combinators import frozen, named, residual, serial
+from fnn.layers.combinators import named, serial
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import shapes_only
 from fnn.layers.making import elementwise, make_layer
-from fnn.layers.reparametrization import spectral_norm, weight_norm
-from fnn.layers.repetition import repeat, shared
-from fnn.layers.wrapping import remat, vmap
+from fnn.layers.repetition import shared
+from fnn.layers.wiring import AROUND, COMPOSED, bare, kept_numbers, wiring
+from fnn.layers.wrapping import remat
 from fnn.recipe import Recipe
 
-_HEAD = ("layer", "kind", "output", "parameters", "FLOPs", "state")
+_HEAD = ("layer", "kind", "output", "parameters", "FLOPs", "state", "activation bytes")
+_BYTES = 4
 
 
 @attrs.frozen
@@ -40,6 +40,9 @@ class SummaryRow:
         parameters: How many numbers it has in params; those of `frozen` layers stand still.
         flops: Operations per example in evaluation; None if the layer does not say.
         state: How many numbers are carried.
+        activations: How many numbers it gives of one example and a training step keeps for the way
+            back; None if that was not recorded. See `summary`.
+        wiring: How its parts are fed, one of `fnn.layers.wiring.WIRINGS`; empty without parts.
     """
 
     path: str
@@ -49,6 +52,8 @@ class SummaryRow:
     parameters: int
     flops: int | None
     state: int
+    activations: int | None = None
+    wiring: str = ""
 
 
 @attrs.frozen(repr=False)
@@ -79,6 +84,12 @@ class Summary:
         return sum(row.flops or 0 for row in self.rows)
 
     @property
+    def activation_bytes(self) -> int | None:
+        """Bytes per example in float32 of all that the layers give; None if it was not recorded."""
+        found = [row.activations for row in self.rows]
+        return None if None in found else _BYTES * sum(each or 0 for each in found)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the cost of every layer is known."""
         return all(row.flops is not None for row in self.rows)
@@ -88,13 +99,12 @@ class Summary:
         lines: list[tuple[str, ...]] = [_HEAD]
         for row in self.rows:
             name = "  " * row.depth + row.path
-            flops = "–" if row.flops is None else f"{row.flops:,}"
-            lines.append(
-                (name, row.kind, _shape(row.out_shape), f"{row.parameters:,}", flops, f"{row.state:,}")
-            )
+            kept = None if row.activations is None else _BYTES * row.activations
+            numbers = (row.parameters, row.flops, row.state, kept)
+            lines.append((name, row.kind, shape_text(row.out_shape), *map(_number, numbers)))
         flops = ("" if self.is_complete else "≥ ") + f"{self.flops:,}"
-        total = ("total", "", "", f"{self.parameters:,}", flops, f"{self.state:,}")
-        return [*lines, total]
+        ends = (_number(self.parameters), flops, _number(self.state), _number(self.activation_bytes))
+        return [*lines, ("total", "", "", *ends)]
 
     def __repr__(self) -> str:
         lines = self.cells()
@@ -108,7 +118,7 @@ class Summary:
         ]
         rule = "─" * len(shown[0])
         return "\n".join(
-            [f"input {_shape(self.in_shape)}", shown[0], rule, *shown[1:-1], rule, shown[-1]]
+            [f"input {shape_text(self.in_shape)}", shown[0], rule, *shown[1:-1], rule, shown[-1]]
         )
 
 
@@ -121,6 +131,12 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     value, softmax as 5 (largest, difference, exp, sum, quotient), and what only changes the shape
     as 0. Layers of one's own with `elementwise` count 1 per value; what `make_layer` makes counts what
     its `flops` says, and is shown as "–" without, and the total is then a lower bound.
+
+    Activation bytes are those of what every layer gives of one example, in float32: about what a
+    training step keeps for the way back, times the batch size. Parameters, gradients and the
+    optimizer's memory come on top, and what a layer keeps besides its output (masks, the windows of a
+    convolution, the weights of attention); what shares its memory with its input, such as `Flatten`,
+    counts all the same. A layer applied n times counts n times, and what `remat` is around not at all.
 
     Args:
         net: The network. Its layers are asked for their shapes; no weights are drawn.
@@ -139,17 +155,24 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
         init_child(net.name, net, Key.of(0), checked_shape(shape))
     [whole] = calls
     # A chain of layers that is the whole network has no row of its own.
-    call = _call(net).call
+    call = bare(net).recipe.call
     is_chain = net.members == "chain" and call is not shared and (net.children or call is serial)
     shown = whole.below if is_chain else calls
     below = "" if shown is calls else None
     with asked_once(whole):
-        rows = [row for call in shown for row in _rows(call, call.layer, call.name, below, 0, most)]
+        # Around the whole network `remat` spares nothing: all of it is there again on the way back.
+        rows = [r for each in shown for r in _rows(each, each.layer, each.name, below, 0, most, True)]
     return Summary(shape, tuple(rows))
 
 
 def _rows(
-    call: ChildInit, layer: Layer, path: str, below: str | None, depth: int, most: int | None
+    call: ChildInit,
+    layer: Layer,
+    path: str,
+    below: str | None,
+    depth: int,
+    most: int | None,
+    keeps: bool,
 ) -> Iterator[SummaryRow]:
     """Yield the row of a layer, and those of the layers that it is made of, at `below` or its path."""
     inner = parts_of(call, layer)
@@ -160,26 +183,23 @@ def _rows(
     if most is not None and (largest := _largest(call, layer)) > most:
         raise ShapeError(f"{path}: expected at most {most} numbers per example, got {largest}")
     flops = layer.flops and layer.flops(call.in_shape, call.out_shape, call.params)
-    yield SummaryRow(path, depth, _kind(layer), tuple(call.out_shape), own, flops, carried)
+    kept = kept_numbers(call, layer) if keeps else 0
+    # Nothing of what a layer that runs again on the way back is made of.
+    keeps = keeps and remat not in bare(layer).around
+    kept -= sum(kept_numbers(*part) for part in inner) if keeps else 0
+    shape, how = tuple(call.out_shape), wiring(call, layer)
+    yield SummaryRow(path, depth, _kind(layer), shape, own, flops, carried, kept, how)
     prefix = f"{path}/" if below is None else below
     for child, part in inner:
         place = f"{prefix}{child.name}"
-        yield from _rows(child, part, place, None, depth + 1, most)
-
-
-def _call(layer: Layer) -> Recipe:
-    """Return the call that made a layer, without the names and the wrappers around it."""
-    recipe = layer.made_by()
-    while recipe.call in (named, *_AROUND):
-        recipe = recipe.args[recipe.call is named].made_by()
-    return recipe
+        yield from _rows(child, part, place, None, depth + 1, most, keeps)
 
 
 def _kind(layer: Layer) -> str:
     recipe = layer.made_by()
     while recipe.call is named:
         recipe = recipe.args[1].made_by()
-    if recipe.call in _COMPOSED:  # What they are made of has rows of its own.
+    if recipe.call in COMPOSED:  # What they are made of has rows of its own.
         given = [value for value in recipe.args if not isinstance(value, Layer)]
         more = {name: value for name, value in recipe.kwargs.items() if not isinstance(value, Layer)}
         return repr(Recipe(recipe.call, tuple(given), more)).removesuffix("()")
@@ -188,13 +208,9 @@ def _kind(layer: Layer) -> str:
         return layer.name
     options = {name: value for name, value in recipe.kwargs.items() if not name.startswith("init_")}
     args = recipe.args
-    if recipe.call in _AROUND:
+    if recipe.call in AROUND:
         args = (_Text(_kind(args[0])), *args[1:])
     return repr(Recipe(recipe.call, args, options))
-
-
-_AROUND = (frozen, remat, vmap, weight_norm, spectral_norm)
-_COMPOSED = (serial, residual, branch, parallel, repeat, shared)
 
 
 class _Text(str):
@@ -214,7 +230,7 @@ def _largest(call: ChildInit, layer: Layer) -> int:
     Options that are sizes of windows or padding tell it by their types: an image is padded by no more
     than the product of the sizes and twice the padding, and every place in a window has an index.
     """
-    made, numbers = _call(layer), count_numbers(call.out_shape)
+    made, numbers = bare(layer).recipe, count_numbers(call.out_shape)
     names = inspect.signature(made.call).parameters
     sizes, window, pads = [], 1, [0]
     for name, value in inspect.signature(made.call).bind(*made.args, **made.kwargs).arguments.items():
@@ -240,7 +256,12 @@ def _integers(value: Any) -> Iterator[int]:
         yield value
 
 
-def _shape(shape: Shape) -> str:
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def shape_text(shape: Shape) -> str:
+    """Return a shape as it is read: "3×28×28", of a tuple "16, 16"."""
     if is_tuple_of_shapes(shape):
-        return ", ".join(map(_shape, shape))
+        return ", ".join(map(shape_text, shape))
     return "×".join(map(str, shape)) or "()"

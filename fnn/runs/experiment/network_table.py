@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from fnn.errors import DataError, FnnError
 from fnn.layers.contract import Layer
 from fnn.layers.summaries import Summary, SummaryRow, summary
+from fnn.layers.wiring import WIRINGS
 
 _MOST_ROWS = 10_000
 _LARGEST = 1 << 62
@@ -30,7 +33,7 @@ def network_table(net: Layer, in_shape: Any) -> dict[str, Any] | None:
     except FnnError:
         # A run is not ended by what only describes it; the network itself will say what is wrong.
         return None
-    names = ("path", "depth", "kind", "out_shape", "parameters", "flops", "state")
+    names = [field.name for field in attrs.fields(SummaryRow)]
     rows = [{name: getattr(row, name) for name in names} for row in found.rows]
     return {"in_shape": found.in_shape, "rows": rows}
 
@@ -58,7 +61,13 @@ def _row(value: Any) -> SummaryRow:
     depth = min(_count("depth", value.get("depth")), _DEEPEST)
     flops = None if value.get("flops") is None else _count("flops", value["flops"])
     parameters, state = (_count(name, value.get(name)) for name in ("parameters", "state"))
-    return SummaryRow(path, depth, kind, _shape(value.get("out_shape")), parameters, flops, state)
+    # Older runs recorded neither.
+    kept = None if value.get("activations") is None else _count("activations", value["activations"])
+    wiring = value.get("wiring", "")
+    if not isinstance(wiring, str) or wiring not in WIRINGS:
+        raise DataError(f"wiring: expected one of {sorted(WIRINGS)}, got {wiring!r:.80}")
+    shape = _shape(value.get("out_shape"))
+    return SummaryRow(path, depth, kind, shape, parameters, flops, state, kept, wiring)
 
 
 def _count(name: str, value: Any) -> int:

@@ -10,8 +10,9 @@ picture of its weights. A run's folder may be a stranger's: nothing in it is exe
 it, however long, makes a page of any size; what is left out is counted.
 """
 
+from fnn.runs.report.network_picture import network_svg
 from fnn.runs.report.pages import page_of
 from fnn.runs.report.reading import RunRecord, read
 from fnn.runs.report.writing import write
 
-__all__ = ["RunRecord", "page_of", "read", "write"]
+__all__ = ["RunRecord", "network_svg", "page_of", "read", "write"]

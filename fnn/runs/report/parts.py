@@ -115,10 +115,18 @@ class Table:
 
 @attrs.frozen
 class Drawing:
-    """An SVG made here, with its title above it."""
+    """An SVG made here, with its title above it.
+
+    Attributes:
+        title: What it shows.
+        svg: The drawing.
+        is_natural: Whether it is as large as it says, and scrolled where it is long, rather than as
+            wide as its place.
+    """
 
     title: str
     svg: str
+    is_natural: bool = False
 
 
 @attrs.frozen

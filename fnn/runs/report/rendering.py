@@ -11,6 +11,7 @@ from fnn.runs.report.parts import (
     Block,
     Cards,
     Cell,
+    Drawing,
     Drawings,
     Gallery,
     Page,
@@ -144,11 +145,15 @@ def _drawings(block: Drawings) -> str:
         for i, name in enumerate(block.legend)
     )
     legend = f'<ul class="legend">{entries}</ul>\n' if entries else ""
-    figures = "".join(
-        f"<figure><h3>{escape(drawing.title)}</h3>{drawing.svg}</figure>\n"
-        for drawing in block.drawings
-    )
+    figures = "".join(map(_drawing, block.drawings))
     return f'{legend}<div class="drawings">\n{figures}</div>\n'
+
+
+def _drawing(drawing: Drawing) -> str:
+    title = escape(drawing.title)
+    # Reached by the keyboard too, where it has to be scrolled.
+    kind = f' class="natural scroll" tabindex="0" role="region" aria-label="{title}"'
+    return f"<figure{kind if drawing.is_natural else ''}><h3>{title}</h3>{drawing.svg}</figure>\n"
 
 
 def _gallery(block: Gallery) -> str:

@@ -12,6 +12,7 @@ from fnn.runs.report.chart import chart, is_drawable
 from fnn.runs.report.comparing import results
 from fnn.runs.report.images import as_images, greys, weights
 from fnn.runs.report.network import first_weights, summarize
+from fnn.runs.report.network_picture import picture
 from fnn.runs.report.parts import (
     MAX_ROWS,
     Block,
@@ -194,12 +195,16 @@ def network_table(run: RunRecord, notes: list[str]) -> Section | None:
     found = summarize(run, notes)
     blocks: list[Block] = []
     if found is not None:
+        drawn = Drawing("From the input to the output", picture(found), is_natural=True)
+        blocks.append(Drawings((drawn,)))
         head, *rows = found.cells()
-        caption = "Layers with shapes, parameters and FLOPs per example"
+        caption = "Layers with shapes, parameters, FLOPs and bytes of activations"
         blocks.append(Table(head, rows, caption, code=(0, 1), has_total=True))
         parts = found.in_shape if is_tuple_of_shapes(found.in_shape) else (found.in_shape,)
         shape = clip(" and ".join("×".join(map(str, part)) or "a number" for part in parts))
-        blocks.append(Text(f"One example is {shape}; FLOPs are those of one, a multiply-add as two."))
+        counted = "FLOPs are those of one, a multiply-add as two"
+        kept = "activation bytes what the layers give of one in float32, as training keeps it"
+        blocks.append(Text(f"One example is {shape}; {counted}, and {kept}."))
     elif run.recipe is not None:
         blocks.append(Table(("recipe",), ((plain_text(run.recipe),),), "The network", code=(0,)))
     return Section("Network", tuple(blocks)) if blocks else None

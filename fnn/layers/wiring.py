@@ -1,0 +1,127 @@
+"""How the parts of a composition are wired, and how many numbers a training step keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fnn.kernels.values import count_numbers, is_tuple_of_shapes
+from fnn.layers.branching import branch, parallel
+from fnn.layers.calls import ChildInit, Shape
+from fnn.layers.chains import asked, parts_of
+from fnn.layers.combinators import frozen, named, residual, serial
+from fnn.layers.contract import Layer
+from fnn.layers.reparametrization import spectral_norm, weight_norm
+from fnn.layers.repetition import repeat, shared
+from fnn.layers.wrapping import remat, vmap
+from fnn.recipe import Recipe
+
+AROUND: tuple[Callable[..., Layer], ...] = (frozen, remat, vmap, weight_norm, spectral_norm)
+"""Combinators that stand around one layer, everything of which stays at its path."""
+
+_WIRED: dict[Callable[..., Layer], str] = {
+    serial: "chain",
+    repeat: "chain",
+    shared: "shared",
+    residual: "residual",
+    branch: "branch",
+    parallel: "parallel",
+}
+COMPOSED: tuple[Callable[..., Layer], ...] = tuple(_WIRED)
+
+WIRINGS = {
+    "": "no parts",
+    "chain": "each part gets what the one before gives",
+    "shared": "the part gets again what it gave, with the same weights",
+    "residual": "a chain of the parts but the shortcut, which, like it, gets x; their sum",
+    "branch": "all parts get x; the last, if it is called merge, gets what they give",
+    "parallel": "every part gets an array of its own",
+    "parts": "in a way that is not known",
+}
+"""How the parts of a composition are fed."""
+
+
+class Bare(NamedTuple):
+    """A layer without the names and the wrappers around it.
+
+    Attributes:
+        layer: What is inside.
+        recipe: The call that made it.
+        around: The wrappers, from outside.
+    """
+
+    layer: Layer
+    recipe: Recipe
+    around: tuple[Callable[..., Layer], ...]
+
+
+def bare(layer: Layer) -> Bare:
+    """Return what names and wrappers are around."""
+    around: list[Callable[..., Layer]] = []
+    recipe = layer.made_by()
+    while recipe.call in (named, *AROUND):
+        around += [recipe.call] if recipe.call is not named else []
+        layer = recipe.args[recipe.call is named]
+        recipe = layer.made_by()
+    return Bare(layer, recipe, tuple(around))
+
+
+def wiring(call: ChildInit, layer: Layer) -> str:
+    """Return how the parts of a layer are wired, one of `WIRINGS`."""
+    parts = parts_of(call, layer)
+    inner, recipe, _ = bare(layer)
+    if not parts:
+        return ""
+    if recipe.call not in _WIRED and inner.rebuilt is not None and inner.children:
+        # A constructor of a composition: what it was composed by.
+        recipe = bare(inner.rebuilt(lambda name, child: child)).recipe
+    if recipe.call in _WIRED:
+        return _WIRED[recipe.call]
+    return "chain" if inner.members == "chain" or len(parts) == 1 else "parts"
+
+
+def kept_numbers(call: ChildInit, layer: Layer) -> int:
+    """Return how many numbers a layer and its parts give, of one example in a training step.
+
+    What comes out of every layer counts once, as it is kept for the way back: the sum of the parts'
+    `out_shape`, and what a composition adds. Of a layer inside `remat` nothing is kept.
+    """
+    _, recipe, around = bare(layer)
+    whole = count_numbers(call.out_shape)
+    if remat in around:
+        return whole
+    n = _mapped(call.in_shape, around.count(vmap))
+    parts, how = parts_of(call, layer), wiring(call, layer)
+    if not how:
+        # Also what it is built of inside.
+        return whole + n * sum(kept_numbers(each, each.layer) for each in call.below)
+    inside = sum(kept_numbers(*part) for part in parts)
+    if how == "shared":
+        inside += _again(parts[0], recipe.args[1], inside)
+    is_merged = any(each.name == "merge" for each, _ in parts)
+    adds = how in ("residual", "parts") or (how == "branch" and not is_merged)
+    return n * inside + (whole if adds else 0)
+
+
+def _mapped(shape: Shape, times: int) -> int:
+    """Return how many examples a layer sees of one, through so many `vmap`s."""
+    while is_tuple_of_shapes(shape):
+        shape = shape[0]
+    n = 1
+    for size in shape[:times]:
+        n *= size
+    return n
+
+
+def _again(part: tuple[ChildInit, Layer], n: int, last: int) -> int:
+    """Return what a shared layer gives at all times but the first, when it gave `last`."""
+    call, layer = part
+    total, shape = 0, call.in_shape
+    for left in range(n - 1, 0, -1):
+        if call.out_shape == shape:
+            return total + left * last
+        shape = call.out_shape
+        call = asked(call.name, layer, shape)
+        last = kept_numbers(call, layer)
+        total += last
+    return total
