@@ -12,7 +12,7 @@ from report_cases import Parsed, make_run
 import fnn
 from fnn.layers.summaries import Summary, SummaryRow
 from fnn.layers.wiring import WIRINGS
-from fnn.report import network_svg
+from fnn.report import network_svg as of_its_own
 from fnn.runs.experiment.network_table import network_table
 from fnn.runs.report import write
 from fnn.runs.report.network_layout import MOST_LAYERS
@@ -37,6 +37,11 @@ IMAGE = (1, 12, 12)
 DEEP = fnn.Relu()
 for _ in range(12):
     DEEP = fnn.serial(DEEP, fnn.Tanh())
+
+
+def network_svg(net, in_shape):
+    """Return the picture as a page holds it."""
+    return of_its_own(net, in_shape).replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
 
 
 def boxes(svg):
@@ -259,3 +264,10 @@ def test_what_is_no_network_has_no_picture():
         network_svg(3, (3,))
     with pytest.raises(fnn.ShapeError):
         network_svg(fnn.Conv(3, 3), (3,))
+
+
+def test_the_picture_is_a_file_of_its_own():
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(of_its_own(fnn.serial(fnn.Dense(2), fnn.Relu()), (3,)))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"

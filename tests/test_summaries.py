@@ -251,3 +251,18 @@ def test_layers_shared_within_shared_ones_count_the_product_of_the_times():
         net = fnn.shared(net, 2)
     whole = fnn.summary(net, (3,))
     assert (whole.flops, whole.activation_bytes) == (2**4 * 3, 4 * 2**4 * 3)
+
+
+def test_the_parts_of_a_transformer_block_have_rows_and_their_cost_counts():
+    found = fnn.summary(fnn.TransformerBlock(2, width_mlp=6), (5, 4))
+    names = [row.path.split("/")[-1] for row in found.rows]
+    assert names == [
+        "transformer_block", "norm_1", "attention", "norm_2", "mlp", "dense_0", "gelu_0", "dense_1",
+    ]  # fmt: skip
+    attention = next(row for row in found.rows if row.path.endswith("attention"))
+    dense = next(row for row in found.rows if row.path.endswith("dense_0"))
+    assert dense.flops == 2 * 5 * 4 * 6
+    assert attention.flops > 4 * 2 * 5 * 4 * 4  # Its four matrices alone.
+    net = fnn.TransformerBlock(2, width_mlp=6)
+    _, params, _ = net.init(fnn.Key.of(0), (5, 4))
+    assert sum(row.parameters for row in found.rows) == fnn.tree.size(params)

@@ -135,7 +135,7 @@ def _block(parts: Children, *, is_pre: bool, mask: bool) -> Core:
         state: dict[str, Any] = {}
         for name, layer in parts:
             given = in_shape if name == "attention" else own
-            _, own_params, own_state = init_child(name, layer, key, given)
+            _, own_params, own_state = init_child(name, layer, key, given, is_made=True)
             params |= {name: own_params} if own_params else {}
             state |= {name: own_state} if own_state else {}
         return in_shape, params, state

@@ -38,6 +38,9 @@ _FEEDS = {
 }
 
 
+_SVG = "http://www.w3.org/2000/svg"
+
+
 def network_svg(net: Layer, in_shape: Shape) -> str:
     """Return a picture of a network as SVG: a pure function of the network and of the shape it gets.
 
@@ -53,7 +56,8 @@ def network_svg(net: Layer, in_shape: Shape) -> str:
         OptionError: If `net` is no layer.
         ShapeError: If a layer cannot take what comes.
     """
-    return picture(summary(net, in_shape))
+    # As a file of its own it has to say what it is; inside a page that goes without saying.
+    return picture(summary(net, in_shape)).replace("<svg ", f'<svg xmlns="{_SVG}" ', 1)
 
 
 def picture(found: Summary) -> str:
