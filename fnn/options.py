@@ -94,7 +94,15 @@ def returned(what: str, value: Any, parts: tuple[str, ...], who: str = "") -> tu
 
 def at_step(number: Number, step: int) -> float:
     """Return the number's value at `step`."""
-    return number(step) if callable(number) else number
+    if not callable(number):
+        return number
+    # A step that is noted asks the schedule anew at every step, and does not look into it.
+    return number(step) if type(step) is int else _asked_later(number, step)
+
+
+def _asked_later(number: Callable[[int], float], step: Any) -> float:
+    at: float = step.called(number) if getattr(type(step), "is_traced", False) else number(step)
+    return at
 
 
 def sizes(who: str, name: str, value: Any, n_axes: int, *, least: int = 1) -> tuple[int, ...]:

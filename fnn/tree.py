@@ -35,7 +35,7 @@ def _seal(new: Any) -> Array:
 def _read(leaf: Any) -> Array:
     if hasattr(type(leaf), "mask"):  # As an array it would lose its mask without a word.
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__}; fill it first")
-    return np.asarray(leaf)
+    return leaf if getattr(type(leaf), "is_traced", False) else np.asarray(leaf)  # See fnn.compile.
 
 
 def _freeze_leaf(leaf: Any) -> Array:
@@ -43,7 +43,7 @@ def _freeze_leaf(leaf: Any) -> Array:
     array = _read(leaf)
     if array.dtype.kind not in "fciub":
         raise DTypeError(f"expected numbers at a leaf, got {type(leaf).__name__} ({array.dtype})")
-    if not _is_immutable(array):
+    if type(array) is np.ndarray and not _is_immutable(array):
         array = array.copy(order="K")
         array.setflags(write=False)
     return array
@@ -209,16 +209,16 @@ def _mapped(
 
 
 def _map(fn: Callable[..., Any], tree: Any, rest: Iterable[Any], seal: Callable[[Any], Array]) -> Any:
-    # This runs for every leaf at every step of training: what is usual is asked first, and no path
-    # is built unless an error wants one.
-    if type(tree) is np.ndarray:
+    # At every step: what is usual is asked first, and no path is built unless an error wants one.
+    is_leaf = type(tree) is np.ndarray
+    if not is_leaf and type(tree) is not Tree and not isinstance(tree, Mapping):
+        tree, is_leaf = _read(tree), True
+    if is_leaf:
         shape = tree.shape
         for other in rest:
             if type(other) is not np.ndarray or other.shape != shape:
                 _check_pair(tree, other)
         return seal(fn(tree, *rest))
-    if type(tree) is not Tree and not isinstance(tree, Mapping):
-        return _map(fn, _read(tree), rest, seal)
     for other in rest:
         if type(other) is not Tree and not isinstance(other, Mapping):
             raise TreeError(f"expected {_names(tree)}, got a leaf")

@@ -35,6 +35,7 @@ RANKS = """
 errors recipe
 tree keys options registry files
 kernels
+compile
 layers.calls layers.initializers
 layers.contract
 layers.leaves layers.chains
@@ -45,10 +46,13 @@ layers.summaries layers.attention.blocks layers.assemblies layers.recurrent.both
 losses optimizers datasets
 metrics
 training.state training.display training.plans training.penalties
+training.outputs
 training.evaluation training.history
 training.progress training.plateau
 training.step
-training.jitted training.derivatives
+training.replay training.derivatives
+training.course
+training.jitted
 ensemble
 training.arguments training.epochs
 training.loop
@@ -294,6 +298,7 @@ def test_the_rule_of_dtypes_lets_identity_be_asked_first(code):
 
 
 REFERENCES_ARE_COUNTED_IN = "kernels/memory.py"
+SOURCE_IS_WRITTEN_IN = "compile/listing.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -301,7 +306,11 @@ def test_nothing_is_printed_unpickled_or_drawn_from_global_state(path):
     if path.name == "__main__.py":
         pytest.skip("a command, which prints")
     code = path.read_text("utf-8")
-    assert [what for pattern, what in FORBIDDEN if pattern.search(code)] == []
+    found = [what for pattern, what in FORBIDDEN if pattern.search(code)]
+    if path.relative_to(PACKAGE).as_posix() == SOURCE_IS_WRITTEN_IN:
+        assert code.count("exec(") == 1
+        found.remove("print, eval")
+    assert found == []
     if path.relative_to(PACKAGE).as_posix() != REFERENCES_ARE_COUNTED_IN:
         assert "getrefcount" not in code
 

@@ -71,13 +71,14 @@ def test_two_processes_give_the_same_bits():
 def test_every_epoch_goes_through_all_examples_in_an_order_of_its_own():
     seen = []
 
-    def watching(pred, target, *, weight=None):
-        seen.append(target)
-        return fnn.squared_error(pred, target, weight=weight)
+    def watching(key, x):
+        seen.append(x[:, 0].copy())
+        return x
 
     n = 40
-    data = fnn.Dataset(np.zeros((n, 1), np.float32), np.arange(n, dtype=np.float32)[:, None])
-    fit(data, fnn.serial(fnn.Dense(1)), watching, fnn.sgd(0.0), epochs=3)
+    data = fnn.Dataset(np.arange(n, dtype=np.float32)[:, None], np.zeros((n, 1), np.float32))
+    net = fnn.serial(fnn.Dense(1))
+    fit(data, net, fnn.squared_error, fnn.sgd(0.0), epochs=3, augment=watching)
     steps = np.concatenate(seen)[-3 * n :].reshape(3, n)
     assert all(sorted(order) == list(range(n)) for order in steps.tolist())
     assert len({tuple(order) for order in steps.tolist()}) == 3
@@ -234,6 +235,8 @@ def interrupting(at, where):
     def metric(pred, target):
         if where == "evaluate" and len(target) == 33:
             press()
+        if where == "replayed step" and len(target) not in (2, 33):
+            press()
         return fnn.accuracy(pred, target)
 
     def callback(now, history):
@@ -245,7 +248,13 @@ def interrupting(at, where):
 
 @pytest.mark.parametrize(
     ("where", "at", "epochs", "steps"),
-    [("step", 1, 0, 0), ("step", 10, 1, None), ("evaluate", 2, 1, 8), ("callback", 2, 2, 8)],
+    [
+        ("step", 1, 0, 0),
+        ("step", 10, 0, 2),  # While it is recorded; the step itself was taken.
+        ("replayed step", 14, 3, None),
+        ("evaluate", 2, 1, 8),
+        ("callback", 2, 2, 8),
+    ],
 )
 def test_ctrl_c_ends_fit_with_what_was_reached(where, at, epochs, steps):
     kept = []

@@ -152,8 +152,9 @@ def test_totals_pickle_stay_as_they_are_and_say_whose_they_are(metric, make):
     stream = fnn.streaming(metric)
     total = stream.add(stream.start(), pred, target)
     before = stream.value(total)
-    for part in total.parts:
-        assert not isinstance(part, np.ndarray) or not part.flags.writeable
+    for each in (total, pickle.loads(pickle.dumps(total)), copy.deepcopy(total)):
+        for part in each.parts:
+            assert not isinstance(part, np.ndarray) or not part.flags.writeable
     stream.add(total, pred, target)
     stream.merge(total, total)
     assert stream.value(total) == before

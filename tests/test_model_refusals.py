@@ -16,7 +16,7 @@ from fnn.errors import DataError, OptionError, ShapeError
 from fnn.kernels.windows import windows
 from fnn.recipe import constructor
 from fnn.runs.checkpoint import save_tree
-from fnn.runs.checkpoint.networks import network_text
+from fnn.runs.checkpoint.networks import layers_allowed, network_text
 from fnn.testing import strategies
 from fnn.testing.strategies.of_combinators import halved
 
@@ -213,6 +213,8 @@ HOSTILE = {
     "repeats of repeats": "repeat(" * 12 + "Relu()" + ", 9)" * 12,
     "a layer shared without end": "shared(Tanh(), 1000000000)",
     "a layer that doubles what it gets": "shared(branch(Relu(), Tanh(), merge='concat'), 1000000000)",
+    "layers shared inside shared ones": "shared(" * 60 + "Relu()" + ", 9)" * 60,
+    "shared layers that make ever more": "shared(" * 60 + "Pad(1)" + ", 9)" * 60,
     "tuples in tuples": "shared(fan_out(1), 1000000000)",
     "fans of fans": "serial(" + "fan_out(60), " * 60 + ")",
     "windows that step over the image": "MaxPool(3, dilation=16000000, padding=16000000)",
@@ -222,7 +224,7 @@ HOSTILE = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_stranger_s_recipe_takes_neither_memory_nor_time_nor_warns(tmp_path, name):
-    is_image = "Pool" in HOSTILE[name] or CONV in HOSTILE[name]
+    is_image = "Pool(" in HOSTILE[name] or CONV in HOSTILE[name]
     path = stranger(tmp_path, HOSTILE[name], in_shape=(1, 2**40, 3 * 10**7) if is_image else (4,))
     fnn.load_model(stranger(tmp_path, "frozen(serial(MaxPool(2)))", in_shape=(1, 4, 4)))
     path = stranger(tmp_path, HOSTILE[name], in_shape=(1, 2**40, 3 * 10**7) if is_image else (4,))
@@ -236,6 +238,26 @@ def test_a_stranger_s_recipe_takes_neither_memory_nor_time_nor_warns(tmp_path, n
         tracemalloc.stop()
     assert time.monotonic() - start < 5
     assert peak <= 4 * path.stat().st_size + (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "runs"),
+    [
+        ("shared(Tanh(), 200000)", 200_001),
+        ("shared(layer=Tanh(), n=200000)", 200_001),
+        ("serial(Relu(), remat(shared(shared(Tanh(), 1000), 200)))", 200 * 1001 + 4),
+        ("shared(serial(repeat(Tanh(), 20), Relu()), 7000)", 7000 * (1 + 21 + 1) + 1),
+    ],
+)
+def test_layers_of_a_file_run_a_thousand_times_for_each_that_is_allowed(tmp_path, recipe, runs):
+    path = stranger(tmp_path, recipe)
+    allowed = layers_allowed(path.stat().st_size)
+    with pytest.raises(DataError, match=f"at most {1000 * allowed:,} times, got {runs:,}; `most_l"):
+        fnn.load_model(path)
+    with pytest.raises(DataError, match="layers that run at most"):
+        fnn.load_model(path, most_layers=(runs - 1) // 1000)
+    net, *_ = fnn.load_model(path, most_layers=runs // 1000 + 1)
+    fnn.save_model(path, net, {}, {}, (4,))
 
 
 @given(data=st.data())

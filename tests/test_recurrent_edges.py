@@ -82,3 +82,38 @@ def test_parts_of_a_tuple_are_blamed_for_their_own_features():
             fnn.ShapeError, match=r"^lstm \(.*\): part 0 of the tuple: expected axis 2 of size 3, got"
         ):
             layer.apply(params, {}, (np.concatenate([x, x], axis=2), rest))
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_how_many_steps_the_way_back_prepares_at_once_changes_no_bit(kind, dtype, monkeypatch):
+    layer = KINDS[kind](WIDTH, lengths=True)
+    params, x = drawn(KINDS[kind](WIDTH))
+    params, x = tree.cast(params, dtype), x.astype(dtype)
+
+    def gradient():
+        y, _, back = layer.vjp(params, {}, (x, LENGTHS))
+        dparams, (dx, _) = back(y)
+        return y.tobytes(), tree.digest(dparams), dx.tobytes()
+
+    expected = gradient()
+    step = BATCH * WIDTH * 4 * np.dtype(dtype).itemsize
+    for n_bytes in (1, 2 * step, 3 * step + 1):
+        monkeypatch.setattr(recurrence, "_BLOCK", n_bytes)
+        assert gradient() == expected
+
+
+@every_kind
+def test_weights_that_lie_turned_for_large_products_give_the_same_derivatives(kind, monkeypatch):
+    layer = KINDS[kind](WIDTH)
+    params, x = drawn(layer)
+
+    def gradient():
+        y, _, back = layer.vjp(params, {}, x)
+        dparams, dx = back(y)
+        return [*tree.leaves(dparams), dx]
+
+    expected = gradient()
+    monkeypatch.setattr(recurrence, "_SMALL_PRODUCT", 0)
+    for got, want in zip(gradient(), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

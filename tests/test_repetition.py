@@ -141,6 +141,59 @@ def test_a_shared_layer_that_does_not_take_what_it_makes_is_refused(net, in_shap
         net.init(KEY, in_shape)
 
 
+def doubling(asked):
+    """Return a layer that doubles what it gets up to 16 numbers, and notes for what it is asked."""
+
+    def shapes(in_shape):
+        asked.append(in_shape)
+        return (*in_shape[:-1], min(2 * in_shape[-1], 16)), {}, {}
+
+    def fwd(params, state, x, train, key):
+        return x, state, lambda dy: ({}, dy)
+
+    return fnn.make_layer("doubling", shapes, fwd, flops=1)
+
+
+@pytest.mark.parametrize("ask", [lambda *call: call[0].init(KEY, call[1]), fnn.summary])
+@pytest.mark.parametrize(
+    ("wrap", "depth", "n_axes"),
+    [
+        (lambda net: shared(net, 2), 40, 1),
+        (lambda net: shared(serial(net, Tanh()), 1), 40, 1),
+        (vmap, 20, 21),
+        (lambda net: shared(vmap(net), 3), 20, 21),
+    ],
+)
+@pytest.mark.parametrize("first", [1, 16])
+def test_nested_layers_are_asked_for_their_shapes_in_proportion_to_their_depth(
+    wrap, depth, n_axes, ask, first
+):
+    asked = []
+    net = doubling(asked)
+    for _ in range(depth):
+        net = wrap(net)
+    ask(net, (*(1,) * (n_axes - 1), first))
+    assert len(asked) <= 4 * depth
+
+
+def test_what_nested_shared_layers_cost_is_counted_in_full():
+    net = shared(shared(doubling([]), 2), 2)
+    # 1 → 2 → 4 → 8 → 16, then 16 to the end.
+    assert fnn.summary(net, (1,)).flops == 1 + 2 + 4 + 8
+    assert fnn.summary(shared(net, 3), (1,)).flops == 1 + 2 + 4 + 8 + 8 * 16
+    assert fnn.summary(vmap(shared(net, 3)), (5, 1)).flops == 5 * (1 + 2 + 4 + 8 + 8 * 16)
+    twice = shared(doubling([]), 2)
+    assert fnn.summary(serial(twice, twice), (1,)).flops == 1 + 2 + 4 + 8
+
+
+def test_nested_shared_layers_change_the_shape_as_often_as_one_may():
+    wider = branch(Relu(), Tanh(), merge="concat")
+    assert shared(shared(wider, 4), 2).init(KEY, (1,))[0] == (256,)
+    for net in (shared(shared(wider, 16), 17), shared(serial(shared(wider, 8), shared(wider, 9)), 20)):
+        with pytest.raises(ShapeError, match="in 256 times comes to a shape that stays"):
+            net.init(KEY, (1,))
+
+
 @pytest.mark.parametrize("make", [repeat, shared])
 def test_how_often_is_an_integer_of_one_or_more(make):
     for n in (0, 1.5, True):

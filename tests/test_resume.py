@@ -258,7 +258,7 @@ def test_ctrl_c_between_any_two_operations_leaves_a_place_to_go_on_from():
     whole = bits(run(**options))
     reached, outside = set(), []
     interrupted_at(10**9, **options)  # Python 3.12 tells no operations the first time.
-    for count in range(1, 2000, 5):
+    for count in range(1, 4000, 7):
         kept = []
         try:
             result = interrupted_at(count, save=kept.append, save_every=1, **options)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fnn.ensemble.members import keys_of, stack, unstack
+from fnn.kernels.noting import contiguous
 from fnn.kernels.stacked_affine import sum_if_shared
 from fnn.kernels.values import map_arrays
 from fnn.keys import Key
@@ -94,6 +95,4 @@ def inward(dy: Any) -> Any:
 
     Each member's matrix lies in memory as it would alone, and so takes the same way through BLAS.
     """
-    return map_arrays(
-        lambda part: None if part is None else np.ascontiguousarray(part.swapaxes(0, 1)), dy
-    )
+    return map_arrays(lambda part: None if part is None else contiguous(part.swapaxes(0, 1)), dy)

@@ -11,6 +11,7 @@ import numpy as np
 from fnn.ensemble.layers import stacked
 from fnn.ensemble.members import stack, unstack
 from fnn.errors import DivergedError, OptionError, ShapeError
+from fnn.kernels.noting import contiguous
 from fnn.kernels.values import take_rows
 from fnn.losses.reduction import Loss, unsilenced
 from fnn.losses.sums import half_squared_error
@@ -41,7 +42,7 @@ class OverMembers:
             got = getattr(pred, "shape", type(pred).__name__)
             expected = "pred of shape (batch, members, ...)"
             raise ShapeError(f"expected {expected}, got {got}", path=(self.__name__,))
-        rows = np.ascontiguousarray(pred.swapaxes(0, 1))
+        rows = contiguous(pred.swapaxes(0, 1))
         if self.loss is half_squared_error and weight is None and target.shape == self._like(rows):
             # A sum of single terms: all members at once give each the bits that it gets alone.
             lead = len(rows) * rows.shape[1], *rows.shape[2:]
@@ -68,7 +69,7 @@ class OverMembers:
         if values.ndim < 2 or values.shape[1] != n:
             expected = f"targets and weights of {n} members on axis 1"
             raise ShapeError(f"expected {expected}, got {values.shape}", path=(self.__name__,))
-        return np.ascontiguousarray(values[:, i])
+        return contiguous(values[:, i])
 
 
 def over_members(loss: Loss, *, shared: bool = True) -> OverMembers:

@@ -57,7 +57,7 @@ def row_sums(rows: Array, most: int = MOST_TERMS) -> Array:
         parts = np.matmul(rows[:, : n - rest].reshape(m, n_parts, FEW_TERMS), row)
     else:  # `matmul` would call for every row apart.
         starts = range(0, n - rest, FEW_TERMS)
-        parts = np.array([np.matmul(rows[:, i : i + FEW_TERMS], row) for i in starts]).T
+        parts = np.stack([np.matmul(rows[:, i : i + FEW_TERMS], row) for i in starts]).T
     return row_sums(parts, FEW_TERMS) + np.matmul(rows[:, n - rest :], ones(rest, rows.dtype))
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fnn.kernels.noting import whole
 from fnn.tree import Array
 
 
+@whole
 def alignments(
     logs: Array, labels: Array, n_labels: Array, n_steps: Array, blank: int
 ) -> tuple[Array, Array]:

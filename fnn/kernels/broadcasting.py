@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.kernels.memory import scratch_like
+from fnn.kernels.memory import empty, scratch_like
 from fnn.tree import Array
 
 _LONG = 1 << 14
@@ -53,8 +53,8 @@ def broadcast_row(op: np.ufunc, x: Array, row: Array, out: Array | None = None) 
     if out is None:
         out = np.empty_like(x)
     wide = x.shape[0] // n, n * x.shape[1]
-    repeated = np.empty((n, row.size), row.dtype)
-    repeated[:] = row
+    repeated = empty((n, row.size), row.dtype)
+    np.copyto(repeated, row)
     op(x.reshape(wide), repeated.reshape(-1), out.reshape(wide))
     return out
 

@@ -55,6 +55,8 @@ def check_ordinary(name: str, value: Any, path: tuple[str, ...] = ()) -> None:
     """
     if type(value) is np.ndarray or type(value) is np.memmap:
         return
+    if getattr(type(value), "is_traced", False):  # It stands for one in a step that is being noted.
+        return
     got = type(value).__name__
     if not isinstance(value, np.ndarray):
         raise DTypeError(f"expected {name} as an array, got {got}", path=path)

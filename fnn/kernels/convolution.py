@@ -22,6 +22,7 @@ import numpy as np
 
 from fnn.kernels.affine import row_sums
 from fnn.kernels.memory import empty, zeros
+from fnn.kernels.noting import strided
 from fnn.kernels.unfolding import ROW_BYTES, Chunk, Unfolding, cut, unfold, unfolding
 from fnn.kernels.windows import Windows, batch_first, batch_last, pad
 from fnn.tree import Array
@@ -141,7 +142,7 @@ def transposed_convolution_vjp(
 def _kernels_vjp(z: Array, w: Array, slopes: Array, how: Unfolding, groups: int) -> Array:
     """Return dw, from slopes (out, columns)."""
     dtype = np.result_type(z, slopes)
-    sums = np.zeros((groups, w.size // w.shape[0], w.shape[0] // groups), dtype)
+    sums = zeros((groups, w.size // w.shape[0], w.shape[0] // groups), dtype)
     at_once = max(1, SUM_BYTES // max(1, sums.nbytes))
     for chunk in how.chunks:
         blocks = unfold(z, chunk)
@@ -180,7 +181,7 @@ def _fold_by_row(w: Array, slopes: Array, dz: Array, geometry: Windows, groups: 
         seen = _seeing(slopes, rows, k)
         n, row = rows.stop - rows.start, seen.strides[1]
         steps = (seen.strides[0], row, *seen.strides[2:])
-        blocks = np.ndarray((groups, n, k * out, length), seen.dtype, seen, 0, steps)
+        blocks = strided(seen, (groups, n, k * out, length), 0, steps)
         parts = empty((groups, kernels.shape[2], n, length), dz.dtype)
         np.matmul(kernels, blocks, parts.swapaxes(1, 2))
         _add(parts, dz[:, rows], _inner(geometry, n, True))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from fnn.kernels.noting import whole
 from fnn.tree import Array
 
 
@@ -14,6 +15,7 @@ def rows_of(w: Array, tokens: Array) -> Array:
     return np.take(w, tokens, axis=0, mode="clip")  # `raise` would look at every token once more.
 
 
+@whole
 def rows_of_vjp(w: Array, tokens: Array, dy: Array) -> Array:
     """Return dw, the sum of dy over the places of each token; several times faster than `np.add.at`.
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from fnn.kernels.noting import contiguous
 from fnn.tree import Array
 
 # Chebyshev coefficients of (1 + 2u) exp(u²) erfc(u) over t = (u - 3) / (u + 3), from 50 digits: within
@@ -45,7 +46,7 @@ def normal_cdf(x: Array) -> Array:
     Of complex x it is continued to first order in the imaginary part, all that a complex step needs.
     """
     if x.dtype.kind == "c":
-        real = np.ascontiguousarray(x.real)
+        real = contiguous(x.real)
         return normal_cdf(real) + 1j * (x.imag * normal_pdf(real))
     u = np.abs(x) * math.sqrt(0.5)
     u = np.minimum(u, 1e3)  # Beyond, it is 0 or 1 in every precision, and u² stays finite.

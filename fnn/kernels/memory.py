@@ -119,6 +119,9 @@ class _Shelf:
 class Arena:
     """Buffers by size, for one thread at a time. They go with the arena, and with what was lent."""
 
+    least = SMALL
+    """How many bytes an array has that is worth asking for."""
+
     poison = False
     """Whether memory is filled with NaN before it is lent again, so that a test sees a kernel that
     reads what it has not written."""
@@ -186,7 +189,7 @@ class recycled:  # noqa: N801 - a context manager, written as a class because th
     __slots__ = ("arena", "before", "thread")
 
     def __init__(self, arena: Arena) -> None:
-        self.arena = arena if _IDLE else None
+        self.arena = arena if _IDLE or not arena.least else None
 
     def __enter__(self) -> None:
         self.thread = get_ident()
@@ -213,10 +216,12 @@ would mix up: the one would leave what the other has entered."""
 def scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     """Return memory of earlier steps for a ufunc's `out`; None where NumPy allocates as fast."""
     current = _current.get()
-    if current is None or _buffer_size(shape, dtype.itemsize) < SMALL:
+    if current is None:
         return None
     arena = current.of_thread()
-    return None if arena is None else arena.empty(shape, dtype)
+    if arena is None or _buffer_size(shape, dtype.itemsize) < arena.least:
+        return None
+    return arena.empty(shape, dtype)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fnn.kernels.memory import zeros
 from fnn.tree import Array
 
 Parts: TypeAlias = Sequence[Array]
@@ -63,7 +64,7 @@ def multiply_vjp(parts: Parts, kept: None, dy: Array, axis: int) -> tuple[Array,
 def largest(parts: Parts, axis: int) -> tuple[Array, Array]:
     """Return the largest, and which array it is from: of equal ones the first. NaN passes through."""
     best = parts[0]
-    chosen = np.zeros(best.shape, "intp")
+    chosen = zeros(best.shape, np.dtype(np.intp))
     for i, part in enumerate(parts[1:], 1):
         # Compared by the real part, which a complex step does not move.
         wins = (part.real > best.real) | (np.isnan(part.real) & ~np.isnan(best.real))

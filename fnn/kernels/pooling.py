@@ -127,7 +127,7 @@ def average_pool_vjp(x: Array, y: Array, dy: Array, geometry: Windows, *, count_
 @functools.lru_cache(maxsize=64)
 def _inverse_counts(geometry: Windows, dtype: np.dtype, count_padding: bool) -> Array:
     if geometry.padded == geometry.space or (count_padding and not any(geometry.over)):
-        return np.array(1 / math.prod(geometry.size), dtype)
+        return _read_only(np.array(1 / math.prod(geometry.size), dtype))
     if count_padding:  # What lies beyond the padding that was asked for never counts.
         inside = np.zeros((1, *geometry.padded, 1))
         rows = (slice(n - over) for n, over in zip(geometry.padded, geometry.over, strict=True))
@@ -137,9 +137,12 @@ def _inverse_counts(geometry: Windows, dtype: np.dtype, count_padding: bool) -> 
     counts = np.zeros((1, *geometry.out, 1))
     for place in geometry.cuts():
         counts += inside[place]
-    inverse = (1 / counts).astype(dtype)
-    inverse.setflags(write=False)
-    return inverse
+    return _read_only((1 / counts).astype(dtype))
+
+
+def _read_only(array: Array) -> Array:
+    array.setflags(write=False)
+    return array
 
 
 def global_average_pool(x: Array) -> Array:
@@ -164,6 +167,6 @@ def global_max_pool(x: Array) -> Array:
 def global_max_pool_vjp(x: Array, y: Array, dy: Array) -> Array:
     """Return dx: dy at the first maximum in row-major order, 0 elsewhere."""
     flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-    dx = np.zeros(flat.shape, dy.dtype)
+    dx = zeros(flat.shape, dy.dtype)
     np.put_along_axis(dx, flat.real.argmax(axis=2)[:, :, None], dy[:, :, None], axis=2)
     return dx.reshape(x.shape)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from operator import index
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from fnn.tree import Tree, TreeLike, freeze
 
 Shape: TypeAlias = tuple[Any, ...]
 """Of one example: sizes such as (784,), or for a tuple of arrays the tuple of their shapes."""
+
+
+T = TypeVar("T")
 
 
 class Pullback(Protocol):
@@ -118,6 +121,7 @@ class ChildInit:
         is_made: Whether the child was made in that call, and is none of the composition's `children`.
         out_shape, params, state: What came.
         below: The calls that it made in turn.
+        flops: Operations per example of the child and all of its parts, None before they are counted.
     """
 
     def __init__(self, name: str, layer: Any, in_shape: Shape, is_made: bool = False) -> None:
@@ -127,9 +131,23 @@ class ChildInit:
         self.params: TreeLike = {}
         self.state: TreeLike = {}
         self.below: list[ChildInit] = []
+        self.flops: int | None = None
 
 
 _noted: ContextVar[list[ChildInit] | None] = ContextVar("noted", default=None)
+
+
+@contextlib.contextmanager
+def outermost(context: ContextVar[T | None], make: Callable[[], T]) -> Iterator[T]:
+    """Give all that is nested inside the outermost block one value, which `make` makes."""
+    if (value := context.get()) is not None:
+        yield value
+        return
+    token = context.set(value := make())
+    try:
+        yield value
+    finally:
+        context.reset(token)
 
 
 @contextlib.contextmanager

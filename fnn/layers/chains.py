@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from fnn.errors import FnnError, OptionError, TreeError
@@ -14,6 +16,7 @@ from fnn.layers.calls import (
     Shape,
     init_child,
     noted_inits,
+    outermost,
     placed_error,
     takes,
 )
@@ -59,6 +62,20 @@ def named_children(who: str, layers: tuple[Layer, ...]) -> Children:
             raise OptionError(f"two children are called {name!r}; name one otherwise", path=(who,))
         children[name] = layer
     return tuple(children.items())
+
+
+def around(layer: Layer, core: Core, **more: Any) -> Layer:
+    """Return a layer with another triple and what else is given; its entries stay at their paths."""
+    kept = {"flops": layer.flops, "inputs": layer.inputs}
+    return Layer(
+        layer.name,
+        *core,
+        children=layer.children,
+        traits=layer.traits,
+        is_named=layer.is_named,
+        frozen=layer.frozen,
+        **{**kept, **more},
+    )
 
 
 def check_names(names: frozenset[str], params: Any, state: Any) -> None:
@@ -193,13 +210,51 @@ def parts_of(call: ChildInit, layer: Layer) -> list[tuple[ChildInit, Layer]]:
     ]
 
 
+_kept: ContextVar[dict[tuple[int, str], ChildInit] | None] = ContextVar("kept", default=None)
+
+
+@contextlib.contextmanager
+def asked_once(*calls: ChildInit) -> Iterator[None]:
+    """Have `asked` find its answers again, and those that calls of init have given already.
+
+    A layer that asks for the cost of what is inside it, which asks in turn, would have every level
+    double the work.
+    """
+    with outermost(_kept, dict):
+        _keep(calls)
+        yield
+
+
+def _keep(calls: Iterable[ChildInit]) -> None:
+    if (kept := _kept.get()) is not None:
+        for call in calls:
+            kept.setdefault(_mark(call.layer, call.in_shape), call)
+            _keep(call.below)
+
+
+def _mark(layer: Layer, in_shape: Shape) -> tuple[int, str]:
+    # The layers live as long as the calls that are kept.
+    return id(layer), repr(in_shape)
+
+
+def asked(name: str, layer: Layer, in_shape: Shape) -> ChildInit:
+    """Return what the init of a layer called `name` would return, in shapes alone."""
+    if (kept := _kept.get()) is not None and (found := kept.get(_mark(layer, in_shape))):
+        return found
+    with shapes_only(), noted_inits() as calls:
+        init_child(name, layer, Key.of(0), in_shape)
+    _keep(calls)
+    return calls[0]
+
+
 def total_flops(layer: Layer, in_shape: Shape) -> int:
     """Return the operations per example of a layer and all of its parts; unknown ones count as 0."""
 
     def total(call: ChildInit, layer: Layer) -> int:
-        own = layer.flops(call.in_shape, call.out_shape, call.params) if layer.flops else 0
-        return own + sum(total(*part) for part in parts_of(call, layer))
+        if call.flops is None:
+            own = layer.flops(call.in_shape, call.out_shape, call.params) if layer.flops else 0
+            call.flops = own + sum(total(*part) for part in parts_of(call, layer))
+        return call.flops
 
-    with shapes_only(), noted_inits() as calls:
-        init_child(layer.name, layer, Key.of(0), in_shape)
-    return total(calls[0], layer)
+    with asked_once():
+        return total(asked(layer.name, layer, in_shape), layer)

@@ -10,6 +10,8 @@ import numpy as np
 from fnn.errors import ShapeError
 from fnn.kernels import activation, gaussian
 from fnn.kernels import smooth_activation as smooth
+from fnn.kernels.memory import zeros
+from fnn.kernels.noting import as_array
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
 from fnn.layers.initializers import Initializer, constant
@@ -132,7 +134,7 @@ def PRelu(
         def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             products = np.where(is_above, dy.dtype.type(0), x * dy)
             axes = (0, *range(2, x.ndim)) if per_channel else tuple(range(x.ndim))
-            total = np.asarray(np.add.reduce(products, axis=axes)).reshape(slope.shape).copy()
+            total = as_array(np.add.reduce(products, axis=axes)).reshape(slope.shape).copy()
             return Tree.own({"slope": total}), np.where(is_above, dy, wide * dy) if need_dx else None
 
         return np.where(is_above, x, wide * x), state, pullback
@@ -176,7 +178,7 @@ def Maxout(pieces: int, *, axis: int = -1) -> Layer:
 
     def backward(x: Array, y: Array, dy: Array) -> Array:
         parts, at = cut(x)
-        dparts = np.zeros(parts.shape, dy.dtype)
+        dparts = zeros(parts.shape, dy.dtype)
         np.put_along_axis(dparts, largest(parts, at), np.expand_dims(dy, at), at)
         return dparts.reshape(x.shape)
 

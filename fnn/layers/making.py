@@ -14,6 +14,7 @@ import numpy as np
 
 from fnn.errors import OptionError, TreeError
 from fnn.kernels.checks import check_cotangent, check_like, check_precisions, check_shaped, check_value
+from fnn.kernels.noting import as_array
 from fnn.kernels.values import count_numbers, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
@@ -326,7 +327,7 @@ def _check_moved(moved: Any, state: Any, spec: Spec) -> None:
         got = sorted(moved) if isinstance(moved, Mapping) else type(moved).__name__
         raise TreeError(f"expected fwd to return the state {sorted(names)}, got {got}")
     for name in names:
-        check_like(f"the new state in {name}", np.asarray(moved[name]), state[name])
+        check_like(f"the new state in {name}", as_array(moved[name]), state[name])
 
 
 def _check_dparams(dparams: Any, params: Any, spec: Spec) -> None:

@@ -37,6 +37,10 @@ def _pool(who: str, name: str, pool: Any, pool_vjp: Any, *options: Any, kinks: b
     return make_layer(name, shapes, fwd, traits=Traits(has_kinks=kinks), flops=flops, members="fold")
 
 
+def _over_space(in_shape: Shape) -> Any:
+    return image_shape(in_shape, least=1)[:1], {}, {}
+
+
 @constructor
 def MaxPool(
     window: Sizes,
@@ -105,12 +109,8 @@ def GlobalAvgPool() -> Layer:
     Raises:
         ShapeError: If the examples have no spatial axis.
     """
-
-    def shapes(in_shape: Shape) -> Any:
-        return image_shape(in_shape, least=1)[:1], {}, {}
-
     fwd = fwd_of(pooling.global_average_pool, pooling.global_average_pool_vjp)
-    return make_layer("global_avg_pool", shapes, fwd, flops=1, members="fold")
+    return make_layer("global_avg_pool", _over_space, fwd, flops=1, members="fold")
 
 
 @constructor
@@ -157,10 +157,6 @@ def GlobalMaxPool() -> Layer:
     Raises:
         ShapeError: If the examples have no spatial axis.
     """
-
-    def shapes(in_shape: Shape) -> Any:
-        return image_shape(in_shape, least=1)[:1], {}, {}
-
     fwd = fwd_of(pooling.global_max_pool, pooling.global_max_pool_vjp)
     traits = Traits(has_kinks=True)
-    return make_layer("global_max_pool", shapes, fwd, traits=traits, flops=1, members="fold")
+    return make_layer("global_max_pool", _over_space, fwd, traits=traits, flops=1, members="fold")

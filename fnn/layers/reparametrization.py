@@ -19,8 +19,8 @@ from fnn.kernels.reparametrization import (
     spectral_vjp,
 )
 from fnn.keys import Key
-from fnn.layers.calls import Pullback, Shape
-from fnn.layers.chains import check_layer, dx_alone
+from fnn.layers.calls import Core, Pullback, Shape
+from fnn.layers.chains import around, check_layer, dx_alone
 from fnn.layers.contract import Flops, Layer
 from fnn.layers.initializers import are_shapes_only, draw, normal, outline
 from fnn.layers.weights import (
@@ -122,7 +122,7 @@ def weight_norm(layer: Layer, *, axis: int | None = None) -> Layer:
             layer.flops, in_shape, out_shape, mapped(is_pair, lambda path, pair: pair["v"], params)
         )
 
-    return _around(layer, init, apply, vjp, flops)
+    return around(layer, Core(init, apply, vjp), flops=layer.flops and flops)
 
 
 @constructor
@@ -228,23 +228,7 @@ def spectral_norm(
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
         return _call_flops(layer.flops, in_shape, out_shape, params)
 
-    return _around(layer, init, apply, vjp, flops)
-
-
-def _around(layer: Layer, init: Any, apply: Any, vjp: Any, flops: Any) -> Layer:
-    """Return the layer with another triple, everything at its path."""
-    return Layer(
-        layer.name,
-        init,
-        apply,
-        vjp,
-        children=layer.children,
-        traits=layer.traits,
-        is_named=layer.is_named,
-        frozen=layer.frozen,
-        flops=flops if layer.flops else None,
-        inputs=layer.inputs,
-    )
+    return around(layer, Core(init, apply, vjp), flops=layer.flops and flops)
 
 
 def _call_flops(flops: Flops | None, in_shape: Shape, out_shape: Shape, params: Any) -> int:

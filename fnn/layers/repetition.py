@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
 from fnn.errors import FnnError, ShapeError
 from fnn.keys import Key
-from fnn.layers.calls import Pullback, Shape, init_child, noted_inits, placed_error
+from fnn.layers.calls import ChildInit, Pullback, Shape, init_child, outermost, placed_error
 from fnn.layers.chains import (
     Children,
+    asked,
+    asked_once,
     chained,
     check_layer,
     check_names,
@@ -20,13 +23,15 @@ from fnn.layers.chains import (
     total_flops,
 )
 from fnn.layers.contract import Layer, Traits
-from fnn.layers.initializers import shapes_only
 from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Tree, TreeLike, freeze, items, map_new
 
 MOST_SHAPES = 256
-"""How often the shape of what a shared layer makes may differ from that of what it got."""
+"""How often the shape of what a shared layer makes may differ from that of what it got; in all of the
+layers that are shared inside a shared one together."""
+
+_changes: ContextVar[list[Shape] | None] = ContextVar("changes", default=None)
 
 
 @constructor
@@ -74,19 +79,19 @@ def shared(layer: Layer, n: int) -> Layer:
     core, draws = layer.core, layer.traits.stochastic
 
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        _, params, state = init_child(name, layer, key, in_shape)
-        try:
-            times = _times(layer, n, in_shape)
-        except FnnError as error:
-            raise placed_error(error, name, layer.where) from error.__cause__
+        first = ChildInit(name, layer, tuple(in_shape))
+        with outermost(_changes, list) as changes:
+            first.out_shape, params, state = init_child(name, layer, key, in_shape)
+            times = _times(first, n, changes)
         want = _leaves(params, state)
-        for time in times:
-            if (off := set(time.leaves) ^ set(want)) and time.leaves != want:
+        for time in times[1:]:
+            leaves = _leaves(time.params, time.state)
+            if leaves != want and (off := set(leaves) ^ set(want)):
                 expected = f"expected a layer with the same weights for what it makes, {time.in_shape}"
                 got = f"got others at {min(off)[0]}"
                 raise placed_error(ShapeError(f"{expected}, {got}"), name, layer.where)
         return (
-            times[-1].out_shape,
+            tuple(times[-1].out_shape),
             {name: params} if params else {},
             {name: state} if state else {},
         )
@@ -137,8 +142,11 @@ def shared(layer: Layer, n: int) -> Layer:
         return y, state, pullback
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
-        # The child's own row has those of the first time.
-        costs = [total_flops(layer, time.in_shape) for time in _times(layer, n, in_shape)]
+        with asked_once():
+            with outermost(_changes, list) as changes:
+                times = _times(asked(name, layer, in_shape), n, changes)
+            # The child's own row has those of the first time.
+            costs = [total_flops(layer, time.in_shape) for time in times]
         return sum(costs[1:]) + (n - len(costs)) * costs[-1]
 
     return Layer(
@@ -155,27 +163,17 @@ def shared(layer: Layer, n: int) -> Layer:
     )
 
 
-class _Time(NamedTuple):
-    """What one of the times gets and makes, and the leaves that it has for it."""
-
-    in_shape: Shape
-    out_shape: Shape
-    leaves: list[tuple[str, tuple[int, ...]]]
-
-
-def _times(layer: Layer, n: int, in_shape: Shape) -> list[_Time]:
+def _times(first: ChildInit, n: int, changes: list[Shape]) -> list[ChildInit]:
     """Return what happens at each of n times, until what comes out is like what came in."""
-    times: list[_Time] = []
-    shape = tuple(in_shape)
-    while len(times) < n and not (times and times[-1].in_shape == shape):
-        if len(times) == MOST_SHAPES:
+    times = [first]
+    while len(times) < n and times[-1].in_shape != (shape := tuple(times[-1].out_shape)):
+        if len(changes) == MOST_SHAPES - 1:
             expected = f"expected a layer that in {MOST_SHAPES} times comes to a shape that stays"
-            raise ShapeError(f"{expected}, got {shape}")
+            error = ShapeError(f"{expected}, got {shape}")
+            raise placed_error(error, first.name, first.layer.where)
+        changes.append(shape)
         # No part of a summary: it is the same layer again.
-        with shapes_only(), noted_inits():
-            out_shape, params, state = layer.core.init(Key.of(0), shape)
-        times.append(_Time(shape, tuple(out_shape), _leaves(params, state)))
-        shape = tuple(out_shape)
+        times.append(asked(first.name, first.layer, shape))
     return times
 
 

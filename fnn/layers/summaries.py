@@ -15,7 +15,7 @@ from fnn.kernels.values import count_numbers, is_tuple_of_shapes
 from fnn.keys import Key
 from fnn.layers.branching import branch, parallel
 from fnn.layers.calls import ChildInit, Shape, checked_shape, init_child, noted_inits
-from fnn.layers.chains import parts_of
+from fnn.layers.chains import asked_once, parts_of
 from fnn.layers.combinators import frozen, named, residual, serial
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import shapes_only
@@ -143,7 +143,8 @@ def summary(net: Layer, in_shape: Shape, *, most: int | None = None) -> Summary:
     is_chain = net.members == "chain" and call is not shared and (net.children or call is serial)
     shown = whole.below if is_chain else calls
     below = "" if shown is calls else None
-    rows = [row for call in shown for row in _rows(call, call.layer, call.name, below, 0, most)]
+    with asked_once(whole):
+        rows = [row for call in shown for row in _rows(call, call.layer, call.name, below, 0, most)]
     return Summary(shape, tuple(rows))
 
 

@@ -11,8 +11,8 @@ from fnn.errors import OptionError, ShapeError
 from fnn.kernels.values import example_shape, is_tuple_of_shapes, map_arrays, named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Core, Pullback, Shape, check_functions, init_child
-from fnn.layers.chains import chained, check_layer, dx_alone, named_children, total_flops
-from fnn.layers.contract import Layer, Traits
+from fnn.layers.chains import around, chained, check_layer, dx_alone, named_children, total_flops
+from fnn.layers.contract import Change, Layer, Traits
 from fnn.layers.leaves import MOST_SPECS, check_taken
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, TreeLike
@@ -131,20 +131,10 @@ def remat(layer: Layer) -> Layer:
 
         return y, moved, pullback
 
-    return Layer(
-        layer.name,
-        inner.init,
-        inner.apply,
-        vjp,
-        children=layer.children,
-        traits=layer.traits,
-        is_named=layer.is_named,
-        frozen=layer.frozen,
-        flops=layer.flops,
-        members="chain",
-        inputs=layer.inputs,
-        rebuilt=lambda change: remat(change("", layer)),
-    )
+    def rebuilt(change: Change) -> Layer:
+        return remat(change("", layer))
+
+    return around(layer, Core(inner.init, inner.apply, vjp), members="chain", rebuilt=rebuilt)
 
 
 @constructor
@@ -228,18 +218,8 @@ def vmap(layer: Layer) -> Layer:
         # The rows of its parts have those of one of the n.
         return (n - 1) * total_flops(layer, own) + once
 
-    return Layer(
-        layer.name,
-        init,
-        apply,
-        vjp,
-        children=layer.children,
-        traits=layer.traits,
-        is_named=layer.is_named,
-        frozen=layer.frozen,
-        flops=flops if layer.flops else None,
-        inputs=inputs if layer.inputs else None,
-    )
+    own: Any = {"flops": layer.flops and flops, "inputs": layer.inputs and inputs}
+    return around(layer, Core(init, apply, vjp), **own)
 
 
 def _mixing(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:

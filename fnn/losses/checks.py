@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels.conversion import check_ordinary
+from fnn.kernels.noting import as_float, contiguous
 from fnn.options import integer
 from fnn.tree import Array
 
@@ -85,7 +86,7 @@ def check_weight(who: str, weight: Any, n: int) -> tuple[Array, float]:
     bad = ~(np.isfinite(weight) & (weight >= 0))
     refuse(who, "weight", weight, bad, "is not a finite number of 0 or more")
     wide = weight.astype(np.float64)
-    total = float(np.add.reduce(wide))
+    total = as_float(np.add.reduce(wide))
     if not 0 < total < math.inf:
         raise DataError(f"expected weights with a finite sum above 0, got {total}", path=(who,))
     return wide, total
@@ -116,4 +117,4 @@ def classes_last(who: str, array: Array, axis: Any) -> Array:
 
 def classes_back(dpred: Array, axis: int) -> Array:
     """Return the gradient of `classes_last(..., axis)` with the classes where they were."""
-    return dpred if axis == -1 else np.ascontiguousarray(np.moveaxis(dpred, -1, axis))
+    return dpred if axis == -1 else contiguous(np.moveaxis(dpred, -1, axis))

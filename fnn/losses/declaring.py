@@ -24,6 +24,7 @@ import numpy as np
 
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.conversion import check_ordinary
+from fnn.kernels.noting import contiguous
 from fnn.losses.checks import check_labels, check_pred, check_real, classes_back, classes_last
 from fnn.losses.reduction import Loss, LossFunction, Pointwise, fitted, reduced
 from fnn.options import flag, returned
@@ -141,10 +142,10 @@ def per_class(f: Any = None, /, *, check: Check | None = None, rows: bool = Fals
             check_real(who, target_name, target, pred.shape)
         if check is not None:
             check(who, target if rows else pred.real)
-        pred = np.ascontiguousarray(classes_last(who, pred, axis))
+        pred = contiguous(classes_last(who, pred, axis))
         *shape, n_classes = pred.shape
         if rows:
-            own = np.ascontiguousarray(classes_last(who, target, axis), pred.real.dtype)
+            own = contiguous(classes_last(who, target, axis), pred.real.dtype)
             own = own.reshape(-1, n_classes)
         else:
             own = check_labels(who, target, tuple(shape), n_classes, target_name)

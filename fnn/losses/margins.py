@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.kernels.memory import zeros
 from fnn.losses import LOSSES
 from fnn.losses.checks import check_pred, check_real, refuse
 from fnn.losses.declaring import per_class, pointwise, whole
@@ -68,7 +69,7 @@ def multiclass_hinge(scores: Array, labels: Array) -> tuple[Array, Array]:
     rival = others.argmax(axis=1)
     margin = 1 + scores[rows, rival] - scores[rows, labels]
     short = ~(margin.real <= 0)  # NaN is to show.
-    dscores = np.zeros(scores.shape, scores.dtype)
+    dscores = zeros(scores.shape, scores.dtype)
     dscores[rows, rival] = short
     dscores[rows, labels] = -short.astype(scores.real.dtype)
     return np.where(short, margin, scores.dtype.type(0)), dscores

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fnn.kernels.memory import zeros
 from fnn.losses import LOSSES
 from fnn.losses.checks import refuse
 from fnn.losses.declaring import per_class
@@ -18,7 +19,7 @@ _SLACK = 1e-3
 
 def _at_labels(values: Array, pred: Array, labels: Array) -> Array:
     """Return zeros like pred with one value per row, at its label."""
-    dpred = np.zeros(pred.shape, pred.dtype)
+    dpred = zeros(pred.shape, pred.dtype)
     dpred[np.arange(labels.size), labels] = values
     return dpred
 

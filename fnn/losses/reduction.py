@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from fnn.errors import DTypeError, ShapeError
+from fnn.kernels.noting import as_array
 from fnn.losses.checks import check_reduction, check_weight
 from fnn.options import returned
 from fnn.tree import Array
@@ -100,7 +101,7 @@ def fitted(
     who: str, name: str, result: Any, pred: Array, shape: tuple[int, ...] | None = None
 ) -> Array:
     """Return what a function of somebody's gave, in pred's dtype and its shape or the one given."""
-    array, expected = np.asarray(result), f"pred's shape {pred.shape}"
+    array, expected = as_array(result), f"pred's shape {pred.shape}"
     if shape is not None:
         expected = f"one per example, shape {shape}"
     if array.shape != (pred.shape if shape is None else shape):

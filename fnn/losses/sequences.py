@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, ShapeError
+from fnn.kernels import noting
 from fnn.kernels.alignment import alignments
 from fnn.kernels.conversion import check_ordinary
 from fnn.losses.checks import check_pred
@@ -76,7 +77,18 @@ def _checked(target: Any, shape: tuple[int, ...], blank: int) -> tuple[Array, Ar
         raise DataError(f"expected a blank of 0 to {n_classes - 1}, got {blank}", path=path)
     n_labels, n_steps = (each.astype(int) for each in counts)
     labels = labels.astype(int)
-    for i in range(batch):
+    _check_lengths(labels, n_labels, n_steps, time, n_classes, blank)
+    counted = np.arange(labels.shape[1]) < n_labels[:, None]
+    return np.where(counted, labels, blank), n_labels, n_steps
+
+
+@noting.whole
+def _check_lengths(
+    labels: Array, n_labels: Array, n_steps: Array, time: int, n_classes: int, blank: int
+) -> None:
+    """Refuse labels out of range, and more than the steps can hold."""
+    path = ("ctc",)
+    for i in range(len(labels)):
         if not 0 <= n_labels[i] <= labels.shape[1]:
             expected = f"0 to {labels.shape[1]} labels"
             raise DataError(f"expected {expected}, got {n_labels[i]} in example {i}", path=path)
@@ -92,5 +104,3 @@ def _checked(target: Any, shape: tuple[int, ...], blank: int) -> tuple[Array, Ar
             raise DataError(
                 f"expected {needed} steps or more for {len(own)} labels, got {got}", path=path
             )
-    counted = np.arange(labels.shape[1]) < n_labels[:, None]
-    return np.where(counted, labels, blank), n_labels, n_steps

@@ -90,10 +90,11 @@ def share(who: str, values: Array, n: int, weight: Any) -> float:
     if weight is None:
         if is_count:
             return int(np.count_nonzero(values)) / values.size
-        return float(np.add.reduce(values, axis=None)) / values.size
+        return float(np.add.reduce(values, axis=None, dtype=np.float64)) / values.size
     wide, total = check_weight(who, weight, n)
     rows = values.reshape(n, -1)
-    each = (np.count_nonzero(rows, axis=1) if is_count else rows.sum(axis=1)) / (values.size // n)
+    sums = np.count_nonzero(rows, axis=1) if is_count else rows.sum(axis=1, dtype=np.float64)
+    each = sums / (values.size // n)
     if not is_count:
         each[wide == 0] = 0.0  # What does not count may be infinite.
     return float(np.add.reduce(wide * each)) / total

@@ -44,6 +44,14 @@ def _from_the_top(who: str, pred: Any, target: Any, weight: Any) -> tuple[Array,
     return scores.copy(), np.cumsum(ones), np.cumsum(zeros)
 
 
+def _scaled(weight: Array) -> Array:
+    """Return weights times the power of two that brings the largest to 1 or little below, exactly.
+
+    The products of small ones would be 0, and those of large ones infinite.
+    """
+    return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
 @METRICS.builtin("roc_auc")
 @np.errstate(all="ignore")
 def roc_auc(pred: Array, target: Array, *, weight: Array | None = None) -> float:
@@ -63,7 +71,8 @@ def roc_auc(pred: Array, target: Array, *, weight: Array | None = None) -> float
 
     References: Hanley, McNeil (1982), "The meaning and use of the area under a ROC curve".
     """
-    _, ones, zeros = _by_score("roc_auc", pred, target, weight)
+    _, *counts = _by_score("roc_auc", pred, target, weight)
+    ones, zeros = map(_scaled, counts)
     below = np.cumsum(zeros) - zeros
     won = np.add.reduce(ones * (below + zeros / 2))
     return float(won / (np.add.reduce(ones) * np.add.reduce(zeros)))

@@ -93,6 +93,9 @@ def _explained(parts: Parts) -> float:
         which = f" of output {at}" if len(still) > 1 else ""
         expected = f"targets{which} that differ, got {least[at].item()} for all that count"
         raise DataError(f"expected {expected}", path=("r2",))
+    if (lost := ~((around > 0) & (around < math.inf))).any():
+        expected = "targets and weights of which float64 holds the squared spread"
+        raise DataError(f"expected {expected}, got {around[lost][0]}", path=("r2",))
     return float(np.mean(1 - residual / around))
 
 
@@ -112,7 +115,8 @@ def r2(pred: Array, target: Array, weight: Any) -> Parts:
 
     Raises:
         ShapeError, DTypeError, DataError: If an array is not as above or not finite, the batch is
-            empty, or the targets that count are all equal: then there is no spread to explain.
+            empty, or the targets that count are all equal: then there is no spread to explain. Also if
+            its square, times the weights, is beyond the least or largest float64.
 
     References: Chan, Golub, LeVeque (1983), "Algorithms for computing the sample variance" (merging).
     """

@@ -37,6 +37,14 @@ class Total:
     metric: str
     parts: tuple[Any, ...] = ()
 
+    def __attrs_post_init__(self) -> None:
+        for part in self.parts:
+            if isinstance(part, np.ndarray):
+                part.setflags(write=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Total, (self.metric, self.parts)
+
 
 class StreamingMetric(Protocol):
     """A metric that is computed from totals; every method is a pure function.
@@ -90,7 +98,7 @@ class Sums:
                 all be 0.
         """
         with np.errstate(all="ignore"):
-            return self.merge(total, self._total(self.of(pred, target, weight)))
+            return self.merge(total, Total(self.name, self.of(pred, target, weight)))
 
     def merge(self, a: Total, b: Total) -> Total:
         """Return the total of the examples of both.
@@ -108,7 +116,7 @@ class Sums:
             expected = f"totals of examples of one shape, got parts of {shapes[0]} and {shapes[1]}"
             raise ShapeError(f"expected {expected}", path=(self.name,))
         with np.errstate(all="ignore"):
-            return self._total(self.joined(a.parts, b.parts))
+            return Total(self.name, self.joined(a.parts, b.parts))
 
     def value(self, total: Total) -> float:
         """Return the metric of all examples in the total.
@@ -122,12 +130,6 @@ class Sums:
             raise _nothing(self.name, 0.0)
         with np.errstate(all="ignore"):
             return float(self.finished(total.parts))
-
-    def _total(self, parts: Parts) -> Total:
-        for part in parts:
-            if isinstance(part, np.ndarray):
-                part.setflags(write=False)
-        return Total(self.name, parts)
 
     def _check(self, total: Any) -> None:
         if not isinstance(total, Total) or total.metric != self.name:
@@ -161,13 +163,14 @@ def summed(name: str, values: Values, finish: Finish | None = None) -> Sums:
         n = len(pred)
         each = found.size // n
         if weight is None:
-            is_count = found.dtype == bool  # Exact, whatever their number.
-            return (int(np.count_nonzero(found)) if is_count else float(found.sum()), found.size)
+            if found.dtype == bool:  # Exact, whatever their number.
+                return int(np.count_nonzero(found)), found.size
+            return float(found.sum(dtype=np.float64)), found.size
         wide = batch_weight(name, weight, n)
         if not wide.any():
             return ()
         # What does not count may be infinite.
-        sums = found.reshape(n, -1)[wide > 0].sum(axis=1)
+        sums = found.reshape(n, -1)[wide > 0].sum(axis=1, dtype=np.float64)
         return float(np.add.reduce(wide[wide > 0] * sums)), float(np.add.reduce(wide)) * each
 
     def finished(parts: Parts) -> float:

@@ -6,10 +6,9 @@ not: its entry moves as far as any other, and nothing that is remembered becomes
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from fnn.kernels.noting import sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.making import Now, capped, make_transform
 from fnn.optimizers.numbers import LARGEST, Bounded, clamped, documented, eps_of, signed_rate
@@ -237,7 +236,7 @@ def _adam(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
         blend(old[0], m, np.multiply(g, 1.0 - b1, u), b1)
         # Both debiasings in two numbers: numerator and denominator times √(1 - b2ᵗ⁺¹).
         n = now["step"] + 1
-        root = math.sqrt(1.0 - b2**n)
+        root = sqrt(1.0 - b2**n)
         over_root(m, v, clamped(rate * root / (1.0 - b1**n)), eps * root, u)
         if decays:
             u += p * clamped(rate * now["weight_decay"])

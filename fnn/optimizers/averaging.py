@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
+from fnn.kernels.noting import as_array, folded
 from fnn.keys import Key
 from fnn.optimizers.making import Now, capped, make_transform, recall, stateless_init
 from fnn.optimizers.numbers import LARGEST, documented, numbers_of
@@ -72,11 +73,11 @@ def add_noise(noise: Number, *, key: Key) -> Transform:
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         recall(opt_state)
-        size, here = numbers(step)["noise"], key.fold("add_noise", step)
+        size, here = numbers(step)["noise"], folded(key, "add_noise", step)
 
         def noisy(path: str, g: Array) -> Array:
             drawn = here.fold(*path.split("/")).generator().standard_normal(g.shape)
-            return np.asarray(g + np.asarray(drawn, g.dtype) * size)
+            return as_array(g + as_array(drawn, g.dtype) * size)
 
         added = {path: noisy(path, g) for path, g in tree.items(updates)}
         if not isinstance(updates, dict):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from fnn.kernels.noting import as_array, as_float, holds
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.leafwise import Held, make_leafwise
 from fnn.optimizers.making import Now, capped, make_transform
@@ -65,8 +66,8 @@ def _shortened(g: Array, most: float) -> Array:
         return g.copy()
     if length < math.inf:
         return g * (most / length)
-    peak = float(np.max(np.abs(g)))
-    if not math.isfinite(peak):
+    peak = as_float(np.max(np.abs(g)))
+    if not holds(math.isfinite, peak):
         return g.copy()
     # Finite, but longer than a float64 holds.
     part = g / peak
@@ -115,7 +116,7 @@ def _unit_norms(x: Array) -> Array:
     peak = np.max(np.abs(x), axis=axes, keepdims=True, initial=0.0).astype(np.float64)
     # Scaled, so that squares neither overflow nor vanish.
     scale = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
-    return np.asarray(scale * np.sqrt(np.sum(np.square(x / scale), axis=axes, keepdims=True)))
+    return as_array(scale * np.sqrt(np.sum(np.square(x / scale), axis=axes, keepdims=True)))
 
 
 @constructor

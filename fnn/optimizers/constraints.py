@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
+from fnn.kernels.noting import as_float, holds, sqrt
 from fnn.optimizers.making import Now, make_transform, recall, stateless_init
 from fnn.optimizers.numbers import numbers_of
 from fnn.optimizers.transform import Transform
@@ -64,7 +66,7 @@ def clip_by_global_norm(max_norm: Number) -> Transform:
         recall(opt_state)
         most = numbers(step)["max_norm"]
         peak, root = _norm(updates)
-        if not math.isfinite(peak) or peak * root <= most:
+        if not holds(math.isfinite, peak) or peak * root <= most:
             return updates, EMPTY
         shorter = most / root
         if peak == 1.0:
@@ -88,15 +90,16 @@ def _norm(updates: TreeLike) -> tuple[float, float]:
     """Return (peak, root) with norm = peak · root; peak is 1 where that is safe, else max |u|."""
     leaves = [leaf for leaf in tree.leaves(updates) if leaf.size]
     with np.errstate(over="ignore", invalid="ignore"):
-        total = _added(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in leaves)
+        total = _added(as_float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in leaves)
     # Far inside what squares can hold: a scale near a float32's limits would lose its own digits.
     if 1e-20 <= total <= 1e20 or not leaves:
-        return 1.0, math.sqrt(total)
-    peak = float(np.max([np.max(np.abs(leaf)) for leaf in leaves]))
-    if peak == 0.0 or not math.isfinite(peak):
+        return 1.0, sqrt(total)
+    # Unlike Python's `max`, a NaN passes through.
+    peak = as_float(functools.reduce(np.maximum, [np.max(np.abs(leaf)) for leaf in leaves]))
+    if peak == 0.0 or not holds(math.isfinite, peak):
         return peak, 1.0
-    total = _added(float(np.sum(np.square(leaf.astype(np.float64) / peak))) for leaf in leaves)
-    return peak, math.sqrt(total)
+    total = _added(as_float(np.sum(np.square(leaf.astype(np.float64) / peak))) for leaf in leaves)
+    return peak, sqrt(total)
 
 
 def _added(numbers: Iterable[float]) -> float:

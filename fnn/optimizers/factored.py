@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from fnn.kernels.noting import as_float, called, sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.leafwise import Held, make_leafwise, root_mean_square, safe
 from fnn.optimizers.making import Now, capped
@@ -58,12 +57,12 @@ def adafactor(
 
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         n, rate = now["step"] + 1, now["learning_rate"]
-        v, new = _mean_squares(safe(g), old, float(n) ** -power, _floor(g, floor))
+        v, new = _mean_squares(safe(g), old, as_float(n) ** -power, _floor(g, floor))
         bottom = _floor(g, floor)
         d = g / np.sqrt(np.maximum(v, bottom * bottom))
         size = root_mean_square(d)
-        scale = max(least, root_mean_square(p)) * min(rate, 1.0 / math.sqrt(n))
-        u = d * -clamped(scale / max(1.0, size / most))
+        scale = called(max, least, root_mean_square(p)) * called(min, rate, 1.0 / sqrt(n))
+        u = d * -clamped(scale / called(max, 1.0, size / most))
         if now["weight_decay"]:
             u += p * clamped(-rate * now["weight_decay"])
         return u, new
@@ -91,7 +90,7 @@ def scale_by_factored_rms(*, decay_power: float = 0.8, eps: float | None = None)
 
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         bottom = _floor(g, floor)
-        v, new = _mean_squares(safe(g), old, float(now["step"] + 1) ** -power, bottom)
+        v, new = _mean_squares(safe(g), old, as_float(now["step"] + 1) ** -power, bottom)
         return g / np.sqrt(np.maximum(v, bottom * bottom)), new
 
     return make_leafwise(who, formula, memory=_factors)

@@ -10,6 +10,8 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import DTypeError, OptionError, ShapeError, TreeError
+from fnn.kernels.noting import as_array, holds, sqrt
+from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.making import Now, check_made, paired
 from fnn.optimizers.numbers import Bounded, clamped, numbers_of
@@ -69,8 +71,8 @@ def make_leafwise(
             if not isinstance(new, Mapping):
                 raise OptionError(f"formula: expected new as a dict by role, got {type(new).__name__}")
             # Of an array without axes NumPy makes a number.
-            moved[path] = np.asarray(u)
-            news.append((path, {role: np.asarray(array) for role, array in new.items()}))
+            moved[path] = as_array(u)
+            news.append((path, {role: as_array(array) for role, array in new.items()}))
         return _like(params, moved), _by_role(news)
 
     return Transform(name, init, update, numbers=numbers_at)
@@ -147,7 +149,25 @@ def trust_ratio(above: Array, below: Array, weight: float = 1.0) -> float:
 def quotient(top: float, bottom: float) -> float:
     """Return top / bottom, no larger than a number of a float32 may be; NaN where it is NaN."""
     ratio = top / bottom
-    return ratio if math.isnan(ratio) else clamped(ratio)
+    return ratio if holds(math.isnan, ratio) else clamped(ratio)
+
+
+def moments(p: Array) -> Held:
+    """Remember what `adam` does: the mean m and the mean square v of gradients."""
+    return {"m": np.zeros_like(p), "v": np.zeros_like(p)}
+
+
+def adam_step(now: Now, g: Array, old: Held, eps: float) -> tuple[Array, Held]:
+    """Return the direction of `scale_by_adam`, debiased, and the new memory; see `moments`."""
+    b1, b2, n = now["b1"], now["b2"], now["step"] + 1
+    m, v, u = np.empty_like(g), np.empty_like(g), np.empty_like(g)
+    g = squared(g, u)
+    u *= 1.0 - b2
+    blend(old["v"], v, u, b2)
+    blend(old["m"], m, np.multiply(g, 1.0 - b1, u), b1)
+    root = sqrt(1.0 - b2**n)
+    over_root(m, v, root / (1.0 - b1**n), eps * root, u)
+    return u, {"m": m, "v": v}
 
 
 def root_mean_square(x: Array) -> float:

@@ -6,10 +6,9 @@ step. The step t counts from 0.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from fnn.kernels.noting import called, sqrt
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.making import Now, capped, make_transform
@@ -66,10 +65,10 @@ def nadam(
         g = _means(now, g, old, new, u)
         n = now["step"] + 1
         mu, ahead = _warming(now["b1"], psi, n), _warming(now["b1"], psi, n + 1)
-        so_far = product(now["b1"], n)
+        so_far = called(product, now["b1"], n)
         step = g * ((1.0 - mu) / (1.0 - so_far))
         step += new[0] * (ahead / (1.0 - so_far * ahead))
-        root = math.sqrt(1.0 - now["b2"] ** n)
+        root = sqrt(1.0 - now["b2"] ** n)
         rate = clamped(-now["learning_rate"] * root)
         over_root(step, new[1], rate, eps * root, u)
 
@@ -138,8 +137,8 @@ def _rectified(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
         most = 2.0 / (1.0 - b2) - 1.0
         seen = most - 2.0 * n * b2**n / bias
         if seen > 5.0:
-            rate *= math.sqrt((seen - 4.0) * (seen - 2.0) * most / ((most - 4.0) * (most - 2.0) * seen))
-            over_root(new[0], new[1], clamped(rate * math.sqrt(bias)), eps, u)
+            rate *= sqrt((seen - 4.0) * (seen - 2.0) * most / ((most - 4.0) * (most - 2.0) * seen))
+            over_root(new[0], new[1], clamped(rate * sqrt(bias)), eps, u)
         else:
             np.multiply(new[0], clamped(rate), u)
 
@@ -180,7 +179,7 @@ def _amsgrad(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
         _means(now, g, old, new, u)
         np.maximum(old[2], new[1], out=new[2])
         n = now["step"] + 1
-        root = math.sqrt(1.0 - now["b2"] ** n)
+        root = sqrt(1.0 - now["b2"] ** n)
         rate = clamped(signed_rate(now) * root / (1.0 - now["b1"] ** n))
         over_root(new[0], new[2], rate, eps * root, u)
 
@@ -279,7 +278,7 @@ def _belief(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
         blend(old[1], s, u, b2)
         capped(np.add, s.copy(), eps, s)
         n = now["step"] + 1
-        root = math.sqrt(1.0 - b2**n)
+        root = sqrt(1.0 - b2**n)
         over_root(m, s, clamped(signed_rate(now) * root / (1.0 - b1**n)), eps * root, u)
 
     return make_transform(name, formula, memory=("m", "s"), numbers=numbers)

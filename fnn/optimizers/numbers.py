@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from fnn.errors import OptionError
+from fnn.kernels.noting import called
 from fnn.optimizers.transform import Numbers
 from fnn.options import Number, at_step, number, real
 
@@ -68,6 +69,11 @@ def signed_rate(now: Mapping[str, float]) -> float:
 
 def clamped(product: float) -> float:
     """Return a product of numbers, no larger than a number of its own may be."""
+    bounded: float = called(_clamped, product)
+    return bounded
+
+
+def _clamped(product: float) -> float:
     return product if -LARGEST < product < LARGEST else math.copysign(LARGEST, product)
 
 

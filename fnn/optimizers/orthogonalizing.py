@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from fnn.errors import OptionError
+from fnn.kernels.noting import called, contiguous, sqrt
 from fnn.optimizers import OPTIMIZERS
-from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.leafwise import Held, make_leafwise
+from fnn.optimizers.leafwise import Held, adam_step, make_leafwise, moments
 from fnn.optimizers.making import Now, capped
 from fnn.optimizers.numbers import Bounded, clamped, documented, eps_of, signed_rate
 from fnn.optimizers.transform import Transform
@@ -32,11 +31,11 @@ def orthogonalized(g: Array, steps: int, coefficients: Sequence[float] = COEFFIC
     length = global_norm(g)
     wide = g.T if g.shape[0] > g.shape[1] else g
     # 1e-7 and more as the papers have it; a gradient of 0 stays 0.
-    x = wide / max(length, 1e-7)
+    x = wide / called(max, length, 1e-7)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return np.ascontiguousarray(x.T) if g.shape[0] > g.shape[1] else x
+    return contiguous(x.T) if g.shape[0] > g.shape[1] else x
 
 
 @OPTIMIZERS.builtin("muon")
@@ -124,7 +123,7 @@ def _muon(
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         rate, (u, new) = signed_rate(now), _step(now, g, old)
         if g.ndim == 2:
-            u = u * clamped(rate * math.sqrt(max(1.0, g.shape[1] / max(1, g.shape[0]))))
+            u = u * clamped(rate * sqrt(max(1.0, g.shape[1] / max(1, g.shape[0]))))
         else:
             u *= rate
         if "weight_decay" in now:
@@ -139,20 +138,10 @@ def _muon(
             if not g.size:
                 return m.copy(), {"mean": m}
             return orthogonalized(m * decay + part if looks_ahead else m, n_steps, abc), {"mean": m}
-        b1, b2, n = now["b1"], now["b2"], now["step"] + 1
-        m, v, u = np.empty_like(g), np.empty_like(g), np.empty_like(g)
-        g = squared(g, u)
-        u *= 1.0 - b2
-        blend(old["v"], v, u, b2)
-        blend(old["m"], m, np.multiply(g, 1.0 - b1, u), b1)
-        root = math.sqrt(1.0 - b2**n)
-        over_root(m, v, root / (1.0 - b1**n), eps * root, u)
-        return u, {"m": m, "v": v}
+        return adam_step(now, g, old, eps)
 
     return make_leafwise(name, formula, memory=_first, numbers=numbers)
 
 
 def _first(p: Array) -> Held:
-    if p.ndim == 2:
-        return {"mean": np.zeros_like(p)}
-    return {"m": np.zeros_like(p), "v": np.zeros_like(p)}
+    return {"mean": np.zeros_like(p)} if p.ndim == 2 else moments(p)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
+from fnn.kernels.noting import as_array
 from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.constraints import global_norm
 from fnn.optimizers.making import paired, recall, stateless_init
@@ -58,7 +59,7 @@ def sam(rho: Number = 0.05) -> Transform:
         far, length = numbers(step)["rho"], global_norm(updates)
         if not 0.0 < length < math.inf:
             return updates, EMPTY
-        uphill = paired(lambda p, g: np.asarray(p + g / length * far), params, updates)
+        uphill = paired(lambda p, g: as_array(p + g / length * far), params, updates)
         return _asked(at)(uphill)[1], EMPTY
 
     return Transform("sam", stateless_init, update, numbers=numbers, needs_gradient=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
-import numpy as np
 
 from fnn import tree
 from fnn.errors import FnnError, OptionError, TreeError
@@ -73,7 +72,7 @@ def with_part(node: Any, part: Any) -> Any:
 
 def _aligned(updates: Any, params: Any) -> Any:
     """Return the updates as a Tree, if they have the structure, shapes and dtypes of the parameters."""
-    return paired(lambda _, g: np.array(g), params, updates)
+    return paired(lambda _, g: g.copy("K"), params, updates)
 
 
 # --- masked ---------------------------------------------------------------------------------

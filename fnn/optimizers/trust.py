@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
+from fnn.kernels.noting import as_array, as_float, called, holds, sqrt
 from fnn.optimizers import OPTIMIZERS
-from fnn.optimizers.adaptive import blend, over_root, squared
 from fnn.optimizers.constraints import global_norm
-from fnn.optimizers.leafwise import Held, make_leafwise, quotient, safe, trust_ratio
+from fnn.optimizers.leafwise import Held, adam_step, make_leafwise, moments, quotient, safe, trust_ratio
 from fnn.optimizers.making import Now, capped
 from fnn.optimizers.numbers import Bounded, clamped, documented, eps_of, signed_rate
 from fnn.optimizers.transform import Transform
@@ -65,26 +65,15 @@ def lamb(
     eps = eps_of("lamb", eps)
 
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
-        b1, b2, n = now["b1"], now["b2"], now["step"] + 1
-        m, v, u = np.empty_like(g), np.empty_like(g), np.empty_like(g)
-        g = squared(g, u)
-        u *= 1.0 - b2
-        blend(old["v"], v, u, b2)
-        blend(old["m"], m, np.multiply(g, 1.0 - b1, u), b1)
-        root = math.sqrt(1.0 - b2**n)
-        over_root(m, v, root / (1.0 - b1**n), eps * root, u)
+        u, new = adam_step(now, g, old, eps)
         u += p * now["weight_decay"]
         ratio = trust_ratio(p, u)
         u *= clamped(-now["learning_rate"] * ratio)
-        return u, {"m": m, "v": v}
+        return u, new
 
     numbers: dict[str, Bounded] = {"learning_rate": learning_rate, "b1": (b1, 1.0), "b2": (b2, 1.0)}
     numbers["weight_decay"] = weight_decay
-    return make_leafwise("lamb", formula, memory=_moments, numbers=numbers)
-
-
-def _moments(p: Array) -> Held:
-    return {"m": np.zeros_like(p), "v": np.zeros_like(p)}
+    return make_leafwise("lamb", formula, memory=moments, numbers=numbers)
 
 
 @OPTIMIZERS.builtin("lars")
@@ -177,12 +166,12 @@ def _novograd(name: str, numbers: dict[str, Bounded], eps: float) -> Transform:
     def formula(now: Now, g: Array, p: Array, old: Held) -> tuple[Array, Held]:
         g, b2 = safe(g), now["b2"]
         length, most = global_norm(g), float(np.finfo(g.dtype).max)
-        square = length * length if math.isinf(length) else min(length * length, most)
+        square = length * length if holds(math.isinf, length) else called(min, length * length, most)
         if now["step"] == 0:
             s = np.full((), square, g.dtype)
         else:
-            s = np.asarray(old["square"] * b2 + square * (1.0 - b2), g.dtype)
-        divisor = math.sqrt(float(s)) + eps
+            s = as_array(old["square"] * b2 + square * (1.0 - b2), g.dtype)
+        divisor = sqrt(as_float(s)) + eps
         step, m = g / divisor, np.empty_like(g)
         if "weight_decay" in now:
             step += p * now["weight_decay"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import FnnError
+from fnn.kernels.noting import as_array
 from fnn.optimizers.making import capped, check_inner, paired, recall
 from fnn.optimizers.transform import Kernel, Rule, Transform
 from fnn.options import integer, real
@@ -181,7 +182,7 @@ def lookahead(transform: Transform, n: int = 6, *, alpha: float = 0.5) -> Transf
         new -= slow
         new *= share
         new += slow
-        return np.asarray(new)
+        return as_array(new)
 
     def update(updates: Any, opt_state: Any, params: Any, step: int) -> tuple[Any, TreeLike]:
         slow, memory = _recalled(opt_state, transform, "slow")

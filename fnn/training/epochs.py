@@ -14,9 +14,11 @@ from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.optimizers.rescaling import rescaled
 from fnn.optimizers.transform import Transform
+from fnn.training.course import Reached, settled
 from fnn.training.display import Bar, EpochLines, bar
 from fnn.training.evaluation import evaluate
 from fnn.training.history import Callback, History, Mode, Record, better
+from fnn.training.jitted import Jitted
 from fnn.training.plateau import Pace, Plateau
 from fnn.training.progress import Progress
 from fnn.training.state import Batch, TrainState
@@ -24,7 +26,7 @@ from fnn.training.state import Batch, TrainState
 Done: TypeAlias = tuple[int, TrainState | None, float, bool]
 """Finished epochs: how many, the best state, its monitored number, whether a callback asked to stop."""
 
-Running: TypeAlias = tuple[TrainState, int, int, Mapping[str, float], Done]
+Running: TypeAlias = tuple[TrainState | Reached, int, int, Mapping[str, float], Done]
 """The last state, batches and examples of the running epoch, what their logs add up to; and `Done`."""
 
 
@@ -51,7 +53,7 @@ class Training:
     """
 
     net: Layer
-    step: Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Any]]]
+    step: Jitted
     train: Dataset
     validation: Dataset | None
     measures: Mapping[str, Any]
@@ -68,7 +70,7 @@ class Training:
     show: bool | Literal["bar"]
     start: Progress
     optimizer: Transform
-    steps: Callable[[Transform], Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Any]]]]
+    steps: Callable[[Transform], Jitted]
     plateau: Plateau | None
     shows_rate: bool
     pace: Pace = attrs.field(init=False)
@@ -129,7 +131,7 @@ class Training:
             left = bar(left, len(order) - skipped, f"epoch {epoch + 1}/{self.epochs}")
         mass = order.mass(skipped)
         for i, batch in enumerate(left, skipped + 1):
-            now, logs = self.step(now, batch)
+            now, logs = self.step.taken(now, batch)
             n = length(batch[0])
             count, share = count + n, float(batch[2].sum()) if len(batch) > 2 else n
             mass += share
@@ -139,6 +141,8 @@ class Training:
                 self._save()
             if isinstance(left, Bar) and left.is_drawn:
                 left.show(**_means(sums, mass))
+        now = settled(now)
+        self.running = now, *self.running[1:]
         return now, _means(sums, mass)
 
     def _validated(self, now: TrainState) -> dict[str, float]:
@@ -173,6 +177,7 @@ class Training:
     def progress(self) -> Progress:
         """Return what a run goes on from."""
         now, batch, count, sums, (epoch, best, value, stopped) = self.running
+        now = settled(now)
         history = History.of(tuple(self.records[:epoch]))
         return Progress(now, best, value, epoch, batch, count, sums, history, stopped)
 

@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fnn.datasets.dataset import Dataset
-from fnn.errors import DataError, FnnError, OptionError
+from fnn.errors import DataError, OptionError
 from fnn.kernels.conversion import as_array, as_arrays, first_infinite, is_frame
 from fnn.kernels.memory import Arena, recycled
 from fnn.kernels.values import map_arrays, named_arrays, take_rows
-from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
 from fnn.metrics.checks import Metric
 from fnn.options import integer
+from fnn.training.outputs import outputs
 from fnn.training.state import TrainState, is_finite
 from fnn.tree import Array, TreeLike
 
@@ -102,14 +102,6 @@ def _number(name: str, result: Any) -> float:
     return float(value)
 
 
-def _applied(net: Layer, weights: tuple[Any, Any], x: Any) -> Any:
-    try:
-        # Without what a call from outside has checked and silenced; here that is done already.
-        return net.core.apply(*weights, x)[0]
-    except (FnnError, KeyError) as error:
-        raise placed_error(error, net.name, net.where) from error.__cause__
-
-
 def _weights(net: Any, now: Any) -> tuple[Any, Any]:
     """Return params and state, of a TrainState or of the pair of them."""
     if isinstance(net, Layer):
@@ -126,11 +118,11 @@ def _outputs(net: Layer, now: Weights, x: Any, given: list[tuple[str, Array]], s
     n = len(given[0][1]) if given and given[0][1].ndim else 0
     # What does not fit together is for the layer to refuse.
     if n <= size or any(part.shape[:1] != (n,) for _, part in given):
-        return _applied(net, weights, x)
+        return outputs(net, weights, x)
     starts, arena, parts = range(0, n, size), Arena(), []
     for start in starts:
         with recycled(arena):
-            parts.append(_applied(net, weights, take_rows(x, slice(start, start + size))))
+            parts.append(outputs(net, weights, take_rows(x, slice(start, start + size))))
     return map_arrays(lambda *each: np.concatenate(each), *parts)
 
 

@@ -8,17 +8,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from fnn import tree
-from fnn.errors import OptionError
+from fnn.compile.trust import replays, signature
+from fnn.errors import FnnError, OptionError
 from fnn.kernels.memory import Arena, recycled
-from fnn.optimizers.transform import Rule
-from fnn.training.plans import Flat, MisfitError, Owned, Plan, planned, signature
-from fnn.training.state import Batch, TrainState, is_finite, merged, trained
+from fnn.training.course import Programs, Reached, settled
+from fnn.training.plans import MisfitError, planned, structure
+from fnn.training.replay import Layout, inputs_of
+from fnn.training.state import Batch, TrainState, trained
 from fnn.training.step import Step, TrainStep
 from fnn.tree import Array, Tree
 
-MOST_PLANS = 64
-"""How many plans a step keeps; more structures than that are planned anew at every call."""
+MOST_LAYOUTS = 16
+"""For how many structures of states a thread keeps programs."""
 
 
 class _Kept(threading.local):
@@ -26,96 +27,111 @@ class _Kept(threading.local):
 
     def __init__(self) -> None:
         self.arena = Arena()
-        self.last: Flat | None = None
+        self.programs: dict[Any, Programs] = {}
+        self.last: Programs | None = None
 
 
 class Jitted:
     """A step made by `jit`; calls like the step it wraps, bit for bit."""
 
     def __init__(self, step: Step) -> None:
-        """Wrap `step`; nothing is planned before the first call."""
+        """Wrap `step`; nothing is recorded before the first call."""
         self.step = step
         # Not of a subclass: what it overrides is to be heard.
-        self._rule: Any = step.optimizer.rule if type(step) is TrainStep else None
-        self._plans: dict[tuple[Any, ...], Plan | None] = {}
+        is_ours = type(step) is TrainStep and replays()
+        self._recorded = cast(TrainStep, step) if is_ours else None
         self._kept = _Kept()
 
     def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         """Return what the step returns."""
+        reached, logs = self.taken(now, batch)
+        if not isinstance(reached, Reached):  # Of a step of somebody's own it may be anything.
+            return reached, logs
         with recycled(self._kept.arena):
-            if type(self.step) is TrainStep:
-                return self._quick(self.step, now, batch)
+            return reached.handed_out(), logs
+
+    def taken(
+        self, now: TrainState | Reached, batch: Batch
+    ) -> tuple[TrainState | Reached, dict[str, Any]]:
+        """Return what the step returns; the state may lie in memory of a program, see `Reached`."""
+        programs = now.programs if isinstance(now, Reached) else self._programs(now)
+        arrays = inputs_of(batch)
+        kind = None if programs is None or programs.busy else programs.kind(signature(arrays))
+        if programs is None or kind is None:
+            return self._ordinary(settled(now), batch)
+        programs.busy = True
+        try:
+            if programs.holds(now, kind):
+                found = programs.run(kind, batch, arrays)
+                if found is not None:
+                    return found
+            before = settled(now)
+            after, logs = self._ordinary(before, batch)
+            programs.taken(kind, before, batch, after, logs)
+            return after, logs
+        finally:
+            programs.busy = False
+
+    def _ordinary(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """Take the step as it is written, in memory of earlier ones."""
+        with recycled(self._kept.arena):
             return self.step(now, batch)
 
-    @np.errstate(all="ignore")
-    def _quick(
-        self, step: TrainStep, now: TrainState, batch: Batch
-    ) -> tuple[TrainState, dict[str, Any]]:
-        """Return what the step of the library returns."""
-        last = self._kept.last
-        flat = last if last is not None and last.of is now else self._flatten(now)
-        value, grads, state, logs = step.grads(now, batch)
-        if flat is not None:
+    def _programs(self, now: TrainState) -> Programs | None:
+        """Return the programs of this thread for states of such a structure; None if there are none."""
+        kept, step = self._kept, self._recorded
+        if kept.last is not None and kept.last.is_of(now):
+            return kept.last
+        trees = (now.params, now.state, now.opt_state) if isinstance(now, TrainState) else ()
+        if step is None or not trees or not all(type(each) is Tree for each in trees):
+            return None
+        mark = tuple(map(structure, trees))
+        if mark not in kept.programs:
+            if len(kept.programs) >= MOST_LAYOUTS:
+                return None
+            own = trained(step.net, now.params)
+            plan = planned(own) if step.optimizer.rule is not None else None
             try:
-                self._kept.last = flat = self._moved(flat, batch, value, grads, state)
-                return flat.of, logs
-            except MisfitError:
-                pass  # Let the step say by path what is wrong.
-        return step.moved(now, batch, value, grads, state), logs
-
-    def _moved(self, flat: Flat, batch: Batch, value: Any, grads: Any, state: Tree) -> Flat:
-        """Return the next state, with its vectors."""
-        step: Any = self.step
-        rule, now, plan = self._rule, flat.of, flat.plan
-        vector, held = flat.updated(rule, plan.leaves(trained(step.net, grads)), now.step)
-        moved = plan.scatter(vector)
-        if not is_finite(vector):
-            raise step.diverged(now, batch, value, grads, after={"params": moved})
-        params = merged(step.net, now.params, moved)
-        opt_state = plan.scatter_roles(rule.memory, held)
-        return Flat(TrainState(now.step + 1, now.key, params, state, opt_state), plan, vector, held)
-
-    def _flatten(self, now: TrainState) -> Flat | None:
-        """Return the vectors of `now`, or None if it is for the step itself to do."""
-        if self._rule is None or not isinstance(now.params, dict):
-            return None
-        own = trained(cast(TrainStep, self.step).net, now.params)
-        mark = signature(own)
-        if mark in self._plans:
-            plan = self._plans[mark]
-        else:
-            plan = planned(own)
-            if len(self._plans) < MOST_PLANS:
-                self._plans[mark] = plan
-        try:
-            return None if plan is None else Flat.gathered(plan, self._rule, now, own)
-        except MisfitError:
-            return None
-
-    def fold(self, now: TrainState) -> _Fold | None:
-        """Begin a scan from `now`, or return None if it is for the step itself to do."""
-        flat = self._flatten(now)
-        if flat is None:
-            return None
-        return _Fold(cast(TrainStep, self.step), self._rule, self._kept.arena, flat)
+                kept.programs[mark] = Programs(step, Layout(step, plan, now))
+            except (MisfitError, FnnError):
+                return None
+        kept.last = kept.programs[mark]
+        return kept.last
 
     def __reduce__(self) -> tuple[Any, ...]:
         return jit, (self.step,)
 
+    def program(self) -> str:
+        """Return the programs of this thread as a text: operations in order, shapes and memory."""
+        kept = list(self._kept.programs.values())
+        return "\n\n".join(text for each in kept for text in each.texts()) or "no program"
+
     def __repr__(self) -> str:
-        sizes = [f"{plan.size} numbers" for plan in list(self._plans.values()) if plan is not None]
-        plans = f"{len(sizes)} plan{'s' * (len(sizes) > 1)}, {', '.join(sizes)}" if sizes else "no plan"
-        return f"jit({self.step!r}: {plans})"
+        kinds = [kind for each in list(self._kept.programs.values()) for kind in each.kinds.values()]
+        sizes = [n for kind in kinds for n in kind.sizes()]
+        reasons = sorted({kind.reason for kind in kinds if kind.reason and not kind.sizes()})
+        says = f"{len(sizes)} program{'s' * (len(sizes) > 1)}" if sizes else "no program"
+        says += f" of {', '.join(map(str, sizes))} operations" if sizes else " yet" * (not reasons)
+        return f"jit({self.step!r}: {'; '.join([says, *reasons])})"
 
 
 def jit(step: Step) -> Jitted:
     """Return `step` with what its calls share done once; results are equal bit for bit.
 
-    Its kernels write to memory of earlier calls that nobody holds any more. Parameters trained by an
-    elementwise optimizer are kept with their memory as one vector each between calls, and updated
-    by a few array operations however many leaves there are. Purity stays: the states handed out are
-    immutable and stay what they are, and any state may be given, not only the last. `repr` shows the
-    plans made so far, one for every structure of parameters.
+    The first batches of every set of shapes take the step as it is written, and it is recorded on the
+    way: every operation of NumPy, with the memory that it reads and writes. Once two recordings say
+    the same, and the program has given the same bits as the step for two batches, it is replayed in
+    the step's place: without the calls between the operations, and in memory that is placed once. What
+    is not as it was when the step was recorded (shapes, a branch that depends on numbers, a number that
+    is not finite) takes the step itself, which says by path what is wrong. `repr` shows the programs,
+    or what in the step, and where, cannot be recorded; `program()` prints them.
+
+    Layers, losses and optimizers are pure functions: what one does beside returning, such as printing
+    or counting, happens only where the step runs as it is written. FNN_EXECUTOR=plain in the
+    environment makes that every step. Metrics see the outputs of every step.
+
+    Purity stays: the states handed out are immutable and stay what they are, and any state may be
+    given, not only the last.
 
     Raises:
         OptionError: If `step` is no function.
@@ -129,58 +145,15 @@ def scan(step: Step, now: TrainState, batches: Iterable[Batch]) -> tuple[TrainSt
     """Fold `step` over `batches`; return the last state and the logs, one entry per step.
 
     The same bits as calling the step batch by batch. Nobody can see the states in between, so that
-    two sets of vectors are written in turn. Without any batch that is `(now, {})`.
+    once a program of the step is trusted two sets of memory are written in turn. Without any batch
+    that is `(now, {})`.
     """
     step = jit(step)
     logs: list[dict[str, Any]] = []
-    fold: _Fold | None = None
+    reached: TrainState | Reached = now
     for batch in batches:
-        if not logs:
-            fold = step.fold(now)
-        if fold is not None:
-            try:
-                logs.append(fold.take(batch))
-                continue
-            except MisfitError:  # The step itself says by path what is wrong.
-                now, fold = fold.state(), None
-        now, log = step(now, batch)
+        reached, log = step.taken(reached, batch)
         logs.append(log)
-    if fold is not None:
-        now = fold.state()
-    return now, {name: np.array([log[name] for log in logs]) for name in (logs[0] if logs else ())}
-
-
-class _Fold:
-    """A scan under way, over vectors that are its own."""
-
-    def __init__(self, step: TrainStep, rule: Rule, arena: Arena, flat: Flat) -> None:
-        self._step, self._rule, self._arena = step, rule, arena
-        self._number, self._key, self._state = flat.of.step, flat.of.key, flat.of.state
-        self._vectors = Owned(flat)
-        self._frozen = bool(step.net.frozen)
-        self._first = flat.of.params if self._frozen else tree.EMPTY
-
-    @np.errstate(all="ignore")
-    def take(self, batch: Batch) -> dict[str, Any]:
-        """Make a step and return its logs; after an error the fold is over."""
-        step, vectors = self._step, self._vectors
-        with recycled(self._arena):
-            params = vectors.params
-            if self._frozen:
-                params = merged(step.net, self._first, params)
-            now = TrainState(self._number, self._key, params, self._state, tree.EMPTY)
-            value, grads, state, logs = step.grads(now, batch)
-            moving = trained(step.net, grads) if self._frozen else grads
-            after = vectors.updated(self._rule, vectors.plan.leaves(moving), self._number)
-            if not is_finite(after):
-                moved = vectors.plan.view(after)
-                raise step.diverged(now, batch, value, grads, after={"params": moved})
-            vectors.swap()
-        self._number, self._state = self._number + 1, state
-        return logs
-
-    def state(self) -> TrainState:
-        """Return the state reached; the fold is over."""
-        moved, opt_state = self._vectors.settled(self._rule)
-        params = merged(self._step.net, self._first, moved)
-        return TrainState(self._number, self._key, params, self._state, opt_state)
+    return settled(reached), {
+        name: np.array([log[name] for log in logs]) for name in (logs[0] if logs else ())
+    }

@@ -17,6 +17,7 @@ from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
 from fnn.options import integer
 from fnn.training import arguments
+from fnn.training.course import settled
 from fnn.training.epochs import Training
 from fnn.training.evaluation import Metrics, check_weighed
 from fnn.training.history import Callback, History, Mode, checked_mode, early_stopping
@@ -197,5 +198,5 @@ def fit(
     finally:
         training.end_lines()
     n_records, best, _ = training.best
-    last, history = training.running[0], History.of(tuple(training.records[:n_records]))
+    last, history = settled(training.running[0]), History.of(tuple(training.records[:n_records]))
     return Fit(last if best is None else best, last, history, interrupted)

@@ -1,42 +1,23 @@
 """How trees of one structure lie in one vector, so that an update is a few calls however many leaves.
 
 The rule of an elementwise transform gives every entry the same bits whether the entry stands in its
-leaf, in a vector of all leaves or in a piece of that. So `Flat` keeps parameters and memory as vectors
-between steps and updates them piece by piece, each small enough to stay in the cache.
+leaf or in a vector of all leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import numpy as np
 
 from fnn import tree
-from fnn.errors import FnnError
 from fnn.kernels import memory
-from fnn.optimizers.transform import Rule
 from fnn.tree import Array, Tree
-
-PIECE = 1 << 18
-"""How many numbers are updated at a time, so that scratch memory stays small beside the parameters.
-Pieces that fit into the cache were slower: their calls cost more than the cache gains."""
-
-OWN_RUN = 1 << 12
-"""From how many numbers on a leaf is updated where its gradient lies, not gathered with others."""
 
 
 class MisfitError(Exception):
     """A tree is not the one that was planned for."""
-
-
-@attrs.frozen
-class _Segment:
-    """Leaves that follow each other in the vector, and the pieces in which they are updated."""
-
-    leaves: slice
-    start: int
-    pieces: tuple[slice, ...]
 
 
 class Plan:
@@ -46,9 +27,7 @@ class Plan:
         """Lay out leaves in the order of the keys."""
         self.dtype = dtype
         self.size = 0
-        self._sizes: list[int] = []
         self._root = self._branch(params)
-        self.segments = tuple(_segments(self._sizes))
 
     def _branch(self, node: dict[str, Any]) -> list[tuple[str, Any, slice | None]]:
         branch: list[tuple[str, Any, slice | None]] = []
@@ -57,7 +36,6 @@ class Plan:
                 branch.append((name, self._branch(value), None))
             else:
                 start, self.size = self.size, self.size + value.size
-                self._sizes.append(value.size)
                 branch.append((name, value.shape, slice(start, self.size)))
         return branch
 
@@ -121,148 +99,24 @@ class Plan:
         return Tree.own(node)
 
 
-def _segments(sizes: list[int]) -> list[_Segment]:
-    """Join small leaves that follow each other; leave large ones alone."""
-    segments: list[_Segment] = []
-    start = first = 0
-    for i, size in enumerate(sizes):
-        alone = size >= OWN_RUN
-        if alone or i + 1 == len(sizes) or sizes[i + 1] >= OWN_RUN:
-            stop = start + sum(sizes[first : i + 1])
-            cuts = range(start, stop, PIECE)
-            pieces = tuple(slice(cut, min(cut + PIECE, stop)) for cut in cuts)
-            segments.append(_Segment(slice(first, i + 1), start, pieces))
-            start, first = stop, i + 1
-    return segments
-
-
 def planned(params: Tree) -> Plan | None:
     """Return a plan for trees like `params`, or None if their leaves have more than one dtype."""
     dtypes = {leaf.dtype for leaf in tree.leaves(params)}
     return Plan(params, dtypes.pop()) if len(dtypes) == 1 else None
 
 
-def signature(params: dict[str, Any]) -> tuple[Any, ...]:
+def structure(params: dict[str, Any]) -> tuple[Any, ...]:
     """Return what two trees share that one plan serves.
 
     It keeps the order of the keys, so that trees come back in the order in which they went in.
     """
     return tuple(
-        (name, signature(value)) if isinstance(value, dict) else (name, value.shape, value.dtype)
+        (name, structure(value)) if isinstance(value, dict) else (name, value.shape, value.dtype)
         for name, value in params.items()
     )
 
 
-@attrs.frozen(eq=False)
-class Flat:
-    """A TrainState's parameters and memory as vectors, and the plan by which they lie there."""
-
-    of: Any
-    plan: Plan
-    params: Array
-    held: list[Array]
-
-    @classmethod
-    def gathered(cls, plan: Plan, rule: Rule, now: Any, params: Any) -> Flat:
-        """Return the vectors of a TrainState and of what it trains, or raise MisfitError."""
-        held = [plan.gather(part) for part in _parts(now.opt_state, rule.memory)]
-        return cls(now, plan, plan.gather(params), held)
-
-    def updated(self, rule: Rule, gradient: list[Array], step: int) -> tuple[Array, list[Array]]:
-        """Return parameters and memory as vectors after an update; call where overflow is silent.
-
-        Args:
-            rule: That of the optimizer.
-            gradient: What `plan.leaves` gives of it.
-            step: The step's number.
-        """
-        new = memory.empty(self.params.shape, self.params.dtype)
-        moved = [memory.empty(new.shape, new.dtype) for _ in self.held]
-        _update(self.plan, rule, gradient, step, (self.params, self.held), (new, moved))
-        return new, moved
-
-
-def _update(
-    plan: Plan,
-    rule: Rule,
-    gradient: list[Array],
-    step: int,
-    before: tuple[Array, list[Array]],
-    after: tuple[Array, list[Array]],
-) -> None:
-    """Write parameters and memory after an update to `after`, which may be those before.
-
-    Raises MisfitError if the rule has no numbers for the step: a schedule went wrong.
-    """
-    try:
-        kernel = rule.at(step)
-    except FnnError:
-        raise MisfitError from None
-    (params, held), (new, moved) = before, after
-    u = memory.empty((min(PIECE, params.size),), params.dtype)
-    for part in plan.segments:
-        leaves = gradient[part.leaves]
-        g = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
-        for piece in part.pieces:
-            p, out = params[piece], new[piece]
-            own = g[piece.start - part.start : piece.stop - part.start]
-            into = u[: piece.stop - piece.start]
-            kernel(own, p, [old[piece] for old in held], [each[piece] for each in moved], into)
-            np.add(p, into, out)
-
-
-class Owned:
-    """Vectors of one fold alone: two for the parameters, written in turn, and those of the memory.
-
-    Networks see the parameters as trees of read-only views, made once. Should somebody keep a part of
-    one, a layer, a loss or a metric, then that vector is left to them and another takes its place.
-    """
-
-    def __init__(self, flat: Flat) -> None:
-        """Copy the vectors, for callers may hold those of `flat`."""
-        self.plan = flat.plan
-        self.held = [vector.copy() for vector in flat.held]
-        self._now, self._next = _Viewed(flat.plan, flat.params), _Viewed(flat.plan, flat.params)
-
-    @property
-    def params(self) -> Tree:
-        """The parameters, as read-only views."""
-        return self._now.params
-
-    def updated(self, rule: Rule, gradient: list[Array], step: int) -> Array:
-        """Return the vector after an update; `swap` makes it the present one."""
-        if not self._next.holders.are_as_before():
-            self._next = _Viewed(self.plan, self._next.vector)
-        after = self._next.vector
-        _update(self.plan, rule, gradient, step, (self._now.vector, self.held), (after, self.held))
-        return after
-
-    def swap(self) -> None:
-        """Go on from what `updated` returned."""
-        self._now, self._next = self._next, self._now
-
-    def settled(self, rule: Rule) -> tuple[Tree, Tree]:
-        """Return parameters and memory as immutable trees; the fold is over."""
-        return self.plan.scatter(self._now.vector), self.plan.scatter_roles(rule.memory, self.held)
-
-
-class _Viewed:
-    """A vector, its tree of views, and who holds these."""
-
-    def __init__(self, plan: Plan, vector: Array) -> None:
-        self.vector = vector.copy()
-        self.params = plan.view(self.vector)
-        self.holders = memory.Holders([self.vector, *_objects(self.params)])
-
-
-def _objects(node: Any) -> list[Any]:
-    """Return the trees and leaves of a tree."""
-    if not isinstance(node, dict):
-        return [node]
-    return [node, *(each for value in node.values() for each in _objects(value))]
-
-
-def _parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
+def parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
     """Return the trees of a memory in the order of `roles`, or raise MisfitError if it has others."""
     parts = {}
 
@@ -279,3 +133,16 @@ def _parts(held: Any, roles: tuple[str, ...]) -> list[Any]:
 
     collect(held, [role.split("/") for role in roles], "")
     return [parts[role] for role in roles]
+
+
+def filled(like: Any, leaves: Iterator[Any]) -> Any:
+    """Return a tree of a structure, its leaves given in the order of `tree.items`."""
+    return tree_of(like, {path: next(leaves) for path, _ in tree.items(like)})
+
+
+def tree_of(like: Any, leaves: dict[str, Any], path: str = "") -> Any:
+    """Return the tree of a structure, its keys in their order, with the leaves at their paths."""
+    if not isinstance(like, dict):
+        return leaves[path]
+    below = f"{path}/" if path else ""
+    return Tree.own({name: tree_of(each, leaves, below + name) for name, each in like.items()})

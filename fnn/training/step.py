@@ -12,6 +12,7 @@ import numpy as np
 from fnn import tree
 from fnn.errors import DivergedError, DTypeError, FnnError, OptionError, ShapeError
 from fnn.kernels.checks import check_cotangent
+from fnn.kernels.noting import as_array
 from fnn.keys import Key
 from fnn.layers.calls import placed_error
 from fnn.layers.contract import Layer
@@ -87,29 +88,13 @@ class TrainStep:
                 skip what is not.
             TreeError, ShapeError, DTypeError: If the carried state changed its structure.
         """
-        x, target, weight = unpack(batch)
         net = self.net
         key = now.key.fold("step", now.step) if net.traits.stochastic else None
-        try:
-            # Without what a call from outside has checked and silenced; here that is done already.
-            y, state, pullback = net.core.vjp(now.params, now.state, x, train=True, key=key)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, net.name, net.where) from error.__cause__
-        value, dy = value_and_dpred(self.loss, y, target, **weight)
-        if getattr(value, "ndim", 0):
-            hint = "a step follows a mean or a sum, no reduction='none'"
-            raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
+        value, grads, state, y = self.computed(now.params, now.state, batch, key)
         try:
             math.isfinite(value)
         except TypeError:
             raise DTypeError(f"loss: expected a real number, got {type(value).__name__}") from None
-        try:
-            check_cotangent("dy", dy, y)
-            grads, _ = pullback(dy, need_dx=False)
-            grads = tree.freeze(grads)
-        except (FnnError, KeyError) as error:
-            raise placed_error(error, net.name, net.where) from error.__cause__
-        value, grads = self._penalised(now.params, value, grads)
         skips = self.optimizer.skips_nonfinite
         if not math.isfinite(value) and not skips:
             raise self.diverged(now, batch, value, grads)
@@ -122,13 +107,39 @@ class TrainStep:
                 state = now.state
         logs = {"loss": value}
         if self.metrics:
+            _, target, weight = unpack(batch)
             logs |= measure(self.metrics, y, target, **weight)
         return value, grads, state, logs
+
+    def computed(self, params: Any, state: Any, batch: Batch, key: Key | None) -> tuple[Any, ...]:
+        """Return the loss, its gradient, the carried state and the outputs; no number is looked at."""
+        x, target, weight = unpack(batch)
+        net = self.net
+        try:
+            # Without what a call from outside has checked and silenced; here that is done already.
+            y, state, pullback = net.core.vjp(params, state, x, train=True, key=key)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, net.name, net.where) from error.__cause__
+        value, dy = value_and_dpred(self.loss, y, target, **weight)
+        if getattr(value, "ndim", 0):
+            hint = "a step follows a mean or a sum, no reduction='none'"
+            raise ShapeError(f"loss: expected one value, got shape {value.shape}; {hint}")
+        try:
+            check_cotangent("dy", dy, y)
+            grads, _ = pullback(dy, need_dx=False)
+            grads = tree.freeze(grads)
+        except (FnnError, KeyError) as error:
+            raise placed_error(error, net.name, net.where) from error.__cause__
+        value, grads = self._penalised(params, value, grads)
+        return value, grads, state, y
 
     def moved(self, now: TrainState, batch: Batch, value: Any, grads: Tree, state: Tree) -> TrainState:
         """Return the state after the update; to be called where overflow does not warn."""
         net, optimizer, own = self.net, self.optimizer, trained(self.net, now.params)
-        at = (self._at(now, batch, own, value, grads),) if optimizer.needs_gradient else ()
+        at: tuple[At, ...] = ()
+        if optimizer.needs_gradient:
+            key = now.key.fold("step", now.step) if net.traits.stochastic else None
+            at = (self.elsewhere(now.params, own, now.state, batch, key, value, grads),)
         updates, opt_state = optimizer.update(trained(net, grads), now.opt_state, own, now.step, *at)
         moved = apply_updates(own, updates)
         if not is_finite(moved):
@@ -136,21 +147,30 @@ class TrainStep:
         params = merged(net, now.params, moved)
         return TrainState(now.step + 1, now.key, params, state, opt_state)
 
-    def _at(self, now: TrainState, batch: Batch, own: Any, value: Any, grads: Tree) -> At:
-        """Return the loss and gradient of the batch as a function of what is trained."""
+    def elsewhere(
+        self,
+        params: Any,
+        own: Any,
+        state: Any,
+        batch: Batch,
+        key: Key | None,
+        value: Any,
+        grads: Tree,
+    ) -> At:
+        """Return the loss and gradient of the batch as a function of what is trained.
+
+        Args:
+            params, state, batch, key: Of the step.
+            own: What of params is trained.
+            value, grads: The loss and its gradient there.
+        """
         net = self.net
 
-        def at(params: Any) -> tuple[Any, Any]:
-            if params is own:
+        def at(there: Any) -> tuple[Any, Any]:
+            if there is own:
                 return value, trained(net, grads)
-            x, target, weight = unpack(batch)
-            key = now.key.fold("step", now.step) if net.traits.stochastic else None
-            whole = merged(net, now.params, params)
-            y, _, pullback = net.core.vjp(whole, now.state, x, train=True, key=key)
-            there, dy = value_and_dpred(self.loss, y, target, **weight)
-            slopes = tree.freeze(pullback(dy, need_dx=False)[0])
-            there, slopes = self._penalised(whole, there, slopes)
-            return there, trained(net, slopes)
+            new_value, slopes, _, _ = self.computed(merged(net, params, there), state, batch, key)
+            return new_value, trained(net, slopes)
 
         return at
 
@@ -161,7 +181,7 @@ class TrainStep:
         own = trained(self.net, params)
         more, dmore = self.penalty(own)
         added = tree.map(np.add, trained(self.net, grads), dmore)
-        return value + np.asarray(more, value.dtype)[()], merged(self.net, grads, added)
+        return value + as_array(more, value.dtype)[()], merged(self.net, grads, added)
 
     def diverged(
         self, now: TrainState, batch: Batch, value: Any, grads: Tree, *, after: Mapping[str, Any] = {}

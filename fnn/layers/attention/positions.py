@@ -8,6 +8,7 @@ import numpy as np
 
 from fnn.errors import ShapeError
 from fnn.kernels.attention import rotated, sinusoids
+from fnn.kernels.memory import zeros
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import Initializer, normal
@@ -105,7 +106,7 @@ def LearnedPositions(length: int, *, init_w: Initializer = normal(0.02)) -> Laye
         w, time = params["w"], x.shape[1]
 
         def pullback(dy: Any, *, need_dx: bool = True) -> Any:
-            dw = np.zeros(w.shape, dy.dtype)
+            dw = zeros(w.shape, dy.dtype)
             np.add.reduce(dy, axis=0, out=dw[:time])
             return Tree.own({"w": dw}), dy if need_dx else None
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from fnn.errors import OptionError, TreeError
 from fnn.kernels.checks import check_array, check_cotangent, check_like
+from fnn.kernels.noting import as_array
 from fnn.kernels.values import map_arrays
 from fnn.layers.calls import Shape, check_functions, check_name
 from fnn.layers.contract import Traits
@@ -161,7 +162,7 @@ def over_time_of(step: Step) -> OverTime:
                 dcarry = before if ended is None else map_arrays(_chosen(ended), before, dcarry)
                 # NumPy makes the sum of two arrays without axes a number.
                 total = {
-                    name: np.asarray(total[name] + dparams[name]) if total else dparams[name]
+                    name: as_array(total[name] + dparams[name]) if total else dparams[name]
                     for name in params
                 }
                 dxs.append(dx)

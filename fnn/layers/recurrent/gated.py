@@ -12,7 +12,7 @@ from fnn.layers.calls import Shape
 from fnn.layers.contract import Traits
 from fnn.layers.initializers import Initializer, draw, glorot_uniform, zeros
 from fnn.layers.leaves import Leaf
-from fnn.layers.recurrent.cells import Cell, OverTime, step_of
+from fnn.layers.recurrent.cells import Cell, step_of
 from fnn.layers.scaled_initializers import orthogonal
 from fnn.options import integer, real
 from fnn.recipe import constructor
@@ -27,14 +27,19 @@ def _cell(
     name: str,
     width: int,
     gates: int,
-    over_time: OverTime,
+    run: Callable[[Any, Array, Any, Array | None], tuple[Array, Any, Callable[[Array, Any], Any]]],
     inits: tuple[Initializer, Initializer, Initializer],
     *,
     carried: int = 1,
     state_bias: bool = False,
     kinks: bool = False,
 ) -> Cell:
-    """Make a cell with `gates` blocks of weights for x and for the state."""
+    """Make a cell with `gates` blocks of weights for x and for the state.
+
+    `run(params, z, carry, valid)` is the recurrence over z = x w_in + b. It returns the states, the
+    first before the first step, what is carried in the end, and the way back: from derivatives of the
+    states and of what is carried in the end to those of z, of products with w_state, and of `carry`.
+    """
     init_in, init_state, init_b = inits
 
     def shapes(in_shape: Shape) -> Any:
@@ -52,6 +57,20 @@ def _cell(
 
     def flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
         return 2 * sum(math.prod(params[each].shape) for each in ("w_in", "w_state"))
+
+    def over_time(params: Any, first: Any, xs: Array, valid: Array | None) -> Any:
+        w_in = params["w_in"]
+        hs, carry, back = run(params, recurrence.inputs_of_gates(xs, w_in, params["b"]), first, valid)
+
+        def pullback(dys: Array, dlast: Any, *, need_dx: bool) -> Any:
+            dz, dproducts, dfirst = back(dys, dlast)
+            dw, db, dx = recurrence.inputs_of_gates_vjp(xs, w_in, dz, need_dx=need_dx)
+            dparams = {"w_in": dw, "w_state": recurrence.states_vjp(hs, dproducts), "b": db}
+            if state_bias:
+                dparams["b_state"] = recurrence.sums(dproducts)
+            return dparams, dfirst, dx
+
+        return hs[1:], carry, pullback
 
     traits = Traits(has_kinks=kinks)
     return Cell(name, shapes, step_of(over_time), over_time=over_time, traits=traits, flops=flops)
@@ -86,20 +105,17 @@ def RNNCell(
         raise OptionError(f"{expected}, got {activation!r}", path=("RNNCell",))
     relu = activation == "relu"
 
-    def over_time(params: Any, first: Array, xs: Array, valid: Array | None) -> Any:
-        w_in, w = params["w_in"], params["w_state"]
-        z = recurrence.inputs_of_gates(xs, w_in, params["b"])
+    def run(params: Any, z: Array, first: Array, valid: Array | None) -> Any:
+        w = params["w_state"]
         hs = recurrence.simple(z, w, first, valid, relu=relu)
 
-        def pullback(dys: Array, dlast: Array, *, need_dx: bool) -> Any:
+        def back(dys: Array, dlast: Array) -> Any:
             dz, dfirst = recurrence.simple_vjp(hs, w, dys, dlast, valid, relu=relu)
-            dw, db, dx = recurrence.inputs_of_gates_vjp(xs, w_in, dz, need_dx=need_dx)
-            return {"w_in": dw, "w_state": recurrence.states_vjp(hs, dz), "b": db}, dfirst, dx
+            return dz, dz, dfirst
 
-        return hs[1:], hs[-1], pullback
+        return hs, hs[-1], back
 
-    inits = init_w_in, init_w_state, init_b
-    return _cell("rnn", width, 1, over_time, inits, kinks=relu)
+    return _cell("rnn", width, 1, run, (init_w_in, init_w_state, init_b), kinks=relu)
 
 
 @constructor
@@ -132,20 +148,18 @@ def LSTMCell(
     width = integer("LSTMCell", "width", width)
     forget_bias = real("LSTMCell", "forget_bias", forget_bias)
 
-    def over_time(params: Any, first: Any, xs: Array, valid: Array | None) -> Any:
-        w_in, w = params["w_in"], params["w_state"]
-        z = recurrence.inputs_of_gates(xs, w_in, params["b"])
+    def run(params: Any, z: Array, first: Any, valid: Array | None) -> Any:
+        w = params["w_state"]
         saved = hs, cs, _, _ = recurrence.lstm(z, w, first, valid)
 
-        def pullback(dys: Array, dlast: Any, *, need_dx: bool) -> Any:
+        def back(dys: Array, dlast: Any) -> Any:
             dz, dfirst = recurrence.lstm_vjp(saved, w, dys, dlast, valid)
-            dw, db, dx = recurrence.inputs_of_gates_vjp(xs, w_in, dz, need_dx=need_dx)
-            return {"w_in": dw, "w_state": recurrence.states_vjp(hs, dz), "b": db}, dfirst, dx
+            return dz, dz, dfirst
 
-        return hs[1:], (hs[-1], cs[-1]), pullback
+        return hs, (hs[-1], cs[-1]), back
 
     inits = init_w_in, init_w_state, _with_forget_bias(init_b, width, forget_bias)
-    return _cell("lstm", width, 4, over_time, inits, carried=2)
+    return _cell("lstm", width, 4, run, inits, carried=2)
 
 
 def _with_forget_bias(init_b: Initializer, width: int, forget_bias: float) -> Callable[..., Array]:
@@ -184,17 +198,9 @@ def GRUCell(
     """
     width = integer("GRUCell", "width", width)
 
-    def over_time(params: Any, first: Array, xs: Array, valid: Array | None) -> Any:
-        w_in, w = params["w_in"], params["w_state"]
-        z = recurrence.inputs_of_gates(xs, w_in, params["b"])
+    def run(params: Any, z: Array, first: Array, valid: Array | None) -> Any:
+        w = params["w_state"]
         saved = hs, _, _ = recurrence.gru(z, w, params["b_state"], first, valid)
+        return hs, hs[-1], lambda dys, dlast: recurrence.gru_vjp(saved, w, dys, dlast, valid)
 
-        def pullback(dys: Array, dlast: Array, *, need_dx: bool) -> Any:
-            dz, dproducts, dfirst = recurrence.gru_vjp(saved, w, dys, dlast, valid)
-            dw, db, dx = recurrence.inputs_of_gates_vjp(xs, w_in, dz, need_dx=need_dx)
-            dw_state, db_state = recurrence.states_vjp(hs, dproducts), recurrence.sums(dproducts)
-            return {"w_in": dw, "w_state": dw_state, "b": db, "b_state": db_state}, dfirst, dx
-
-        return hs[1:], hs[-1], pullback
-
-    return _cell("gru", width, 3, over_time, (init_w_in, init_w_state, init_b), state_bias=True)
+    return _cell("gru", width, 3, run, (init_w_in, init_w_state, init_b), state_bias=True)

@@ -9,7 +9,9 @@ import attrs
 import numpy as np
 
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
+from fnn.kernels import memory
 from fnn.kernels.checks import check_floats
+from fnn.kernels.noting import contiguous
 from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
@@ -51,8 +53,8 @@ def rnn(
         DataError: If a length is not within 1 and time; names the example.
     """
     check_cell("rnn", cell)
-    reverse, last = flag("rnn", "reverse", reverse), flag("rnn", "last", last)
-    lengths, carry = flag("rnn", "lengths", lengths), flag("rnn", "carry", carry)
+    ways = reverse, last, lengths, carry
+    reverse, last, lengths, carry = (flag("rnn", *way) for way in zip(_WAYS, ways, strict=True))
     run = cell.over_time or over_time_of(cell.step)
 
     def parts(value: Any, what: str) -> tuple[Any, Any, Any]:
@@ -89,7 +91,7 @@ def rnn(
             first = _zeros(cell.shapes(x.shape[2:])[1], n, x.real.dtype)
         valid = None if ends is None else _valid(ends, time)
         way = slice(None, None, -1 if reverse else 1)
-        xs = np.ascontiguousarray(x.swapaxes(0, 1)[way])
+        xs = contiguous(x.swapaxes(0, 1)[way])
         valid = None if valid is None else valid[way]
         if valid is not None and not np.isfinite(xs).all():
             # What is not finite in the padding would come into the weights' derivatives as 0 · NaN.
@@ -108,10 +110,10 @@ def rnn(
             if dlast is None:
                 dlast = map_arrays(np.zeros_like, carried)
             if last:
-                dys = np.zeros(ys.shape, dy.dtype)
+                dys = memory.zeros(ys.shape, dy.dtype)
                 dys[ending] = dy
             else:
-                dys = np.ascontiguousarray(dy.swapaxes(0, 1)[way])
+                dys = contiguous(dy.swapaxes(0, 1)[way])
                 dys = dys if shown is None else np.where(shown, dys, dys.dtype.type(0))
             dparams, dfirst, dxs = back(dys, dlast, need_dx=need_dx)
             dparams = Tree.own({name: dparams[name] for name in params})
@@ -152,7 +154,7 @@ def rnn(
 def _zeros(shape: Any, n: int, dtype: Any) -> Any:
     if is_tuple_of_shapes(shape):
         return tuple(_zeros(each, n, dtype) for each in shape)
-    return np.zeros((n, *shape), dtype)
+    return memory.zeros((n, *shape), dtype)
 
 
 def _normal(shape: Any, n: int, rng: np.random.Generator) -> Any:
@@ -173,14 +175,22 @@ def _valid(lengths: Any, time: int) -> Array:
     return valid
 
 
+_WAYS = "reverse", "last", "lengths", "carry"
+_INITS = "init_w_in", "init_w_state", "init_b"
+
+
 def _layer(
-    who: str, make: Callable[..., Cell], options: dict[str, Any], *args: Any, **more: Any
+    who: str,
+    make: Callable[..., Cell],
+    width: int,
+    ways: tuple[bool, ...],
+    inits: tuple[Initializer, ...],
+    **more: Any,
 ) -> Layer:
-    """Return rnn(make(...), **options), with errors that name who was called."""
-    for name, value in options.items():
-        flag(who, name, value)
+    """Return rnn(make(width, ...), ...), with errors that name who was called."""
+    options = {name: flag(who, name, way) for name, way in zip(_WAYS, ways, strict=True)}
     try:
-        cell = make(*args, **more)
+        cell = make(width, **more, **dict(zip(_INITS, inits, strict=True)))
     except OptionError as error:
         error.path = (who,)
         raise
@@ -217,9 +227,8 @@ def RNN(
 
     References: Elman (1990), "Finding structure in time".
     """
-    inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
-    options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer("RNN", RNNCell, options, width, activation=activation, **inits)
+    ways, inits = (reverse, last, lengths, carry), (init_w_in, init_w_state, init_b)
+    return _layer("RNN", RNNCell, width, ways, inits, activation=activation)
 
 
 @constructor
@@ -254,9 +263,8 @@ def LSTM(
     References: Hochreiter & Schmidhuber (1997), "Long short-term memory"; Gers et al. (2000),
         "Learning to forget".
     """
-    inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
-    options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer("LSTM", LSTMCell, options, width, forget_bias=forget_bias, **inits)
+    ways, inits = (reverse, last, lengths, carry), (init_w_in, init_w_state, init_b)
+    return _layer("LSTM", LSTMCell, width, ways, inits, forget_bias=forget_bias)
 
 
 @constructor
@@ -289,6 +297,5 @@ def GRU(
 
     References: Cho et al. (2014), "Learning phrase representations", in the form of cuDNN.
     """
-    inits: Any = {"init_w_in": init_w_in, "init_w_state": init_w_state, "init_b": init_b}
-    options = {"reverse": reverse, "last": last, "lengths": lengths, "carry": carry}
-    return _layer("GRU", GRUCell, options, width, **inits)
+    ways, inits = (reverse, last, lengths, carry), (init_w_in, init_w_state, init_b)
+    return _layer("GRU", GRUCell, width, ways, inits)

@@ -16,7 +16,7 @@ from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.layers.initializers import shapes_only
 from fnn.options import integer
-from fnn.runs.checkpoint.networks import layers_allowed, network_from, network_text
+from fnn.runs.checkpoint.networks import RUNS_PER_LAYER, layers_allowed, network_from, network_text
 from fnn.runs.checkpoint.trees import load_tree, save_tree
 from fnn.tree import Tree, TreeLike
 
@@ -92,6 +92,8 @@ def load_model(
             file is their business.
         most_layers: How many layers the file may have, each counted twice where some are `frozen`; by
             default 128 and one more for every 7 KiB of the file, which take 4 times its size and 4 MiB.
+            In one call of the network, layers may run 1000 times as often: a `shared` one runs n times,
+            and one inside another n times for each of those.
         within: The folder that the caller chose, below which no link is followed; without, `path` is
             the caller's own and may be a link.
 
@@ -114,7 +116,8 @@ def load_model(
             raise DataError(f"expected a model of {sorted(expected)}, got {sorted(model)[:8]}")
         in_shape = shape_of(model["in_shape"])
         recipe = _text_of(model["recipe"])
-        net = network_from(recipe, own=layers, most_layers=most_layers)
+        most_runs = RUNS_PER_LAYER * most_layers
+        net = network_from(recipe, own=layers, most_layers=most_layers, most_runs=most_runs)
         # Some alone: there may be very many, with very long paths.
         misfits = [f"{line:.200}" for line in itertools.islice(_misfits(net, model, in_shape), 20)]
         if misfits:

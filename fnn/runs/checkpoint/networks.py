@@ -24,7 +24,7 @@ from fnn.layers.contract import Layer
 from fnn.layers.initializers import INITIALIZERS, Drawn
 from fnn.layers.making import elementwise, make_layer
 from fnn.layers.recurrent.cells import Cell, make_cell
-from fnn.layers.repetition import repeat
+from fnn.layers.repetition import repeat, shared
 from fnn.recipe import Recipe
 from fnn.runs.checkpoint.alike import alike
 
@@ -142,6 +142,8 @@ class _Writer:
 BYTES_PER_LAYER = 28 * 1024
 """What building the layer of one call takes at most, of several layers in one too."""
 _FEWEST_LAYERS = 128
+RUNS_PER_LAYER = 1000
+"""How often the layers of a file may run in one call of the network, for each that it may have."""
 
 
 def layers_allowed(n_bytes: int) -> int:
@@ -149,13 +151,22 @@ def layers_allowed(n_bytes: int) -> int:
     return _FEWEST_LAYERS + n_bytes // (BYTES_PER_LAYER // 4)
 
 
-def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown: Any = None) -> Layer:
+def network_from(
+    text: str,
+    *,
+    own: Mapping[str, Any],
+    most_layers: int,
+    most_runs: int | None = None,
+    unknown: Any = None,
+) -> Layer:
     """Return the network that a text describes; whoever wrote it, nothing in it is executed.
 
     Args:
         text: What `network_text` wrote, or `repr` said of a network of the library's layers.
         own: Constructors, layers, cells and initializers of the reader's own, by name.
         most_layers: How many calls the text may hold, and how many layers `repeat` may make.
+        most_runs: How often layers may run in one call of the network, those that are `shared` as
+            often as they are; any number by default, for a network that is not going to be called.
         unknown: What stands for a function that is an option and not in `own`, such as an initializer;
             None refuses it.
 
@@ -168,6 +179,10 @@ def network_from(text: str, *, own: Mapping[str, Any], most_layers: int, unknown
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise DataError(f"expected a network's recipe, got {text!r:.80}") from None
     try:
+        runs = _count_runs(parsed)
+        if most_runs is not None and runs > most_runs:
+            expected = f"expected layers that run at most {most_runs:,} times"
+            raise DataError(f"{expected}, got {runs:,}; `most_layers` allows more")
         room = most_layers // _copies(text)
         net = _Reader(_library(), own, unknown, room).value(parsed.body)
     except RecursionError:
@@ -196,6 +211,18 @@ def _check_size(text: str, most_layers: int) -> None:
 def _copies(text: str) -> int:
     # What is frozen makes every layer below it anew.
     return 2 if frozen.__name__ in text else 1
+
+
+def _count_runs(node: ast.AST) -> int:
+    """Return how often layers run at one call of what a node of a recipe makes."""
+    runs = sum(map(_count_runs, ast.iter_child_nodes(node)))
+    if not isinstance(node, ast.Call):
+        return runs
+    if isinstance(node.func, ast.Name) and node.func.id in (shared.__name__, repeat.__name__):
+        given = [*node.args[1:2], *(each.value for each in node.keywords if each.arg == "n")]
+        times = [each.value for each in given if isinstance(each, ast.Constant)]
+        runs *= math.prod(n for n in times if type(n) is int)
+    return runs + 1
 
 
 def _count(net: Layer) -> int:

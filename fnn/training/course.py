@@ -1,0 +1,183 @@
+"""A course of steps: the first ones as they are written, the others as a program once it is trusted.
+
+What a guard of the program refuses, and what is not finite, goes back to the ordinary step from the
+state before, which takes the batch or says by path what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from fnn.compile.listing import Carry
+from fnn.compile.trust import Kind, Kinds, Variant, same_bits
+from fnn.kernels.values import map_arrays
+from fnn.training.evaluation import measure
+from fnn.training.replay import Layout, inputs_of, record
+from fnn.training.state import Batch, TrainState, is_finite
+from fnn.training.step import TrainStep
+from fnn.tree import Array
+
+Arrays: TypeAlias = "list[tuple[str, Array]]"
+"""The arrays of a batch, by name."""
+
+
+class Programs(Kinds):
+    """What one thread keeps of a step and of states of one layout.
+
+    Attributes:
+        last: The state that a program reached last.
+        begun: The state that was loaded last.
+    """
+
+    def __init__(self, step: TrainStep, layout: Layout) -> None:
+        """Begin without any program."""
+        super().__init__()
+        self.step, self.layout, self.begun = step, layout, layout.like
+        self.last: Reached | None = None
+
+    # --- what lies in memory ---
+
+    def is_of(self, now: Any) -> bool:
+        """Return whether a state is the one that lies in memory."""
+        return self.carry is not None and self.carry.loaded is now
+
+    def load(self, now: TrainState) -> None:
+        """Go on from a state."""
+        carry = self.carry
+        if carry is None or carry.loaded is now:
+            return
+        if self.last is not None:  # Somebody may come back to it.
+            self.last.state()
+            self.last = None
+        carry.loaded = None
+        carry.load(self.layout.arrays(now), now.step)
+        self.begun, carry.loaded = now, now
+
+    def holds(self, now: TrainState | Reached, kind: Kind) -> bool:
+        """Return whether a trusted program goes on from a state that lies in memory now."""
+        if not kind.is_ready:
+            return False
+        if isinstance(now, Reached):
+            return now is self.last
+        self.load(now)
+        return True
+
+    # --- running ---
+
+    def run(self, kind: Kind, batch: Batch, arrays: Arrays) -> tuple[Reached, dict[str, Any]] | None:
+        """Take a step from what is loaded; None if it is for the ordinary step."""
+        carry = self.carry
+        assert carry is not None
+        for variant in kind.variants:
+            if not variant.is_trusted:
+                continue
+            logs = self._tried(variant, carry, batch, arrays)
+            if logs is None:
+                continue
+            kind.used(variant)
+            turn, step = carry.at
+            carry.loaded = None
+            carry.at = 1 - turn, step + 1
+            self.last = Reached(self, 1 - turn, step + 1)
+            return self.last, logs
+        return None
+
+    @np.errstate(all="ignore")
+    def _tried(
+        self, variant: Variant, carry: Carry, batch: Batch, arrays: Arrays
+    ) -> dict[str, Any] | None:
+        """Run a program; return its logs if all numbers are finite, and change nothing else."""
+        turn, step = carry.at
+        key = self.begun.key.fold("step", step) if self.step.net.traits.stochastic else None
+        try:
+            found = variant.listed.run([array for _, array in arrays], step, key)
+        except Exception:
+            return None
+        value = found["loss"][()]
+        if not math.isfinite(value):
+            return None
+        after = carry.arrays[1 - turn]
+        for i in self.layout.checked:
+            if not is_finite(after[i]):
+                return None
+        logs: dict[str, Any] = {"loss": value}
+        if self.step.metrics:
+            parts = iter([array.copy("K") for name, array in found.items() if name != "loss"])
+            outputs = map_arrays(lambda _: next(parts), variant.outputs)
+            weight = {"weight": batch[2]} if len(batch) > 2 else {}
+            logs |= measure(self.step.metrics, outputs, batch[1], **weight)
+        return logs
+
+    # --- learning ---
+
+    def taken(
+        self, kind: Kind, now: TrainState, batch: Batch, after: TrainState, logs: dict[str, Any]
+    ) -> None:
+        """Learn from a step that the ordinary way took."""
+        trial = kind.trial()
+        if trial is None:
+            self.learn(kind, lambda: record(self.step, self.layout, now, batch))
+        else:
+            self._compare(kind, trial, now, batch, after, logs)
+
+    def _compare(
+        self, kind: Kind, trial: Variant, now: TrainState, batch: Batch, after: TrainState, logs: Any
+    ) -> None:
+        """Run a program beside the step, and go on from what it wrote if all bits are equal."""
+        carry = self.carry
+        assert carry is not None
+        self.load(now)
+        found = self._tried(trial, carry, batch, inputs_of(batch))
+        if found is None:  # It goes another way with these numbers.
+            kind.missed(trial)
+            return
+        turn, step = carry.at
+        expected = self.layout.arrays(after)
+        if found.keys() == logs.keys() and all(
+            [
+                *map(same_bits, carry.arrays[1 - turn], expected),
+                *(same_bits(found[name], logs[name]) for name in logs),
+            ]
+        ):
+            trial.trials += 1
+            carry.at = 1 - turn, step + 1
+            carry.loaded = after
+        else:
+            kind.refuse(trial)
+
+
+@attrs.define(eq=False)
+class Reached:
+    """A state that lies in the memory of programs; valid until the second step after it.
+
+    What comes between (a state that is loaded) gives it memory of its own before.
+    """
+
+    programs: Programs
+    turn: int
+    step: int
+    _state: TrainState | None = None
+
+    def state(self) -> TrainState:
+        """Return it in memory of its own."""
+        if self._state is None:
+            carry, layout = self.programs.carry, self.programs.layout
+            assert carry is not None
+            self._state = layout.state(carry.arrays[self.turn], self.step, self.programs.begun)
+        return self._state
+
+    def handed_out(self) -> TrainState:
+        """Return the same, to be known again in the next call."""
+        now = self.state()
+        assert self.programs.carry is not None
+        self.programs.carry.loaded, self.programs.last = now, None
+        return now
+
+
+def settled(now: TrainState | Reached) -> TrainState:
+    """Return a state that stays what it is."""
+    return now.state() if isinstance(now, Reached) else now
