@@ -1,7 +1,7 @@
-"""An autoencoder: images through a bottleneck of a few numbers and back, beside principal components.
+"""An autoencoder: images through a few numbers and back, beside principal components.
 
-Dense layers 784-256-n-256-784; each pixel of what comes out is the probability of ink. As many principal
-components of the training set are the best that any linear map through n numbers can do.
+Dense layers 784-256-n-256-784; each pixel of what comes out is the probability of ink. As many
+principal components are the best that any linear map through n numbers can do on the training set.
 
     python experiments/autoencoder.py
 

@@ -1,4 +1,4 @@
-"""A variational autoencoder: images from a few normal numbers, learned by the bound on their likelihood.
+"""A variational autoencoder: images from a few normal numbers, by the bound on their likelihood.
 
 An encoder gives mean and log-variance of a normal code, one is drawn, and a decoder gives every pixel's
 probability of ink. The loss is the negative evidence lower bound (ELBO) in nats: the cross-entropy of
