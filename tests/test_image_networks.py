@@ -81,9 +81,9 @@ def tensors(torch, node):
 
 
 def leaves(node):
-    return (
-        [leaf for each in node.values() for leaf in leaves(each)] if isinstance(node, dict) else [node]
-    )
+    if not isinstance(node, dict):
+        return [node]
+    return [leaf for each in node.values() for leaf in leaves(each)]
 
 
 # --- both -------------------------------------------------------------------------------------------
@@ -137,10 +137,7 @@ def both(script, steps, n, dtype="float32", **options):
     data = data.cast(dtype)
     net, loss, optimizer, augment = parts(script, config, data, steps)
     now = fnn.init_train_state(net, optimizer, data.in_shape, Key.of(0))
-    now = attrs.evolve(
-        now,
-        **{part: fnn.tree.cast(getattr(now, part), dtype) for part in ("params", "state", "opt_state")},
-    )
+    now = fnn.training.state.cast(now, dtype)
     params = tensors(torch, now.params)
     theirs, set_rate = torch_optimizer(torch, name, config, params, steps)
     twin = globals()[name]
