@@ -81,7 +81,7 @@ def network(config: Config, n_pixels: int) -> fnn.Layer:
     )
 
 
-def negative_elbo(pred: Any, target: np.ndarray, *, weight: None = None) -> Any:
+def negative_elbo(pred: Any, target: np.ndarray, *, weight: Any = None) -> Any:
     """Return the mean over images of -ELBO in nats, and its gradient in all outputs."""
     logits, mean, log_var = pred
     n, n_pixels = logits.shape
@@ -96,8 +96,7 @@ def elbo(net: fnn.Layer, now: fnn.TrainState, x: np.ndarray, key: fnn.Key, draws
     total = 0.0
     for i in range(draws):
         for start in range(0, len(x), 1000):
-            some = x[start : start + 1000]
-            own = key.fold(i, start)
+            some, own = x[start : start + 1000], key.fold(i, start)
             y, _ = net.apply(now.params, now.state, some, train=True, key=own)
             total -= float(negative_elbo(y, some)[0]) * len(some)
     return total / (draws * len(x))
@@ -132,15 +131,10 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         title="Negative ELBO",
         ylabel="nats per image",
     )
-    back = ink(fnn.predict(net, fit.last, test[:10])[0])
+    both = np.concatenate([test[:10], ink(fnn.predict(net, fit.last, test[:10])[0])])
     titles = ["image", *[""] * 9, "comes back", *[""] * 9]
-    pictures.image_grid(
-        run.path("images.png"),
-        np.concatenate([test[:10], back]),
-        titles,
-        columns=10,
-        title=f"Through {config.code} normal numbers and back",
-    )
+    title = f"Through {config.code} normal numbers and back"
+    pictures.image_grid(run.path("images.png"), both, titles, columns=10, title=title)
     codes = key.fold("samples").generator().standard_normal((50, config.code), "float32")
     (own,) = [part["decoder"] for part in fit.last.params.values() if "decoder" in part]
     made, _ = decoder(config, x.shape[1]).apply(own, {}, codes)
