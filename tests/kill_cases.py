@@ -30,6 +30,23 @@ EXPERIMENTS = {
     "parity": ["--n", "3", "--epochs", "300"],
     "mnist_dense": ["--epochs", "4", "--batch-size", "50"],
     "mnist_best": ["--epochs", "2"],
+    "autoencoder": ["--epochs", "8", "--width", "64"],
+    "vae": ["--epochs", "8", "--width", "64", "--draws", "1"],
+    "resnet": ["--epochs", "2", "--width", "4"],
+    "tabular": ["--table", "flats"],
+    "char_lstm": ["--steps", "40", "--units", "16", "--sample", "20"],
+    "char_transformer": [
+        "--blocks",
+        "1",
+        "--heads",
+        "1",
+        "--width",
+        "8",
+        "--steps",
+        "30",
+        "--sample",
+        "9",
+    ],
 }
 
 

@@ -39,6 +39,9 @@ RUNS = {
     "parity classical": ["--n", "2", "--epochs", "50", "--optimizer", "sgd"],
     "mnist_dense": ["--epochs", "1", "--batch-size", "50"],
     "mnist_best": ["--epochs", "1"],
+    "autoencoder": ["--epochs", "1", "--width", "16"],
+    "vae": ["--epochs", "1", "--width", "16", "--draws", "1"],
+    "resnet": ["--epochs", "1", "--width", "4"],
     "char_lstm": [
         "--steps",
         "1",
@@ -83,6 +86,9 @@ PICTURES = {
         "ranking.png",
     },
     "mnist_dense": {"accuracy.png", "evaluation.npz", "loss.png", "right_and_wrong.png"},
+    "autoencoder": {"error.png", "images.png"},
+    "vae": {"images.png", "loss.png", "samples.png"},
+    "resnet": {"accuracy.png", "evaluation.npz", "learning_rate.png", "right_and_wrong.png"},
     "mnist_best": {"accuracy.png", "evaluation.npz", "filters.png", "right_and_wrong.png"},
 }
 
