@@ -246,6 +246,12 @@ def stochastic(p: Probe) -> Iterator[Violation]:
         if gap is not None:
             message = f"equal keys draw otherwise in {name}"
             yield Violation("stochastic", message, **gap.parts())
+    spy = SpyKey(p.key.bits)
+    p.apply(key=spy)
+    if len(set(spy.drawn)) < len(spy.drawn):
+        times = max(map(spy.drawn.count, spy.drawn))
+        message = f"apply makes {times} generators of one key: fold a name for each draw"
+        yield Violation("stochastic", message, leaf="y")
     large = p.of(batch=max(p.batch, 64))
     drawing = [each for _, each in probes_of(p) if each.layer.traits.stochastic]
     for each in drawing:

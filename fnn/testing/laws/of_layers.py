@@ -136,6 +136,9 @@ def _shrunk(
     return attrs.evolve(best, path=shown.path, shape=(batch, *(() if flat else shape)))
 
 
+_FEW, _MANY = 3, 8
+
+
 def _check(
     layer: Any, in_shape: Any, key: Any, dtype: Any, train: Any, batch: Any, laws: Any, rtol: Any,
     directions: Any, inputs: Any, shrink: bool,
@@ -157,6 +160,8 @@ def _check(
     modes = tuple(dict.fromkeys((train,) if isinstance(train, bool) else train))
     if not all(isinstance(mode, bool) for mode in modes):
         raise OptionError(f"check_layer: train: expected some of (False, True), got {train!r}")
+    if batch is None:
+        batch = _MANY if layer.traits.stochastic or layer.traits.takes_integers else _FEW
     batch, directions = (
         integer("check_layer", "batch", batch),
         integer("check_layer", "directions", directions),
@@ -232,7 +237,7 @@ def check_layer(
     key: Key = KEY,
     dtype: Any = "float64",
     train: bool | Iterable[bool] = (False, True),
-    batch: int = 3,
+    batch: int | None = None,
     laws: str | Iterable[str] = ALL,
     rtol: float | None = None,
     directions: int = 3,
@@ -250,7 +255,8 @@ def check_layer(
         key: Determines every draw.
         dtype: "float64", or "float32" at a tolerance that it can keep.
         train: Modes to check.
-        batch: Number of examples.
+        batch: Number of examples; by default 3, and 8 where the layer draws or takes integers: few masks
+            or tokens are soon the same.
         laws: Names of laws, of `ALL`.
         rtol: Of gradients, relative to ‖dy‖ ‖J v‖; by default 1e-12 in float64, 1e-5 in float32. For
             what is solved to a tolerance (an implicit layer), some ten times that tolerance.
@@ -281,7 +287,7 @@ def _single(law: str, says: str) -> Callable[..., Report]:
         key: Key = KEY,
         dtype: Any = "float64",
         train: bool | Iterable[bool] = (False, True),
-        batch: int = 3,
+        batch: int | None = None,
         rtol: float | None = None,
         directions: int = 3,
         inputs: Inputs = None,
