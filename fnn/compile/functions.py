@@ -31,9 +31,13 @@ def by_name(f: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, 
     place = PLACE_OF_OUT.get(f)
     if place is None:
         try:
-            place = [*inspect.signature(f).parameters].index("out")
-        except ValueError:  # It has none.
+            parameters = [*inspect.signature(f).parameters.values()]
+        except ValueError:  # Written in C, and it has none.
             return args, options
+        by_place = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        if "out" not in by_place:
+            return args, options
+        place = by_place.index("out")
     if len(args) <= place:
         return args, options
     if len(args) > place + 1:
