@@ -34,7 +34,8 @@ def by_name(f: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, 
             parameters = [*inspect.signature(f).parameters.values()]
         except ValueError:  # Written in C, and it has none.
             return args, options
-        by_place = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        by_place = [each.name for each in parameters if each.kind in kinds]
         if "out" not in by_place:
             return args, options
         place = by_place.index("out")
