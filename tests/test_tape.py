@@ -73,6 +73,10 @@ SAME = {
     "in place": in_place,
     "rows in turn": lambda x: np.stack([row * 2 for row in x]),
     "accumulated": lambda x: np.maximum.accumulate(x, axis=0) + np.add.reduceat(x, [0, 2], axis=0)[:1],
+    "out by its place": lambda x: (
+        np.take(x, [1, 0], 0, np.empty_like(x[:2]))
+        + np.dot(x[:2], x[:3].T.copy().T, np.empty_like(x[:2]))
+    ),
     "like another": lambda x: np.zeros_like(x) + np.ones_like(x) + np.full_like(x, 2) + x,
 }
 
@@ -147,6 +151,7 @@ REFUSED = {
     "a base": lambda x: np.ndarray((2,), F4, x),
     "undefined numbers": lambda x: np.add(x, 1, where=x > 0),
     "its own argument": lambda x: np.add(x, 1, out=x),
+    "several results in place": lambda x: np.modf(x, out=(np.empty_like(x), np.empty_like(x)))[0],
     "objects": lambda x: x * np.array([1, None, 3], object),
 }
 

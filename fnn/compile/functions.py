@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
+
+from fnn.compile.values import UntraceableError
 
 ANSWERS = frozenset(
     (np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
@@ -17,6 +20,30 @@ MUTATORS = frozenset((np.put, np.place, np.putmask, np.fill_diagonal, np.put_alo
 
 OUTS = frozenset((np.dot, np.concatenate, np.stack, np.clip))
 """Functions that write into `out` what they would return, by the same code."""
+
+
+PLACE_OF_OUT = {np.dot: 2, np.concatenate: 2}
+"""Where `out` stands among the arguments of functions written in C, whose signatures nobody knows."""
+
+
+def by_name(f: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return arguments with `out`, if it was given by its place, by its name: it is written to."""
+    place = PLACE_OF_OUT.get(f)
+    if place is None:
+        try:
+            parameters = [*inspect.signature(f).parameters.values()]
+        except ValueError:  # Written in C, and it has none.
+            return args, options
+        kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        by_place = [each.name for each in parameters if each.kind in kinds]
+        if "out" not in by_place:
+            return args, options
+        place = by_place.index("out")
+    if len(args) <= place:
+        return args, options
+    if len(args) > place + 1:
+        raise UntraceableError(f"np.{f.__name__} is called with more than `out` by its place")
+    return args[:place], {**options, "out": args[place]}
 
 
 def _reduction(ufunc: np.ufunc) -> Any:

@@ -63,7 +63,9 @@ class Carry:
     def __init__(self, program: Program) -> None:
         """Allocate what a program carries; others of the same layout may share it."""
         self.refs = [each.ref for each in program.carried]
-        self.sets = [[aligned(ref.block.size) for ref in self.refs] for _ in range(2)]
+        first = [aligned(ref.block.size) for ref in self.refs]
+        moves = any(each.next is not None for each in program.carried)
+        self.sets = [first, [aligned(ref.block.size) for ref in self.refs] if moves else first]
         self.arrays = [[*map(Ref.view, self.refs, memory)] for memory in self.sets]
         self.at = 0, 0
         self.loaded: Any = None

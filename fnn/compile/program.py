@@ -74,7 +74,7 @@ class Ref:
         return True
 
     def mark(self) -> tuple[Any, ...]:
-        """Return what two recordings of one step share."""
+        """Return what says where it lies in its block."""
         return self.block.kind, self.offset, self.shape, self.strides, self.dtype.str
 
     def view(self, memory: Array, start: int = 0) -> Array:
@@ -135,12 +135,16 @@ class Op:
         owner = getattr(self.f, "__self__", None)
         return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
 
-    def mark(self) -> tuple[Any, ...]:
-        """Return what two recordings of one step share."""
-        marks = _changed(self.args, Ref.mark)
-        options = {name: _changed(each, Ref.mark) for name, each in self.options.items()}
-        outs = _changed((self.out, *self.outs), Ref.mark)
-        return self.kind, self.called(), repr(marks), repr(options), repr(outs), self.name
+    def mark(self, numbers: dict[Block, int]) -> tuple[Any, ...]:
+        """Return what two recordings of one step share; `numbers` are those of the blocks so far."""
+
+        def marked(ref: Ref) -> tuple[Any, ...]:
+            return numbers.setdefault(ref.block, len(numbers)), *ref.mark()
+
+        args = _changed(self.args, marked)
+        options = {name: _changed(each, marked) for name, each in self.options.items()}
+        outs = _changed((self.out, *self.outs), marked)
+        return self.kind, self.called(), repr(args), repr(options), repr(outs), self.name
 
     def text(self, names: dict[Block, str]) -> str:
         """Return a line that says what is done; `names` are those of the temporaries so far."""

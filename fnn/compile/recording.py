@@ -59,7 +59,14 @@ class Program:
         for a, b in zip(self.made, other.made, strict=True):
             if a.constant is b.constant or not _same_bits(a.constant, b.constant):
                 return False
-        return all(a.mark() == b.mark() for a, b in zip(ours, theirs, strict=True))
+        return self._marks() == other._marks()
+
+    def _marks(self) -> list[Any]:
+        numbers: dict[Block, int] = {}
+        marks: list[Any] = [op.mark(numbers) for op in self.ops]
+        marks += [each.next and numbers.get(each.next) for each in self.carried]
+        marks += [(name, numbers.get(ref.block), ref.mark()) for name, ref in self.logs.items()]
+        return marks
 
     def __str__(self) -> str:
         names: dict[Block, str] = {}

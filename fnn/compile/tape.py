@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fnn.compile.functions import ANSWERS, MUTATORS, OUTS, REDUCTIONS
+from fnn.compile.functions import ANSWERS, MUTATORS, OUTS, REDUCTIONS, by_name
 from fnn.compile.program import Block, Name, Op, Ref
 from fnn.compile.values import DrawnFrom, DrawnGenerator, Number, UntraceableError, Value
 from fnn.keys import Key
@@ -155,6 +155,8 @@ class Tape:
             return self.written(ufunc.at, inputs, options)
         f = ufunc if method == "__call__" else getattr(ufunc, method)
         if method == "__call__" and ufunc.nout != 1:
+            if given is not None:
+                raise UntraceableError(f"{ufunc.__name__} writes several results")
             return self._several(f, inputs, options)
         if given is None:
             if method == "__call__" and "where" in options:
@@ -188,14 +190,13 @@ class Tape:
         if f is np.reshape:
             a, *rest = args
             return a.reshape(*rest, **options)
+        args, options = by_name(f, args, options)
         if options.get("out") is not None:
             out = options.pop("out")
             at = self._out(plain(out))
             f(*plain(args), out=plain(out), **plain(options))
             self._note("out" if f in OUTS else "into", f, args, options, at)
             return out
-        if f is np.dot and len(args) == 3:
-            return self.function(f, args[:2], {} if args[2] is None else {"out": args[2]})
         came = f(*plain(args), **plain(options))
         if isinstance(came, tuple | list):
             return self._parts(f, args, options, came)

@@ -255,7 +255,7 @@ def check_layer(
         key: Determines every draw.
         dtype: "float64", or "float32" at a tolerance that it can keep.
         train: Modes to check.
-        batch: Number of examples; by default 3, and 8 where the layer draws or takes integers: few masks
+        batch: Number of examples; by default 3, and 8 where it draws or takes integers: few masks
             or tokens are soon the same.
         laws: Names of laws, of `ALL`.
         rtol: Of gradients, relative to ‖dy‖ ‖J v‖; by default 1e-12 in float64, 1e-5 in float32. For
