@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -81,40 +82,39 @@ def wiring(call: ChildInit, layer: Layer) -> str:
 
 
 def kept_numbers(call: ChildInit, layer: Layer) -> int:
-    """Return how many numbers a layer and its parts give, of one example in a training step.
+    """Return how many numbers a layer and its parts keep of one example for the way back.
 
-    What comes out of every layer counts once, as it is kept for the way back: the sum of the parts'
-    `out_shape`, and what a composition adds. Of a layer inside `remat` nothing is kept.
+    What `keeps` of each says, by default what comes out; of what `remat` is around, that alone.
     """
+    if call.kept is None:
+        call.kept = _counted(call, layer)
+    return call.kept
+
+
+def _counted(call: ChildInit, layer: Layer) -> int:
     _, recipe, around = bare(layer)
-    whole = count_numbers(call.out_shape)
     if remat in around:
-        return whole
-    n = _mapped(call.in_shape, around.count(vmap))
-    parts, how = parts_of(call, layer), wiring(call, layer)
-    if not how:
-        # Also what it is built of inside.
-        return whole + n * sum(kept_numbers(each, each.layer) for each in call.below)
+        return count_numbers(call.out_shape)
+    keeps, parts = layer.keeps, parts_of(call, layer)
+    own = count_numbers(call.out_shape) if keeps is None else keeps(call.in_shape, call.out_shape)
+    if not parts and keeps is None:
+        # What it is built of inside.
+        parts = [(each, each.layer) for each in call.below]
     inside = sum(kept_numbers(*part) for part in parts)
-    if how == "shared":
+    if recipe.call is shared and parts:
         inside += _again(parts[0], recipe.args[1], inside)
-    is_merged = any(each.name == "merge" for each, _ in parts)
-    adds = how in ("residual", "parts") or (how == "branch" and not is_merged)
-    return n * inside + (whole if adds else 0)
+    return own + _mapped(call.in_shape, around.count(vmap)) * inside
 
 
 def _mapped(shape: Shape, times: int) -> int:
     """Return how many examples a layer sees of one, through so many `vmap`s."""
     while is_tuple_of_shapes(shape):
         shape = shape[0]
-    n = 1
-    for size in shape[:times]:
-        n *= size
-    return n
+    return math.prod(shape[:times])
 
 
 def _again(part: tuple[ChildInit, Layer], n: int, last: int) -> int:
-    """Return what a shared layer gives at all times but the first, when it gave `last`."""
+    """Return what a shared layer keeps of all times but the first, when it kept `last`."""
     call, layer = part
     total, shape = 0, call.in_shape
     for left in range(n - 1, 0, -1):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from fnn.kernels.values import is_tuple_of_shapes
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.layers.summaries import Summary, SummaryRow, shape_text, summary
+from fnn.layers.describing import shape_text
+from fnn.layers.summaries import Summary, SummaryRow, summary
 from fnn.runs.report import svg
 from fnn.runs.report.network_layout import (
     BUS,
