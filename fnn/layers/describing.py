@@ -22,14 +22,14 @@ def kind_of(layer: Layer) -> str:
     recipe = layer.made_by()
     while recipe.call is named:
         recipe = recipe.args[1].made_by()
+    options = {name: value for name, value in recipe.kwargs.items() if not name.startswith("init_")}
     if recipe.call in COMPOSED:  # What they are made of has rows of its own.
         given = [value for value in recipe.args if not isinstance(value, Layer)]
-        more = {name: value for name, value in recipe.kwargs.items() if not isinstance(value, Layer)}
+        more = {name: value for name, value in options.items() if not isinstance(value, Layer)}
         return repr(Recipe(recipe.call, tuple(given), more)).removesuffix("()")
     if recipe.call in (elementwise, make_layer, Layer):
         # Made of functions, whose names say less than the one that the layer was given.
         return layer.name
-    options = {name: value for name, value in recipe.kwargs.items() if not name.startswith("init_")}
     args = recipe.args
     if recipe.call in AROUND:
         args = (_Text(kind_of(args[0])), *args[1:])

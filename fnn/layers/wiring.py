@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fnn.kernels.values import count_numbers, is_tuple_of_shapes
+from fnn.layers.attention.blocks import TransformerBlock
 from fnn.layers.branching import branch, parallel
 from fnn.layers.calls import ChildInit, Shape
 from fnn.layers.chains import asked, parts_of
 from fnn.layers.combinators import frozen, named, residual, serial
 from fnn.layers.contract import Layer
+from fnn.layers.embedding import tied_embedding
 from fnn.layers.reparametrization import spectral_norm, weight_norm
 from fnn.layers.repetition import repeat, shared
 from fnn.layers.wrapping import remat, vmap
@@ -27,6 +29,7 @@ _WIRED: dict[Callable[..., Layer], str] = {
     residual: "residual",
     branch: "branch",
     parallel: "parallel",
+    tied_embedding: "tied",
 }
 COMPOSED: tuple[Callable[..., Layer], ...] = tuple(_WIRED)
 
@@ -37,6 +40,9 @@ WIRINGS = {
     "residual": "a chain of the parts but the shortcut, which, like it, gets x; their sum",
     "branch": "all parts get x; the last, if it is called merge, gets what they give",
     "parallel": "every part gets an array of its own",
+    "tied": "a chain, that gets the rows of a matrix, and what it gives is multiplied with it",
+    "pre_norm": "x + dropout_1(attention(norm_1(x))), then the same of norm_2, mlp and dropout_2",
+    "post_norm": "norm_1(x + dropout_1(attention(x))), then the same of mlp, dropout_2 and norm_2",
     "parts": "in a way that is not known",
 }
 """How the parts of a composition are fed."""
@@ -73,6 +79,8 @@ def wiring(call: ChildInit, layer: Layer) -> str:
     inner, recipe, _ = bare(layer)
     if not parts:
         return ""
+    if recipe.call is TransformerBlock:
+        return f"{recipe.kwargs.get('norm', 'pre')}_norm"
     if recipe.call not in _WIRED and inner.rebuilt is not None and inner.children:
         # A constructor of a composition: what it was composed by.
         recipe = bare(inner.rebuilt(lambda name, child: child)).recipe

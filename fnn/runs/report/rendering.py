@@ -24,6 +24,7 @@ from fnn.runs.report.svg import escape
 
 MARK = '<meta name="generator" content="fnn.report">'
 """What tells a report that was written here from somebody's own file of that name."""
+_STYLES = "page.css", "network.css"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _NUMERIC = re.compile(
     r"(≥ )?−?[\d,]+(\.\d+)?(e[+−-]?\d+)?( ± [\d.e−+-]+)?( \(n = \d+\))?( %)?|–|NaN|−?∞"
@@ -32,7 +33,7 @@ _NUMERIC = re.compile(
 
 def to_html(page: Page) -> str:
     """Return the page as a document that needs no other file."""
-    css = Path(__file__).with_name("page.css").read_text("utf-8")
+    css = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in _STYLES)
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in page.notes)
     sections = "\n".join(map(_section, page.sections))
     return f"""<!doctype html>

@@ -40,8 +40,13 @@ def hint(words: str) -> str:
     return tag("title", escape(words))
 
 
-def drawing(width: float, height: float, content: str, *, title: str, description: str) -> str:
-    """Return a whole drawing that scales with its place and says in words what it shows."""
+def drawing(
+    width: float, height: float, content: str, *, title: str, description: str, **attributes: Any
+) -> str:
+    """Return a whole drawing that scales with its place and says in words what it shows.
+
+    `attributes` are those of the root beside its size and its words.
+    """
     # A title of the root would pop up over every point; the label says it to those who listen.
     return tag(
         "svg",
@@ -52,6 +57,7 @@ def drawing(width: float, height: float, content: str, *, title: str, descriptio
         # Without style sheet it would be as large as the window.
         width=f"{width:g}",
         height=f"{height:g}",
+        **attributes,
     )
 
 
