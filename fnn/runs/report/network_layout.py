@@ -1,4 +1,4 @@
-"""How the layers of a network lie in its picture, below or beside one another, and how large they are."""
+"""How the layers of a network lie in its picture, below or beside one another, and their sizes."""
 
 from __future__ import annotations
 

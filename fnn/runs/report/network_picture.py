@@ -6,8 +6,6 @@ is applied several times with the same weights.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fnn.files import shown
 from fnn.kernels.values import is_tuple_of_shapes
 from fnn.layers.calls import Shape
@@ -57,8 +55,7 @@ def network_svg(net: Layer, in_shape: Shape) -> str:
         OptionError: If `net` is no layer.
         ShapeError: If a layer cannot take what comes.
     """
-    style = Path(__file__).with_name("network.css").read_text("utf-8")
-    return _drawn(summary(net, in_shape), _MARGIN, style)
+    return _drawn(summary(net, in_shape), _MARGIN, svg.style_sheet("network.css"))
 
 
 def picture(found: Summary) -> str:

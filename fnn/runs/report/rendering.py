@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
 
 from fnn.runs.report.chart import COLORS
 from fnn.runs.report.parts import (
@@ -20,11 +19,10 @@ from fnn.runs.report.parts import (
     Text,
     number,
 )
-from fnn.runs.report.svg import escape
+from fnn.runs.report.svg import escape, style_sheet
 
 MARK = '<meta name="generator" content="fnn.report">'
 """What tells a report that was written here from somebody's own file of that name."""
-_STYLES = "page.css", "network.css"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _NUMERIC = re.compile(
     r"(≥ )?−?[\d,]+(\.\d+)?(e[+−-]?\d+)?( ± [\d.e−+-]+)?( \(n = \d+\))?( %)?|–|NaN|−?∞"
@@ -33,7 +31,7 @@ _NUMERIC = re.compile(
 
 def to_html(page: Page) -> str:
     """Return the page as a document that needs no other file."""
-    css = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in _STYLES)
+    css = style_sheet("page.css", "network.css")
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in page.notes)
     sections = "\n".join(map(_section, page.sections))
     return f"""<!doctype html>

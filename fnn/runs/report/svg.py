@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import html
 import math
+from pathlib import Path
 from typing import Any
 
 from fnn.files import shown
 from fnn.tree import Array
+
+
+def style_sheet(*names: str) -> str:
+    """Return style sheets that lie beside this file, one after the other."""
+    return "".join(Path(__file__).with_name(name).read_text("utf-8") for name in names)
 
 
 def escape(words: str) -> str:
