@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gc
+import re
 import tracemalloc
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 import fnn
 from fnn.kernels.values import count_numbers, map_arrays
+from fnn.layers.wiring import WIRINGS
+from fnn.runs.report.network_picture import picture
+from fnn.testing.strategies import networks
 from fnn.tree import size
 
 
@@ -276,6 +282,36 @@ def test_activation_bytes_are_what_the_way_back_holds_on_to(net, in_shape):
     anew = 4 * n * count_numbers(in_shape)
     weights = 4 * fnn.summary(net, in_shape).parameters
     assert 0.88 * said < held < 1.06 * (said + anew) + 2 * weights + 4000
+
+
+def test_members_that_train_together_cost_and_keep_so_many_times_as_much():
+    net = fnn.serial(fnn.Dense(3), fnn.Relu())
+    for layer, in_shape in ((fnn.stacked(net, 4), (2,)), (fnn.stacked(net, 4, shared=False), (4, 2))):
+        whole = fnn.summary(layer, in_shape)
+        assert (whole.flops, whole.is_complete) == (4 * (2 * 2 * 3 + 3), True)
+        assert whole.activation_bytes == 4 * 4 * (3 + 3)
+
+
+def test_over_an_axis_of_no_size_nothing_is_counted_below_zero():
+    for row in fnn.summary(fnn.vmap(fnn.serial(fnn.Dense(3), fnn.Relu())), (0, 2)).rows:
+        assert row.activations >= 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks((3, 5)))
+def test_of_random_networks_every_layer_has_a_row_in_the_table_and_a_place_in_the_picture(net):
+    found = fnn.summary(net, (3, 5))
+    assert all(row.activations >= 0 and row.wiring in WIRINGS for row in found.rows)
+    _, params, state = net.init(fnn.Key.of(0), (3, 5))
+    assert (found.parameters, found.state) == (size(params), size(state))
+    root = ET.fromstring(picture(found))
+    words = [each.text for each in root.iter("text")]
+    hidden = [int(n) for each in words for n in re.findall(r"^(\d+) layers inside", each)]
+    hidden += [int(n) for each in words for n in re.findall(r"^… and (\d+) more layer", each)]
+    drawn = sum(1 for each in root.iter("g")) - 1 + sum(hidden)
+    if not any("more like it" in each or "more times" in each for each in words):
+        assert drawn == len(found.rows)
+    assert drawn <= len(found.rows)
 
 
 def test_a_layer_of_ones_own_says_what_it_keeps():

@@ -189,6 +189,8 @@ def _rows(
     keeps = keeps and remat not in bare(layer).around
     kept -= sum(kept_numbers(*part) for part in inner) if keeps else 0
     shape, how = tuple(call.out_shape), wiring(call, layer)
+    # Over an axis of size 0 the parts have numbers, and the whole none.
+    kept = max(kept, 0)
     yield SummaryRow(path, depth, kind_of(layer), shape, own, flops, carried, kept, how)
     prefix = f"{path}/" if below is None else below
     for child, part in inner:

@@ -10,7 +10,7 @@ from fnn.kernels.values import count_numbers, is_tuple_of_shapes
 from fnn.layers.attention.blocks import TransformerBlock
 from fnn.layers.branching import branch, parallel
 from fnn.layers.calls import ChildInit, Shape
-from fnn.layers.chains import asked, parts_of
+from fnn.layers.chains import asked, asked_once, parts_of
 from fnn.layers.combinators import frozen, named, residual, serial
 from fnn.layers.contract import Layer
 from fnn.layers.embedding import tied_embedding
@@ -97,6 +97,12 @@ def kept_numbers(call: ChildInit, layer: Layer) -> int:
     if call.kept is None:
         call.kept = _counted(call, layer)
     return call.kept
+
+
+def total_kept(layer: Layer, in_shape: Shape) -> int:
+    """Return how many numbers a layer and its parts keep of one example of that shape."""
+    with asked_once():
+        return kept_numbers(asked(layer.name, layer, in_shape), layer)
 
 
 def _counted(call: ChildInit, layer: Layer) -> int:
