@@ -42,8 +42,10 @@ layers.leaves layers.chains
 layers.making
 layers
 layers.combinators layers.branching layers.repetition layers.wrapping layers.reparametrization
+layers.attention.blocks layers.assemblies layers.recurrent.both_ways
 layers.wiring
-layers.summaries layers.attention.blocks layers.assemblies layers.recurrent.both_ways
+layers.describing
+layers.summaries
 losses optimizers datasets
 metrics
 training.state training.display training.plans training.penalties

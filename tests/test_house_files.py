@@ -52,7 +52,7 @@ ALLOWED = {
     # What the system says, and what comes with this library.
     ("runs/experiment/lock.py", "read_text"),  # /proc/PID/stat
     ("runs/experiment/conditions.py", "read_text"),  # /proc/cpuinfo
-    ("runs/report/rendering.py", "read_text"),  # page.css
+    ("runs/report/svg.py", "read_text"),  # page.css and network.css
     ("runs/sweep/workers.py", "open"),  # os.devnull
     # A stream that came through the door.
     ("runs/checkpoint/trees.py", "open"),  # zipfile, to write

@@ -10,15 +10,17 @@ import pytest
 from report_cases import Parsed, make_run
 
 import fnn
+from fnn.layers.describing import columns
 from fnn.layers.summaries import Summary, SummaryRow
 from fnn.layers.wiring import WIRINGS
 from fnn.report import network_svg as of_its_own
 from fnn.runs.experiment.network_table import network_table
 from fnn.runs.report import write
-from fnn.runs.report.network_layout import MOST_LAYERS
+from fnn.runs.report.network_nodes import MOST_LAYERS
 from fnn.runs.report.network_picture import picture
 
 D = fnn.Dense
+SVG = "http://www.w3.org/2000/svg"
 NET = fnn.serial(
     fnn.Conv(4, 5),
     fnn.residual(fnn.Conv(4, 3, padding=1), fnn.Relu()),
@@ -40,8 +42,8 @@ for _ in range(12):
 
 
 def network_svg(net, in_shape):
-    """Return the picture as a page holds it."""
-    return of_its_own(net, in_shape).replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
+    """Return the picture as a page holds it, which has the style sheet."""
+    return picture(fnn.summary(net, in_shape))
 
 
 def boxes(svg):
@@ -161,6 +163,9 @@ def test_shared_weights_are_dashed_and_said():
     assert [each[-1].split(" · ")[0] for each in boxes(svg)[0] if "dashed" in each[4]] == ["shared_0"]
     assert "shared_0: the same weights each time" in svg
     assert svg.count('class="edge dashed"') == 1
+    tied = network_svg(fnn.serial(fnn.named("tied", fnn.tied_embedding(9, 4, D(4))), D(3)), (5,))
+    assert box(tied, "tied")[4] == "frame dashed"
+    assert "its weights also score" in tied
     assert "dashed" not in network_svg(fnn.serial(fnn.repeat(D(4), 3)), (4,))
 
 
@@ -174,10 +179,11 @@ def test_a_tuple_is_a_double_line():
 
 
 def test_too_many_branches_stand_below_one_another_without_arrows_between_them():
-    svg = network_svg(fnn.serial(fnn.branch(*[D(3)] * 6), D(2)), (4,))
-    ways = [box(svg, f"branch_0/dense_{i}") for i in range(6)]
+    ways = [fnn.serial(D(i), D(3)) for i in range(1, 7)]
+    svg = network_svg(fnn.serial(fnn.branch(*ways), D(2)), (4,))
+    ways = [box(svg, f"branch_0/serial_{i}") for i in range(6)]
     assert len({each[0] for each in ways}) == 1
-    assert svg.count('class="tip"') == 2
+    assert svg.count('class="tip"') == 2 + 6
     assert "each branch gets all of it" in svg
 
 
@@ -188,13 +194,106 @@ def test_parts_that_are_fed_in_a_way_that_is_not_known_have_no_arrows():
 
 
 def test_two_hundred_layers_are_bounded_and_counted():
-    net = fnn.serial(*[D(3)] * 200)
+    net = fnn.serial(*[D(3 + i % 100) for i in range(200)])
     svg = network_svg(net, (3,))
     assert len(boxes(svg)[0]) == 1 + MOST_LAYERS
     assert "… and 136 more layers" in svg
-    assert "200 layers with 2,400 parameters" in svg
+    assert "200 layers with " in svg
     assert len(svg) < 60_000
-    assert len(network_svg(fnn.serial(*[fnn.serial(*[D(3)] * 20)] * 10), (3,))) < 60_000
+    # Where they are left out within a frame they are counted there.
+    svg = network_svg(fnn.serial(net, D(3)), (3,))
+    counted = re.findall(r"… and (\d+) more layers?<", svg)
+    assert [int(each) for each in counted] == [200 - MOST_LAYERS + 1, 1]
+    y = box(svg, "serial_0")
+    inner = next(each for each in boxes(svg)[1].iter("text") if "137 more" in (each.text or ""))
+    assert y[1] < float(inner.get("y")) < y[1] + y[3]
+
+
+def test_a_thousand_equal_blocks_are_drawn_once_and_counted():
+    block = fnn.residual(D(3), fnn.Relu())
+    svg = network_svg(fnn.serial(fnn.Flatten(), *[block] * 1000, D(2)), (3,))
+    paths = [each[-1].split(" · ")[0] for each in boxes(svg)[0]]
+    want = [
+        "one example",
+        "flatten_0",
+        "residual_0",
+        "residual_0/dense_0",
+        "residual_0/relu_0",
+        "dense_0",
+    ]
+    assert paths == want
+    assert "… 999 more like it" in svg
+    assert "3,002 layers with " in svg
+    # So are several that repeat together; but two are not too many, nor are four side by side.
+    svg = network_svg(fnn.serial(*[D(3), fnn.Relu()] * 5), (3,))
+    assert len(boxes(svg)[0]) == 1 + 2
+    assert "… these 2 layers 4 more times" in svg
+    assert len(boxes(network_svg(fnn.repeat(D(3), 2), (3,)))[0]) == 1 + 2
+    assert len(boxes(network_svg(fnn.branch(*[D(3)] * 4), (3,)))[0]) == 1 + 1 + 4
+    # Nor what differs in its shape, an option, a name or something inside.
+    for other in (D(4), D(3, bias=False), fnn.named("out", D(3))):
+        net = fnn.serial(D(3), D(3), other, D(3), D(3))
+        assert len(boxes(network_svg(net, (3,)))[0]) == 1 + 5
+    odd = [fnn.serial(D(3 + i), D(3)) for i in range(4)]
+    assert len(boxes(network_svg(fnn.serial(*odd), (3,)))[0]) == 1 + 4 * 3
+
+
+def test_what_comes_beside_equal_branches_gets_an_array_of_its_own():
+    net = fnn.parallel(*[D(3)] * 9, fnn.fan_in("sum"))
+    svg = network_svg(net, (*((4,),) * 9, ((3,), (3,))))
+    assert "… 8 more like it" in svg
+    # Into the frame, and into the last branch; and out of the frame.
+    merging = box(svg, "fan_in_0")
+    middle = merging[0] + merging[2] / 2
+    assert f"M{middle - 2:.1f} " in svg
+    assert f"M{middle + 2:.1f} " in svg
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("dropout", [0, 0.1])
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_transformer_block_shows_two_sums(norm, dropout, mask):
+    net = fnn.TransformerBlock(2, norm=norm, dropout=dropout, mask=mask)
+    in_shape = ((5, 4), (5,)) if mask else (5, 4)
+    svg = network_svg(net, in_shape)
+    found, root = boxes(svg)
+    assert len(found) == 1 + len(fnn.summary(net, in_shape).rows)
+    assert len(root.findall("circle[@class='sum']")) == 2
+    names = ["norm_1", "attention", "dropout_1", "norm_2", "mlp", "dropout_2"]
+    if norm == "post":
+        names = ["attention", "dropout_1", "norm_1", "mlp", "dropout_2", "norm_2"]
+    names = [name for name in names if dropout or "dropout" not in name]
+    tops = [box(svg, name)[1] for name in names]
+    assert tops == sorted(tops)
+    assert fnn.summary(net, in_shape).rows[0].wiring == f"{norm}_norm"
+
+
+def test_the_description_of_a_block_by_a_stranger_is_drawn_as_parts():
+    inside = [SummaryRow(f"a/{name}", 1, "x", (3,), 0, 0, 0) for name in ("attention", "mlp", "mlp")]
+    for rows in (inside, inside[:1], inside * 4):
+        whole = Summary((3,), (SummaryRow("a", 0, "x", (3,), 0, 0, 0, 0, "pre_norm"), *rows))
+        assert "sum" not in picture(whole)
+
+
+def test_what_has_parameters_is_told_apart():
+    svg = network_svg(fnn.serial(D(3), fnn.Relu()), (3,))
+    assert box(svg, "dense_0")[4] == "box weights"
+    assert box(svg, "relu_0")[4] == "box"
+
+
+def test_words_stay_within_their_boxes_also_in_wide_letters():
+    name = "層" * 60
+    net = fnn.serial(fnn.named(name, D(3)), fnn.named("é\u202e" * 40, D(3)), fnn.named("W" * 80, D(3)))
+    _, root = boxes(network_svg(net, (3,)))
+    for group in root.iter("g"):
+        _, _, *about = (each.text for each in group.iter("text"))
+        wide = sum(12.5 if ord(each) > 0x2E80 else 6.5 for each in "".join(about))
+        assert wide <= float(group.find("rect").get("width")) - 20
+    # And in the table nothing moves the columns.
+    lines = repr(fnn.summary(net, (3,))).splitlines()
+    assert len({columns(line) for line in lines[1:]}) == 1
+    assert "\u202e" not in lines[4]
+    assert "é\\u202e" in lines[4] or "…" in lines[4]
 
 
 def test_what_is_nested_too_deep_is_counted():
@@ -229,7 +328,7 @@ def test_hostile_names_kinds_and_shapes_are_shown_as_text():
 def test_any_wiring_of_a_recorded_table_is_drawn_whatever_the_shapes(wiring):
     for n in (0, 1, 3):
         for shape in ((), (3,), ((3,), (4,)), ((3,),)):
-            inside = [SummaryRow(f"a/{i}", 1, "Relu()", shape, 0, 0, 0) for i in range(n)]
+            inside = [SummaryRow(f"a/{i}", 1, f"Relu({i})", shape, 0, 0, 0) for i in range(n)]
             inside += [SummaryRow("a/merge", 1, "x", shape, 0, 0, 0, 0, "chain")] * (n > 1)
             rows = (SummaryRow("a", 0, "x", shape, 0, 0, 0, 0, wiring), *inside)
             found, _ = boxes(picture(Summary(shape, rows)))
@@ -267,7 +366,18 @@ def test_what_is_no_network_has_no_picture():
 
 
 def test_the_picture_is_a_file_of_its_own():
-    from xml.etree import ElementTree
-
-    root = ElementTree.fromstring(of_its_own(fnn.serial(fnn.Dense(2), fnn.Relu()), (3,)))
+    svg = of_its_own(fnn.serial(fnn.Dense(2), fnn.Relu()), (3,))
+    root = ET.fromstring(svg)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    # With its own style for light and dark on a ground of its own, nothing of which reaches beyond it.
+    style = root.find("{*}style").text
+    assert "prefers-color-scheme: dark" in style
+    heads = re.findall(r"([^{}]+)[{]", re.sub(r"/\*.*?\*/", "", style))
+    selectors = [each.strip() for head in heads if "@media" not in head for each in head.split(",")]
+    assert root.get("class") == "network"
+    assert len(selectors) > 10
+    assert all(each.startswith(".network ") for each in selectors)
+    shown = {name for each in root.iter() for name in (each.get("class") or "").split()}
+    assert {"ground", "box", "weights", "kind", "about", "edge", "tip"} <= shown
+    assert all(f".{name}" in style for name in shown)
+    assert not re.search(r"https?:|url\(|href|<script|@import| id=| on\w+=", svg.replace(SVG, "", 1))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import tracemalloc
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 import fnn
+from fnn.kernels.values import count_numbers, map_arrays
+from fnn.layers.wiring import WIRINGS
+from fnn.runs.report.network_picture import picture
+from fnn.testing.strategies import networks
 from fnn.tree import size
 
 
@@ -122,7 +130,7 @@ def test_it_prints_as_an_aligned_table_with_options_and_without_initializers():
     assert len({len(line) for line in lines[1:]}) == 1
     assert "Conv(2, 3, stride=2)" in lines[3]
     assert "Dense(1000) " in lines[5]
-    kept = f"{4 * (32 + 32 + 1000):,}"
+    kept = f"{4 * (32 + 1000):,}"
     assert lines[-1].split() == ["total", "33,020", f"{2 * 18 * 16 + 64_000:,}", "0", kept]
 
 
@@ -161,7 +169,10 @@ def test_a_composition_counts_what_it_adds_to_what_its_parts_give():
     assert kept(merged, (3,))["branch"] == 0
     assert sum(kept(merged, (3,)).values()) == 18
     tuples = fnn.serial(fnn.fan_out(2), fnn.parallel(d(4), d(5)))
-    assert sum(kept(tuples, (3,)).values()) == 6 + 4 + 5
+    assert sum(kept(tuples, (3,)).values()) == 4 + 5
+    # What only sees its input in another way takes no memory.
+    assert set(kept(fnn.residual(fnn.serial()), (3,)).values()) == {0, 3}
+    assert sum(kept(fnn.serial(fnn.Flatten(), fnn.Identity(), fnn.serial()), (3, 4)).values()) == 0
 
 
 def test_a_layer_counts_as_often_as_it_is_applied():
@@ -183,34 +194,141 @@ def test_what_runs_again_on_the_way_back_keeps_its_output_alone():
     assert kept(fnn.serial(fnn.remat(deep), fnn.Relu()), (4,)) == {
         "serial_0": 4, "serial_0/dense_0": 0, "serial_0/relu_0": 0, "serial_0/dense_1": 0, "relu_0": 4,
     }  # fmt: skip
+    # Also as the whole network.
+    assert kept(fnn.remat(deep), (4,)) == {"serial": 4, "dense_0": 0, "relu_0": 0, "dense_1": 0}
+    assert sum(kept(fnn.remat(fnn.residual(deep)), (4,)).values()) == 4
+
+
+def held_by_the_way_back(net, in_shape, n):
+    """Return the bytes of one step that are held from the way there to the way back."""
+    _, params, state = net.init(fnn.Key.of(0), in_shape)
+    draw = fnn.Key.of(1).generator().normal
+    make = net.inputs or (lambda key, n, shape: draw(size=(n, *shape)).astype(np.float32))
+    x, key = make(fnn.Key.of(1), n, in_shape), fnn.Key.of(2)
+    x = map_arrays(lambda part: part.astype("f4") if part.dtype.kind == "f" else part, x)
+    net.vjp(params, state, x, train=True, key=key)  # What is made once is there.
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        back = net.vjp(params, state, x, train=True, key=key)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert back is not None
+    return held
+
+
+def leaky_step(params, carry, x):
+    h = params["a"] * carry + x
+
+    def pullback(dcarry, dy):
+        d = dcarry + dy
+        return {"a": (carry * d).sum(axis=0)}, params["a"] * d, d
+
+    return h, h, pullback
+
+
+OWN_CELL = fnn.make_cell("leaky", lambda s: (s, s, {"a": fnn.Leaf(s, fnn.constant(0.5))}), leaky_step)
+CONVOLUTIONAL = fnn.serial(
+    fnn.Conv(8, 3, padding=1), fnn.BatchNorm(), fnn.Relu(), fnn.MaxPool(2), fnn.Dropout(0.2),
+    fnn.residual(fnn.Conv(8, 3, padding=1), fnn.GroupNorm(2), fnn.Relu()), fnn.Flatten(), fnn.Dense(10),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("net", "in_shape"),
     [
         (fnn.serial(fnn.Dense(300), fnn.Tanh(), fnn.Dense(200), fnn.Sigmoid(), fnn.Dense(10)), (50,)),
+        (fnn.mlp((300, 200), norm=fnn.LayerNorm(), dropout=0.5, activation="gelu"), (50,)),
+        (fnn.mlp((300, 200), norm=fnn.RMSNorm(), dropout=0.0), (50,)),
+        (fnn.serial(fnn.Dense(300), fnn.Identity(), fnn.Dropout(0), fnn.Reshape((20, 15))), (50,)),
         (fnn.serial(fnn.residual(fnn.Dense(200), fnn.Tanh()), fnn.LayerNorm(), fnn.Dense(9)), (200,)),
-        (fnn.serial(fnn.Conv(8, 3, padding=1), fnn.Relu(), fnn.AvgPool(2), fnn.Flatten()), (1, 28, 28)),
-        (fnn.serial(fnn.remat(fnn.mlp((500, 500, 10))), fnn.Tanh(), fnn.Dense(30)), (20,)),
-        (fnn.TransformerBlock(4), (32, 64)),
+        (CONVOLUTIONAL, (1, 28, 28)),
+        (fnn.serial(fnn.Conv(8, 3), fnn.SpatialDropout(0.5), fnn.InstanceNorm()), (1, 28, 28)),
+        (fnn.serial(fnn.remat(fnn.mlp((500, 500, 10))), fnn.Tanh(), fnn.Dense(300)), (20,)),
+        (fnn.remat(fnn.mlp((500, 500, 200))), (5,)),
+        (
+            fnn.serial(fnn.fan_out(2), fnn.parallel(fnn.Dense(90), fnn.Tanh()), fnn.fan_in("concat")),
+            (90,),
+        ),
+        (fnn.branch(fnn.Dense(90), fnn.serial(fnn.Dense(50), fnn.Dense(90)), merge="product"), (20,)),
+        (fnn.shared(fnn.serial(fnn.Dense(80), fnn.Tanh()), 5), (80,)),
+        (fnn.RNN(40), (30, 4)),
+        (fnn.GRU(40), (30, 4)),
+        (fnn.LSTM(40, last=True), (30, 4)),
+        (fnn.LSTM(40, lengths=True), ((30, 4), ())),
+        (fnn.LSTM(40, carry=True), ((30, 4), ((40,), (40,)))),
+        (fnn.bidirectional(fnn.LSTM(40)), (30, 4)),
+        (fnn.rnn(OWN_CELL), (30, 40)),
+        (fnn.MultiHeadAttention(4), (64, 32)),
+        (fnn.MultiHeadAttention(2, width=48, causal=True, dropout=0.1, positions="rotary"), (64, 32)),
+        (fnn.MultiHeadAttention(2, cross=True, mask=True), ((64, 32), (30, 20), (30,))),
+        (fnn.TransformerBlock(4, dropout=0.1), (32, 64)),
+        (fnn.TransformerBlock(4, norm="post", mask=True), ((32, 64), (32,))),
+        (fnn.serial(fnn.Embedding(50, 32), fnn.LearnedPositions(24), fnn.TransformerBlock(2)), (24,)),
+        (fnn.tied_embedding(50, 32, fnn.Dense(32)), (24,)),
+        (fnn.vmap(fnn.serial(fnn.MultiHeadAttention(2), fnn.LayerNorm())), (3, 40, 16)),
+        (fnn.weight_norm(fnn.LSTM(20)), (30, 4)),
     ],
-    ids=["mlp", "residual", "conv", "remat", "transformer"],
+    ids=lambda value: repr(value)[:60] if isinstance(value, fnn.Layer) else "",
 )
-def test_activation_bytes_are_about_what_the_way_back_holds_on_to(net, in_shape):
-    n = 200
-    _, params, state = net.init(fnn.Key.of(0), in_shape)
-    x = fnn.Key.of(1).generator().normal(size=(n, *in_shape)).astype(np.float32)
-    net.vjp(params, state, x, train=True)  # What is made once is there.
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        back = net.vjp(params, state, x, train=True)
-        held = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
+def test_activation_bytes_are_what_the_way_back_holds_on_to(net, in_shape):
+    n = 60
+    held = held_by_the_way_back(net, in_shape, n)
     said = n * fnn.summary(net, in_shape).activation_bytes
-    assert back is not None
-    assert 0.4 * said < held < 2.5 * said
+    # What comes first may be laid out anew: a copy of the examples. Weights are no example's.
+    anew = 4 * n * count_numbers(in_shape)
+    weights = 4 * fnn.summary(net, in_shape).parameters
+    assert 0.88 * said < held < 1.06 * (said + anew) + 2 * weights + 4000
+
+
+def test_members_that_train_together_cost_and_keep_so_many_times_as_much():
+    net = fnn.serial(fnn.Dense(3), fnn.Relu())
+    for layer, in_shape in ((fnn.stacked(net, 4), (2,)), (fnn.stacked(net, 4, shared=False), (4, 2))):
+        whole = fnn.summary(layer, in_shape)
+        assert (whole.flops, whole.is_complete) == (4 * (2 * 2 * 3 + 3), True)
+        assert whole.activation_bytes == 4 * 4 * (3 + 3)
+
+
+def test_over_an_axis_of_no_size_nothing_is_counted_below_zero():
+    for row in fnn.summary(fnn.vmap(fnn.serial(fnn.Dense(3), fnn.Relu())), (0, 2)).rows:
+        assert row.activations >= 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks((3, 5)))
+def test_of_random_networks_every_layer_has_a_row_in_the_table_and_a_place_in_the_picture(net):
+    found = fnn.summary(net, (3, 5))
+    assert all(row.activations >= 0 and row.wiring in WIRINGS for row in found.rows)
+    _, params, state = net.init(fnn.Key.of(0), (3, 5))
+    assert (found.parameters, found.state) == (size(params), size(state))
+    root = ET.fromstring(picture(found))
+    words = [each.text for each in root.iter("text")]
+    hidden = [int(n) for each in words for n in re.findall(r"^(\d+) layers inside", each)]
+    hidden += [int(n) for each in words for n in re.findall(r"^… and (\d+) more layer", each)]
+    drawn = sum(1 for each in root.iter("g")) - 1 + sum(hidden)
+    if not any("more like it" in each or "more times" in each for each in words):
+        assert drawn == len(found.rows)
+    assert drawn <= len(found.rows)
+
+
+def test_a_layer_of_ones_own_says_what_it_keeps():
+    def own(**more):
+        return fnn.make_layer(
+            "own",
+            lambda in_shape: ((in_shape[0], 2), {}, {}),
+            lambda params, state, x, train, key: (np.stack([x, x], axis=-1), state, None),
+            **more,
+        )
+
+    for keeps, want in ((None, 6), (0, 0), (3, 18), (lambda a, b: 100 * a[0] + b[1], 302)):
+        assert kept(own(keeps=keeps), (3,)) == {"own": want}
+    assert sum(kept(fnn.vmap(own(keeps=lambda a, b: 100 * a[0] + b[1])), (5, 3)).values()) == 5 * 302
+    for wrong in (-1, 1.5, "2"):
+        with pytest.raises(fnn.OptionError, match="make_layer: keeps: expected"):
+            own(keeps=wrong)
 
 
 @pytest.mark.parametrize(

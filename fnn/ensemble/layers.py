@@ -18,7 +18,9 @@ from fnn.kernels.checks import check_array, check_entry, check_precision, check_
 from fnn.kernels.values import is_tuple_of_shapes, map_arrays, named_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape
+from fnn.layers.chains import total_flops
 from fnn.layers.contract import Layer
+from fnn.layers.wiring import total_kept
 from fnn.options import integer
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, TreeLike
@@ -50,9 +52,11 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
     n = integer("stacked", "n", n)
     inner = _converted(net, n, net.name)
 
+    def own_shape(in_shape: Shape) -> Shape:
+        return in_shape if shared else by_shape(without_members, in_shape)
+
     def init(key: Key, in_shape: Shape) -> tuple[Shape, TreeLike, TreeLike]:
-        own_shape = in_shape if shared else by_shape(without_members, in_shape)
-        shape, params, state = inner.core.init(Keys(keys_of(key, n)), own_shape)
+        shape, params, state = inner.core.init(Keys(keys_of(key, n)), own_shape(in_shape))
         return by_shape(lambda own: (n, *own), shape), params, state
 
     def without_members(in_shape: Shape) -> Shape:
@@ -97,6 +101,8 @@ def stacked(net: Layer, n: int, *, shared: bool = True) -> Layer:
         apply,
         vjp,
         traits=net.traits,
+        flops=lambda in_shape, out_shape, params: n * total_flops(net, own_shape(in_shape)),
+        keeps=lambda in_shape, out_shape: n * total_kept(net, own_shape(in_shape)),
         frozen=net.frozen,
         inputs=net.inputs if shared else None,
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from fnn.errors import ShapeError
 from fnn.kernels import activation, softmax
 from fnn.layers.calls import Shape
+from fnn.layers.chains import keeps_nothing
 from fnn.layers.contract import Layer, Traits
 from fnn.layers.making import elementwise, fwd_of, make_layer
 from fnn.options import axis_of, real
@@ -25,7 +28,8 @@ ACTIVATIONS: Registry[Callable[[], Layer]] = Registry("activation", package="fnn
 @constructor
 def Identity() -> Layer:
     """Return the input unchanged: y = x."""
-    return elementwise("identity", lambda x: x, lambda x, y, dy: dy, flops=0)
+    layer = elementwise("identity", lambda x: x, lambda x, y, dy: dy, flops=0)
+    return attrs.evolve(layer, keeps=keeps_nothing)
 
 
 @ACTIVATIONS.builtin("relu")

@@ -121,7 +121,8 @@ class ChildInit:
         is_made: Whether the child was made in that call, and is none of the composition's `children`.
         out_shape, params, state: What came.
         below: The calls that it made in turn.
-        flops: Operations per example of the child and all of its parts, None before they are counted.
+        flops, kept: Operations per example of the child and all of its parts, and numbers that a
+            training step keeps of them; None before they are counted.
     """
 
     def __init__(self, name: str, layer: Any, in_shape: Shape, is_made: bool = False) -> None:
@@ -132,6 +133,7 @@ class ChildInit:
         self.state: TreeLike = {}
         self.below: list[ChildInit] = []
         self.flops: int | None = None
+        self.kept: int | None = None
 
 
 _noted: ContextVar[list[ChildInit] | None] = ContextVar("noted", default=None)

@@ -66,7 +66,7 @@ def named_children(who: str, layers: tuple[Layer, ...]) -> Children:
 
 def around(layer: Layer, core: Core, **more: Any) -> Layer:
     """Return a layer with another triple and what else is given; its entries stay at their paths."""
-    kept = {"flops": layer.flops, "inputs": layer.inputs}
+    kept = {"flops": layer.flops, "keeps": layer.keeps, "inputs": layer.inputs}
     return Layer(
         layer.name,
         *core,
@@ -181,6 +181,11 @@ def moved_state(state: Any, moved: dict[str, Any]) -> Any:
     """Return the state with what children have moved; itself if none has."""
     moved = {name: new for name, new in moved.items() if new or name in state}
     return Tree(state) | moved if moved else state
+
+
+def keeps_nothing(in_shape: Shape, out_shape: Shape) -> int:
+    """Return 0: what a composition hands on is its children's, and counted there."""
+    return 0
 
 
 def split_off(tree: Any, name: str) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ from fnn.layers.chains import (
     check_layer,
     dx_alone,
     joined_state,
+    keeps_nothing,
     named_children,
     split_off,
 )
@@ -84,6 +85,7 @@ def frozen(layer: Layer) -> Layer:
         is_named=layer.is_named,
         frozen=("",),
         flops=layer.flops,
+        keeps=layer.keeps,
         members="chain",
         inputs=layer.inputs,
         rebuilt=lambda change: frozen(change("", layer)),
@@ -120,6 +122,7 @@ def serial(*layers: Layer) -> Layer:
         children=children,
         traits=Traits.joint(tuple(layer.traits for layer in layers)),
         flops=_no_flops,
+        keeps=keeps_nothing,
         members="chain",
         inputs=layers[0].inputs if layers else None,
         rebuilt=lambda change: serial(*(change(*child) for child in children)),

@@ -40,6 +40,9 @@ from fnn.tree import TreeLike, items
 Flops: TypeAlias = Callable[[Shape, Shape, Any], int]
 """Operations per example, from in_shape, out_shape and params, whose leaves may be empty outlines."""
 
+Keeps: TypeAlias = Callable[[Shape, Shape], int]
+"""Numbers per example that a training step keeps for the way back, from in_shape and out_shape."""
+
 Shapes: TypeAlias = Callable[[Shape], tuple[Shape, Mapping[str, Any], Mapping[str, Any]]]
 """From the shape of an example to out_shape, and the leaves of params and of state by name."""
 
@@ -118,6 +121,9 @@ class Layer(HasRecipe):
             where only `init` knows.
         flops: From in_shape, out_shape and params to its operations per example in evaluation, those
             of its children not counted; None if that is not known.
+        keeps: From in_shape and out_shape to how many numbers of one example a training step keeps of
+            it for the way back: what comes out, if that is new memory, and what it keeps besides; what
+            its children keep is not counted. None stands for what comes out.
         members: How `stacked` computes many of it at once; one of `MEMBERS`, or a function like `fwd`
             of `make_layer` over params and x with a leading axis of members.
         inputs: From a key, n and in_shape to n examples that it takes, for the laws and for random
@@ -138,6 +144,7 @@ class Layer(HasRecipe):
     traits: Traits = attrs.field(default=Traits(), kw_only=True)
     shapes: Shapes | None = attrs.field(default=None, kw_only=True)
     flops: Flops | None = attrs.field(default=None, kw_only=True)
+    keeps: Keeps | None = attrs.field(default=None, kw_only=True)
     members: str | Callable[..., Any] = attrs.field(default="each", kw_only=True)
     inputs: Inputs | None = attrs.field(default=None, kw_only=True)
     rebuilt: Callable[[Change], Layer] | None = attrs.field(default=None, kw_only=True)

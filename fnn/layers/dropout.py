@@ -49,7 +49,10 @@ def _dropping(
 
         return x if scale is None else x * scale, state, pullback
 
-    return make_layer(name, shapes, fwd, traits=Traits(stochastic=True), flops=0, members="fold")
+    # y, and a mask of its own for every number; at a rate of 0 y is x.
+    keeps = 0 if rate == 0 else 1 if drawn is not None else 2
+    traits = Traits(stochastic=True)
+    return make_layer(name, shapes, fwd, traits=traits, flops=0, keeps=keeps, members="fold")
 
 
 @constructor

@@ -164,6 +164,8 @@ def tied_embedding(n: int, width: int, *layers: Layer, init_w: Initializer = lec
             takes_integers=True,
         ),
         flops=lambda in_shape, out_shape, params: 2 * width * math.prod(out_shape),
+        # The rows of the tokens, and the scores.
+        keeps=lambda in_shape, out_shape: width * math.prod(in_shape) + math.prod(out_shape),
         inputs=_tokens(n),
         rebuilt=rebuilt,
     )

@@ -48,7 +48,7 @@ def fan_out(n: int) -> Layer:
         return (x,) * n, state, pullback
 
     traits = Traits(takes_integers=True, takes_tuples=True)
-    return make_layer("fan_out", shapes, fwd, traits=traits, flops=0, members="fold")
+    return make_layer("fan_out", shapes, fwd, traits=traits, flops=0, keeps=0, members="fold")
 
 
 def _count_arrays(shape: Shape) -> int:

@@ -18,7 +18,7 @@ from fnn.kernels.noting import as_array
 from fnn.kernels.values import count_numbers, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Init, Pullback, Shape, check_functions, check_name
-from fnn.layers.contract import Flops, Inputs, Layer, Shapes, Traits
+from fnn.layers.contract import Flops, Inputs, Keeps, Layer, Shapes, Traits
 from fnn.layers.leaves import Leaf, Leaves, Spec, Unknown
 from fnn.options import integer, returned
 from fnn.recipe import constructor
@@ -80,6 +80,7 @@ def make_layer(
     *,
     traits: Traits = _PLAIN,
     flops: Flops | int | None = None,
+    keeps: Keeps | int | None = None,
     members: str | Fwd = "each",
     inputs: Inputs | None = None,
 ) -> Layer:
@@ -102,13 +103,19 @@ def make_layer(
             refuses integers and tuples.
         flops: Operations per example in evaluation, for `summary`: a function of in_shape, out_shape
             and params, or how many there are for each number of x.
+        keeps: Numbers of one example that a training step keeps of it for the way back, for `summary`:
+            a function of in_shape and out_shape, or how many there are for each number of y. That is 1,
+            for y itself, unless the layer keeps more (masks, what it has standardised), or 0, where y
+            is the memory of x seen in another way.
         members: How `stacked` computes many of it at once, as in `Layer`: "each" alone, "fold" their
             examples into one batch, or a function like `fwd` over params, x and y that have the
             members on axis 0; x has 1 there if they share it.
         inputs: From (key, n, in_shape) to n valid examples, for the laws, where a shape does not say
             enough: tokens in a range, lengths, masks.
     """
-    return _made("make_layer", name, shapes, fwd, traits, flops, members, inputs)
+    if keeps is not None and not callable(keeps):
+        keeps = _per_output(integer("make_layer", "keeps", keeps, least=0))
+    return _made("make_layer", name, shapes, fwd, traits, flops, members, inputs, keeps=keeps)
 
 
 @constructor
@@ -154,6 +161,7 @@ def _made(
     members: str | Fwd,
     inputs: Inputs | None,
     says: tuple[str, str] = ("y", "dx"),
+    keeps: Keeps | None = None,
 ) -> Layer:
     """Make a layer; `says` is what errors call what `fwd` and its pullback return."""
     check_name(who, name)
@@ -254,6 +262,7 @@ def _made(
         traits=traits,
         shapes=leaves.shapes,
         flops=_per_number(flops) if isinstance(flops, int) else flops,
+        keeps=keeps,
         members=members,
         inputs=inputs,
     )
@@ -272,6 +281,10 @@ def _takes_a_key(shapes: Any) -> bool:
 
 def _per_number(flops: int) -> Flops:
     return lambda in_shape, out_shape, params: flops * count_numbers(in_shape)
+
+
+def _per_output(keeps: int) -> Keeps:
+    return lambda in_shape, out_shape: keeps * count_numbers(out_shape)
 
 
 def _called(back: Any, dy: Any, need_dx: bool, need_dparams: bool) -> tuple[Any, Any, bool]:

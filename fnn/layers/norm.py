@@ -107,4 +107,4 @@ def BatchNorm(
 
         return restored(scale_and_shift(rest, factor, offset), x, at), state, pullback
 
-    return make_layer("batch_norm", shapes, fwd, traits=Traits(mixes_batch=True), flops=2)
+    return make_layer("batch_norm", shapes, fwd, traits=Traits(mixes_batch=True), flops=2, keeps=2)

@@ -24,7 +24,7 @@ def _reshaped(name: str, out_shape: Callable[[Shape], Shape]) -> Layer:
         return out_shape(in_shape), {}, {}
 
     fwd = fwd_of(lambda x: x.reshape(batched(x.shape)), lambda x, y, dy: dy.reshape(x.shape))
-    return make_layer(name, shapes, fwd, flops=0, members="fold")
+    return make_layer(name, shapes, fwd, flops=0, keeps=0, members="fold")
 
 
 @constructor

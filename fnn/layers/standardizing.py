@@ -94,7 +94,7 @@ def _over_axes(
 
         return restored(y, x, order), state, pullback
 
-    return make_layer(name, shapes, fwd, flops=8)
+    return make_layer(name, shapes, fwd, flops=8, keeps=2 if scale or shift else 1)
 
 
 def _shaped(d: Array, shape: tuple[int, ...]) -> Array:
@@ -192,7 +192,7 @@ def _by_groups(who: str, name: str, groups: int | None, eps: Any, scale: Any, sh
 
         return y.reshape(x.shape), state, pullback
 
-    return make_layer(name, shapes, fwd, flops=8)
+    return make_layer(name, shapes, fwd, flops=8, keeps=2 if scale or shift else 1)
 
 
 @constructor

@@ -8,10 +8,24 @@ from typing import Any, cast
 import attrs
 
 from fnn.errors import OptionError, ShapeError
-from fnn.kernels.values import example_shape, is_tuple_of_shapes, map_arrays, named_arrays
+from fnn.kernels.values import (
+    count_numbers,
+    example_shape,
+    is_tuple_of_shapes,
+    map_arrays,
+    named_arrays,
+)
 from fnn.keys import Key
 from fnn.layers.calls import Core, Pullback, Shape, check_functions, init_child
-from fnn.layers.chains import around, chained, check_layer, dx_alone, named_children, total_flops
+from fnn.layers.chains import (
+    around,
+    chained,
+    check_layer,
+    dx_alone,
+    keeps_nothing,
+    named_children,
+    total_flops,
+)
 from fnn.layers.contract import Change, Layer, Traits
 from fnn.layers.leaves import MOST_SPECS, check_taken
 from fnn.recipe import constructor
@@ -80,7 +94,7 @@ def lazy(make: Callable[[Shape], Layer], *, traits: Traits = _KINKED) -> Layer:
         core = at(x)
         return core.vjp(params, state, x, train=train, key=key)
 
-    return Layer("lazy", init, apply, vjp, traits=traits, flops=_no_flops)
+    return Layer("lazy", init, apply, vjp, traits=traits, flops=_no_flops, keeps=keeps_nothing)
 
 
 def _no_flops(in_shape: Shape, out_shape: Shape, params: Any) -> int:
@@ -218,7 +232,11 @@ def vmap(layer: Layer) -> Layer:
         # The rows of its parts have those of one of the n.
         return (n - 1) * total_flops(layer, own) + once
 
-    own: Any = {"flops": layer.flops and flops, "inputs": layer.inputs and inputs}
+    def keeps(in_shape: Shape, out_shape: Shape) -> int:
+        (n, own), (_, own_out) = own_shape(in_shape), own_shape(out_shape)
+        return n * layer.keeps(own, own_out) if layer.keeps else count_numbers(out_shape)
+
+    own: Any = {"flops": layer.flops and flops, "keeps": keeps, "inputs": layer.inputs and inputs}
     return around(layer, Core(init, apply, vjp), **own)
 
 

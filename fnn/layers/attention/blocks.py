@@ -81,6 +81,9 @@ def TransformerBlock(
         parts |= {"dropout_1": Dropout(rate), "dropout_2": Dropout(rate)} if rate else {}
         return _block(tuple(parts.items()), is_pre=norm == "pre", mask=mask)
 
+    def own_of(shape: Shape) -> Shape:
+        return shape[0] if mask else shape
+
     def of_shape(in_shape: Shape) -> Core:
         is_tuple = is_tuple_of_shapes(in_shape)
         own = in_shape[0] if mask and is_tuple else in_shape
@@ -119,7 +122,8 @@ def TransformerBlock(
             takes_integers=mask,
             takes_tuples=mask,
         ),
-        flops=lambda in_shape, out_shape, params: 2 * count_numbers(out_shape),
+        flops=lambda in_shape, out_shape, params: 2 * count_numbers(own_of(out_shape)),
+        keeps=lambda in_shape, out_shape: 2 * count_numbers(own_of(out_shape)),
         inputs=attention.inputs,
     )
 

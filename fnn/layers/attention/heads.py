@@ -10,6 +10,7 @@ from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels import attention as kernel
 from fnn.kernels.affine import affine, affine_vjp
 from fnn.kernels.checks import check_floats
+from fnn.kernels.values import count_numbers
 from fnn.keys import Key
 from fnn.layers.attention.positions import check_sequence
 from fnn.layers.calls import Shape
@@ -161,12 +162,21 @@ def MultiHeadAttention(
         products = own[0] * own[1] * total * 2 + memory[0] * memory[1] * total * 2
         return 2 * (products + 2 * own[0] * memory[0] * total)
 
+    def keeps(in_shape: Shape, out_shape: Shape) -> int:
+        own, memory, _ = parts(in_shape, "in_shape")
+        total = own[1] if width is None else width
+        # y, q, what the heads have seen, k and v; the weights, and with dropout those that are left
+        # and the mask.
+        weights = heads * own[0] * memory[0] * (3 if rate else 1)
+        return count_numbers(own) + 2 * total * (own[0] + memory[0]) + weights
+
     return make_layer(
         "multi_head_attention",
         shapes,
         fwd,
         traits=Traits(stochastic=rate > 0, takes_integers=mask, takes_tuples=len(names) > 1),
         flops=flops,
+        keeps=keeps,
         inputs=_inputs if len(names) > 1 else None,
     )
 

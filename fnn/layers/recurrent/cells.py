@@ -21,7 +21,7 @@ from fnn.kernels.checks import check_array, check_cotangent, check_like
 from fnn.kernels.noting import as_array
 from fnn.kernels.values import map_arrays
 from fnn.layers.calls import Shape, check_functions, check_name
-from fnn.layers.contract import Traits
+from fnn.layers.contract import Keeps, Traits
 from fnn.options import returned
 from fnn.recipe import HasRecipe, Recipe, constructor
 from fnn.tree import Array
@@ -44,6 +44,8 @@ class Cell(HasRecipe):
             or says where an example has not ended: where it has, what is carried stays.
         traits: What the laws should know of it.
         flops: Operations per example and step, from in_shape, out_shape and params; None if unknown.
+        keeps: From in_shape and out_shape to how many numbers of one example a training step keeps of
+            each step of time for the way back; None stands for what comes out and what is carried.
         recipe, where: As of a layer.
     """
 
@@ -53,12 +55,14 @@ class Cell(HasRecipe):
     over_time: OverTime | None = attrs.field(default=None, kw_only=True)
     traits: Traits = attrs.field(default=Traits(), kw_only=True)
     flops: Callable[[Shape, Shape, Any], int] | None = attrs.field(default=None, kw_only=True)
+    keeps: Keeps | None = attrs.field(default=None, kw_only=True)
     recipe: Recipe | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(default="", kw_only=True)
 
     def direct_recipe(self) -> Recipe:
         """Return the call of `Cell` itself."""
-        more = {"over_time": self.over_time, "traits": self.traits, "flops": self.flops}
+        more: dict[str, Any] = {"over_time": self.over_time, "traits": self.traits}
+        more |= {"flops": self.flops, "keeps": self.keeps}
         return Recipe(Cell, (self.name, self.shapes, self.step), more)
 
 

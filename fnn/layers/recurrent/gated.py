@@ -30,6 +30,7 @@ def _cell(
     run: Callable[[Any, Array, Any, Array | None], tuple[Array, Any, Callable[[Array, Any], Any]]],
     inits: tuple[Initializer, Initializer, Initializer],
     *,
+    kept: int,
     carried: int = 1,
     state_bias: bool = False,
     kinks: bool = False,
@@ -39,6 +40,7 @@ def _cell(
     `run(params, z, carry, valid)` is the recurrence over z = x w_in + b. It returns the states, the
     first before the first step, what is carried in the end, and the way back: from derivatives of the
     states and of what is carried in the end to those of z, of products with w_state, and of `carry`.
+    For it `kept` arrays of the states' shape are kept, them included.
     """
     init_in, init_state, init_b = inits
 
@@ -73,7 +75,8 @@ def _cell(
         return hs[1:], carry, pullback
 
     traits = Traits(has_kinks=kinks)
-    return Cell(name, shapes, step_of(over_time), over_time=over_time, traits=traits, flops=flops)
+    more: Any = {"traits": traits, "flops": flops, "keeps": lambda in_shape, out_shape: kept * width}
+    return Cell(name, shapes, step_of(over_time), over_time=over_time, **more)
 
 
 @constructor
@@ -115,7 +118,7 @@ def RNNCell(
 
         return hs, hs[-1], back
 
-    return _cell("rnn", width, 1, run, (init_w_in, init_w_state, init_b), kinks=relu)
+    return _cell("rnn", width, 1, run, (init_w_in, init_w_state, init_b), kept=1, kinks=relu)
 
 
 @constructor
@@ -159,7 +162,7 @@ def LSTMCell(
         return hs, (hs[-1], cs[-1]), back
 
     inits = init_w_in, init_w_state, _with_forget_bias(init_b, width, forget_bias)
-    return _cell("lstm", width, 4, run, inits, carried=2)
+    return _cell("lstm", width, 4, run, inits, kept=7, carried=2)
 
 
 def _with_forget_bias(init_b: Initializer, width: int, forget_bias: float) -> Callable[..., Array]:
@@ -203,4 +206,5 @@ def GRUCell(
         saved = hs, _, _ = recurrence.gru(z, w, params["b_state"], first, valid)
         return hs, hs[-1], lambda dys, dlast: recurrence.gru_vjp(saved, w, dys, dlast, valid)
 
-    return _cell("gru", width, 3, run, (init_w_in, init_w_state, init_b), state_bias=True)
+    inits = init_w_in, init_w_state, init_b
+    return _cell("gru", width, 3, run, inits, kept=5, state_bias=True)

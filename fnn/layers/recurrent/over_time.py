@@ -12,7 +12,7 @@ from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.kernels import memory
 from fnn.kernels.checks import check_floats
 from fnn.kernels.noting import contiguous
-from fnn.kernels.values import is_tuple_of_shapes, map_arrays
+from fnn.kernels.values import count_numbers, is_tuple_of_shapes, map_arrays
 from fnn.keys import Key
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
@@ -133,6 +133,18 @@ def rnn(
         step = cell.flops(own[1:], of_y if last else of_y[1:], params) if cell.flops else 0
         return int(own[0] * step)
 
+    def keeps(in_shape: Shape, out_shape: Shape) -> int:
+        own, _, _ = parts(in_shape, "in_shape")
+        of_step, of_carry, _ = cell.shapes(own[1:])
+        if cell.keeps is not None:
+            # y is seen in what the cell keeps, if it is not chosen from it.
+            step, y = cell.keeps(own[1:], of_step), last or lengths
+        else:
+            step, y = count_numbers(of_step) + count_numbers(of_carry), True
+        carried = count_numbers(of_carry) if carry else 0
+        of_y = out_shape[0] if carry else out_shape
+        return int(own[0] * step + carried + (count_numbers(of_y) if y else 0))
+
     def inputs(key: Key, n: int, in_shape: Shape) -> Any:
         rng = key.generator()
         own, _, of_carry = parts(in_shape, "in_shape")
@@ -147,6 +159,7 @@ def rnn(
         fwd,
         traits=attrs.evolve(cell.traits, takes_integers=lengths, takes_tuples=lengths or carry),
         flops=flops if cell.flops else None,
+        keeps=keeps,
         inputs=inputs if lengths or carry else None,
     )
 

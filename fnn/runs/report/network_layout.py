@@ -1,95 +1,97 @@
-"""Where the layers of a network stand in its picture: nested as they are composed, and how large."""
+"""How the layers of a network lie in its picture, below or beside one another, and their sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
-
 import attrs
 
+from fnn.layers.describing import columns, shape_text
 from fnn.layers.summaries import Summary, SummaryRow
+from fnn.runs.report.network_nodes import Column, Node, nodes_of
 
-MOST_LAYERS = 64
-"""How many layers are drawn; the others are counted."""
-_MOST_SIDE_BY_SIDE, _DEEPEST = 4.0, 6
-"""How many boxes stand beside one another, and how many frames are around one, at most."""
+_WIDEST = 1100.0
+"""How wide boxes beside one another may be together, at most."""
 
-WIDTH, HEIGHT, GAP, PAD, BUS = 270.0, 46.0, 22.0, 14.0, 20.0
-"""Of a box; between boxes, within frames, and for the lines that lead to branches and from them."""
-_LINE = WIDTH / 6
+WIDTHS, HEIGHT, GAP, PAD, BUS = (220.0, 350.0), 46.0, 22.0, 14.0, 20.0
+"""Of a box, at least and at most; between boxes, within frames, and for the lines that lead to branches
+and from them."""
+SUM, LINE = 8.0, 45.0
+"""The radius of a sum; how wide a line past other layers is."""
+LETTER, SMALL_LETTER = 7.7, 6.7
+"""As wide as letters are on average in the widest of the usual fonts."""
 SIDES = ("residual", "branch", "parallel")
+_BLOCKS = {
+    "pre_norm": (("norm_1", "attention", "dropout_1"), ("norm_2", "mlp", "dropout_2")),
+    "post_norm": (("attention", "dropout_1"), "norm_1", ("mlp", "dropout_2"), "norm_2"),
+}
+"""The parts of a transformer block as they run; those that are added to what came before together."""
+_NEEDED = {"norm_1", "attention", "norm_2", "mlp"}
+_KNOWN = _NEEDED | {"dropout_1", "dropout_2"}
 
 
-@attrs.frozen
-class Node:
-    """A layer as it is drawn.
-
-    Attributes:
-        row: What the summary says of it; None for what only counts layers that are not drawn.
-        inside: What it is made of.
-        more: How many layers there are that are not drawn.
-        layout: How its parts are drawn: as they are wired, "parts" where that is not known or would be
-            too wide; empty without parts.
-        breadth: How many boxes stand beside one another in it.
-    """
-
-    row: SummaryRow | None
-    inside: tuple[Node, ...] = ()
-    more: int = 0
-    layout: str = ""
-    breadth: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return self.row.path.rpartition("/")[2] if self.row else ""
+def arranged(found: Summary) -> Column:
+    """Return the input and the layers of a network with how they are laid out."""
+    column = nodes_of(found)
+    width = max(_wanted(column))
+    return tuple(_laid_out(node, min(max(width, WIDTHS[0]), WIDTHS[1])) for node in column)
 
 
-Column: TypeAlias = tuple[Node, ...]
-
-
-def nodes_of(found: Summary) -> Column:
-    """Return the first layers of a network, nested as they are composed, and how many are left out."""
-    rows = found.rows[:MOST_LAYERS]
-    left = len(found.rows) - len(rows)
-    return (*_nested(rows, 0), *([Node(None, more=left)] if left else []))
-
-
-def _nested(rows: Sequence[SummaryRow], depth: int) -> list[Node]:
-    found: list[Node] = []
-    at = 0
-    while at < len(rows):
-        end = at + 1
-        while end < len(rows) and rows[end].depth > rows[at].depth:
-            end += 1
-        below = rows[at + 1 : end]
-        if depth < _DEEPEST:
-            found.append(_laid_out(Node(rows[at], tuple(_nested(below, depth + 1)))))
-        else:
-            found.append(Node(rows[at], (), len(below)))
-        at = end
+def _wanted(column: Column) -> list[float]:
+    """Return how wide the boxes in a column had best be."""
+    found = [WIDTHS[0]]
+    for node in column:
+        if node.inside:
+            found += _wanted(node.inside)
+            letters = columns(node.about) + len(node.weights)
+            found.append(letters * SMALL_LETTER + 36 - 2 * PAD)
+        elif node.row:
+            shape = len(shape_text(node.row.out_shape)) * SMALL_LETTER
+            found.append(columns(node.row.kind) * LETTER + shape + 40)
     return found
 
 
-def _laid_out(node: Node) -> Node:
-    """Return a layer whose parts are laid out already with its own layout."""
-    if node.row is None or not node.inside:
-        return node
-    how, widest = node.row.wiring or "parts", max(each.breadth for each in node.inside)
-    if how in SIDES:
-        columns = columns_of(node)
-        abreast = sum(
-            max([each.breadth for each in column], default=_LINE / WIDTH) for column in columns
-        )
-        if abreast <= _MOST_SIDE_BY_SIDE:
-            return attrs.evolve(node, layout=how, breadth=max(abreast, widest))
+def _laid_out(node: Node, width: float) -> Node:
+    """Return a layer with its layout and those of its parts, for boxes of this width."""
+    inside = tuple(_laid_out(each, width) for each in node.inside)
+    if not inside:
+        return attrs.evolve(node, width=width)
+    node, how = attrs.evolve(node, inside=inside), node.wiring or "parts"
+    is_whole = all(each.layout != "rest" for each in inside)
+    if how in _BLOCKS:
+        parts = {each.name: each for each in inside}
+        if is_whole and _NEEDED <= parts.keys() <= _KNOWN and len(parts) == len(inside):
+            column = tuple(_of_block(group, parts) for group in _BLOCKS[how])
+            return attrs.evolve(node, inside=column, layout="chain", width=_widest(column))
         how = "parts"
-    return attrs.evolve(node, layout=how, breadth=widest)
+    if how in SIDES:
+        across = _across(node)
+        if is_whole and across <= _WIDEST:
+            return attrs.evolve(node, layout=how, width=max(across, _widest(inside)))
+        how = "parts"
+    return attrs.evolve(node, layout=how, width=_widest(inside))
+
+
+def _of_block(group: str | tuple[str, ...], parts: dict[str, Node]) -> Node:
+    """Return a part of a transformer block, or those that are added to what came before."""
+    if isinstance(group, str):
+        return parts[group]
+    inside = tuple(parts[name] for name in group if name in parts)
+    shape = next((each.row.out_shape for each in reversed(inside) if each.row), ())
+    row = SummaryRow("", 0, "", shape, 0, None, 0, wiring="residual")
+    node = Node(row, inside, layout="residual", is_bare=True)
+    return attrs.evolve(node, width=_across(node))
+
+
+def _across(node: Node) -> float:
+    return sum(_widest(column) for column in columns_of(node))
+
+
+def _widest(column: Column) -> float:
+    return max((each.width for each in column), default=LINE)
 
 
 def columns_of(node: Node) -> list[Column]:
     """Return what stands side by side in a layer; an empty column is a line past the others."""
-    if node.row and node.row.wiring == "residual":
+    if node.wiring == "residual":
         body = tuple(each for each in node.inside if each.name != "shortcut")
         return [body, tuple(each for each in node.inside if each.name == "shortcut")]
     merge = merge_of(node)
@@ -98,7 +100,7 @@ def columns_of(node: Node) -> list[Column]:
 
 def merge_of(node: Node) -> Node | None:
     """Return the layer that gets what the branches of a layer give, if it is one of its parts."""
-    if not (node.row and node.row.wiring == "branch"):
+    if node.wiring != "branch":
         return None
     return next((each for each in node.inside if each.name == "merge"), None)
 
@@ -106,7 +108,7 @@ def merge_of(node: Node) -> Node | None:
 def size_of(node: Node) -> tuple[float, float]:
     """Return width and height of a layer."""
     if not node.inside:
-        return WIDTH, HEIGHT
+        return node.width, HEIGHT if node.row else BUS
     if node.layout in SIDES:
         sizes = [column_size(column) for column in columns_of(node)]
         width = sum(wide for wide, _ in sizes) + PAD * (len(sizes) - 1)
@@ -115,6 +117,8 @@ def size_of(node: Node) -> tuple[float, float]:
         if merge is not None:
             wide, high = size_of(merge)
             width, height = max(width, wide), height + high + GAP
+        if node.is_bare:
+            return width, height + SUM
     else:
         width, height = column_size(node.inside)
         width += 2 * BUS if node.layout == "shared" else 0
@@ -124,6 +128,6 @@ def size_of(node: Node) -> tuple[float, float]:
 def column_size(column: Column) -> tuple[float, float]:
     """Return width and height of layers one below the other."""
     if not column:
-        return _LINE, 0.0
+        return LINE, 0.0
     sizes = [size_of(node) for node in column]
     return max(wide for wide, _ in sizes), sum(high for _, high in sizes) + GAP * (len(sizes) - 1)

@@ -6,47 +6,46 @@ is applied several times with the same weights.
 
 from __future__ import annotations
 
+from fnn.files import shown
 from fnn.kernels.values import is_tuple_of_shapes
 from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
-from fnn.layers.summaries import Summary, SummaryRow, shape_text, summary
+from fnn.layers.describing import columns, shape_text
+from fnn.layers.summaries import Summary, summary
 from fnn.runs.report import svg
 from fnn.runs.report.network_layout import (
     BUS,
     GAP,
     HEIGHT,
+    LETTER,
     PAD,
     SIDES,
-    Column,
-    Node,
+    SMALL_LETTER,
+    SUM,
+    arranged,
     column_size,
     columns_of,
     merge_of,
-    nodes_of,
     size_of,
 )
+from fnn.runs.report.network_nodes import Column, Node
 from fnn.runs.report.parts import clip, number
 
-# As wide as letters are on average in the widest of the usual fonts.
-_LETTER, _SMALL_LETTER = 7.7, 6.4
-_LONGEST_SHAPE = 20
-_FEEDS = {
-    "shared": "the same weights each time",
-    "branch": "each branch gets all of it",
-    "parallel": "each branch gets an array of its own",
-    "residual": "added to what comes in",
-}
-
-
 _SVG = "http://www.w3.org/2000/svg"
+_MARGIN = 16.0
+_LONGEST_SHAPE = 20
+_DASHED = ("shared", "tied")
 
 
 def network_svg(net: Layer, in_shape: Shape) -> str:
     """Return a picture of a network as SVG: a pure function of the network and of the shape it gets.
 
+        pathlib.Path("network.svg").write_text(network_svg(net, (1, 28, 28)), "utf-8")
+
     Every layer has a box with its kind, its name, the shape of what it makes of one example, and how
-    many parameters it has; beyond 64 layers the others are counted. It has the colours of a report's
-    style sheet, and without one those of the text around it.
+    many parameters it has; boxes with parameters are tinted. Layers that repeat are drawn once and
+    counted, and so are those beyond the first 64. The file needs no other and follows the reader's
+    choice of light or dark.
 
     Args:
         net: The network. Its layers are asked for their shapes; no weights are drawn.
@@ -56,20 +55,39 @@ def network_svg(net: Layer, in_shape: Shape) -> str:
         OptionError: If `net` is no layer.
         ShapeError: If a layer cannot take what comes.
     """
-    # As a file of its own it has to say what it is; inside a page that goes without saying.
-    return picture(summary(net, in_shape)).replace("<svg ", f'<svg xmlns="{_SVG}" ', 1)
+    return _drawn(summary(net, in_shape), _MARGIN, svg.style_sheet("network.css"))
 
 
 def picture(found: Summary) -> str:
-    """Return the picture of the layers in a summary."""
-    start = Node(SummaryRow("one example", 0, "input", found.in_shape, 0, None, 0))
-    chain = (start, *nodes_of(found))
-    width, height = column_size(chain)
-    names = ", ".join(clip(row.path, 60) for row in found.rows[:20])
+    """Return the picture of the layers in a summary, for a page that has the style sheet."""
+    return _drawn(found, 1.0)
+
+
+def _drawn(found: Summary, margin: float, style: str = "") -> str:
+    column = arranged(found)
+    width, height = column_size(column)
+    wide, high = width + 2 * margin, height + 2 * margin
+    names = ", ".join(_fit(row.path, 60) for row in found.rows[:20])
     weights = number(sum(row.parameters for row in found.rows))
     described = f"{len(found.rows):,} layers with {weights} parameters: {names}"
-    content = _column(chain, 1, 1, width, ())
-    return svg.drawing(width + 2, height + 2, content, title="The network", description=clip(described))
+    content = _column(column, margin, margin, width, ())
+    if style:
+        ground = svg.tag("rect", width=wide, height=high, rx=10, fill="none", klass="ground")
+        content = svg.tag("style", style) + ground + content
+    return svg.drawing(
+        wide, high, content, title="The network", description=clip(described),
+        klass="network", xmlns=_SVG if style else None,
+    )  # fmt: skip
+
+
+def _fit(text: str, most: int) -> str:
+    """Return text that is as wide as so many letters at most, once it is shown."""
+    text = shown(text)
+    if columns(text) <= most:
+        return text
+    while columns(text) >= max(most, 1):
+        text = text[: min(len(text) - 1, most)]
+    return f"{text}…"
 
 
 def _column(column: Column, x: float, y: float, width: float, came: Shape, linked: bool = True) -> str:
@@ -85,7 +103,7 @@ def _column(column: Column, x: float, y: float, width: float, came: Shape, linke
     for i, node in enumerate(column):
         wide, high = size_of(node)
         if i and linked:
-            content += _line(x + width / 2, y - GAP, y, came, arrow=True)
+            content += _line(x + width / 2, y - GAP, y, came, arrow=not node.is_bare)
         content += _node(node, x + (width - wide) / 2, y, came)
         came = node.row.out_shape if node.row else came
         y += high + GAP
@@ -95,23 +113,23 @@ def _column(column: Column, x: float, y: float, width: float, came: Shape, linke
 def _node(node: Node, x: float, y: float, came: Shape) -> str:
     width, height = size_of(node)
     if node.row is None:
-        words = f"… and {node.more:,} more layers"
-        return svg.text(x + width / 2, y + height / 2, words, text_anchor="middle", klass="about")
+        return svg.text(x + width / 2, y + 14, node.words, text_anchor="middle", klass="about")
+    if node.is_bare:
+        return _branches(node, x, y, came)
     row = node.row
     shape = shape_text(row.out_shape)
-    weights = f"{number(row.parameters)} parameters" if row.parameters else ""
-    note = _FEEDS.get(row.wiring, "") if node.inside else ""
+    weights = node.weights
     count = f"{node.more:,} layers inside" if node.more else weights
     right = clip(shape, _LONGEST_SHAPE)
-    left = clip(row.kind, int((width - 24) / _LETTER) - len(right))
-    about = f"{node.name}: {note}" if note else node.name
-    about = clip(about, int((width - 24) / _SMALL_LETTER) - len(count))
-    dashed = " dashed" if row.wiring == "shared" else ""
+    left = _fit(row.kind, int((width - 26 - SMALL_LETTER * len(right)) / LETTER))
+    about = _fit(node.about, int((width - 36) / SMALL_LETTER) - len(count))
+    dashed = " dashed" if row.wiring in _DASHED else ""
+    kind = f"frame{dashed}" if node.inside else f"box{' weights' if row.parameters else ''}"
     content = svg.hint(clip(" · ".join(filter(None, (row.path, row.kind, shape, weights)))))
     content += svg.tag(
         "rect", x=float(x), y=float(y), width=width, height=height, rx=7,
         # Where no style sheet says otherwise a rectangle is black.
-        fill="none", stroke="currentColor", klass=f"frame{dashed}" if node.inside else "box",
+        fill="none", stroke="currentColor", klass=kind,
     )  # fmt: skip
     end = x + width - 10
     content += svg.text(x + 10, y + 19, left, klass="kind")
@@ -141,19 +159,23 @@ def _inside(node: Node, x: float, y: float, came: Shape) -> str:
 def _branches(node: Node, x: float, top: float, came: Shape) -> str:
     """Draw the parts of a layer side by side, with what leads to them and from them."""
     assert node.row is not None
-    columns, merge = columns_of(node), merge_of(node)
-    sizes = [column_size(column) for column in columns]
+    ways, merge = columns_of(node), merge_of(node)
+    sizes = [column_size(column) for column in ways]
     used = sum(wide for wide, _ in sizes) + PAD * (len(sizes) - 1)
     width = size_of(node)[0]
     high = max(high for _, high in sizes)
     bottom = top + high + 2 * BUS
     is_split = node.layout == "parallel"
-    content, middles = "", []
+    content, middles, i = "", [], 0
     at = x + (width - used) / 2
-    for i, (column, (wide, own)) in enumerate(zip(columns, sizes, strict=True)):
+    for column, (wide, own) in zip(ways, sizes, strict=True):
         shape = came
         if is_split:
             shape = came[i] if is_tuple_of_shapes(came) and i < len(came) else ()
+            i += sum(each.beside for each in column)
+        elif node.is_bare and is_tuple_of_shapes(came):
+            # The mask of a transformer block goes to attention alone.
+            shape = came if column and column[0].name == "attention" else came[0]
         middle = at + wide / 2
         content += _line(middle, top, top + BUS, shape, arrow=bool(column))
         content += _column(column, at, top + BUS, wide, shape)
@@ -173,9 +195,13 @@ def _branches(node: Node, x: float, top: float, came: Shape) -> str:
         content += _line(centre, bottom, bottom + GAP, ((), ()), arrow=True)
         return content + _column((merge,), x, bottom + GAP, width, ((), ()))
     if node.layout == "residual":
-        circle = svg.tag("circle", cx=centre, cy=bottom, r=8, klass="sum")
+        circle = svg.tag(
+            "circle", cx=centre, cy=bottom, r=SUM, fill="none", stroke="currentColor", klass="sum"
+        )
         content += circle + svg.text(centre, bottom + 4, "+", text_anchor="middle", klass="kind")
-    return content
+    start = bottom + (SUM if node.layout == "residual" else 0)
+    # What leaves the frame goes on below it.
+    return content if node.is_bare else content + _line(centre, start, bottom + PAD, node.row.out_shape)
 
 
 def _line(x: float, start: float, end: float, shape: Shape, *, arrow: bool = False) -> str:

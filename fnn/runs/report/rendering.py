@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
 
 from fnn.runs.report.chart import COLORS
 from fnn.runs.report.parts import (
@@ -20,7 +19,7 @@ from fnn.runs.report.parts import (
     Text,
     number,
 )
-from fnn.runs.report.svg import escape
+from fnn.runs.report.svg import escape, style_sheet
 
 MARK = '<meta name="generator" content="fnn.report">'
 """What tells a report that was written here from somebody's own file of that name."""
@@ -32,7 +31,7 @@ _NUMERIC = re.compile(
 
 def to_html(page: Page) -> str:
     """Return the page as a document that needs no other file."""
-    css = Path(__file__).with_name("page.css").read_text("utf-8")
+    css = style_sheet("page.css", "network.css")
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in page.notes)
     sections = "\n".join(map(_section, page.sections))
     return f"""<!doctype html>

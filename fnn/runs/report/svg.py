@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import html
 import math
+from pathlib import Path
 from typing import Any
 
 from fnn.files import shown
 from fnn.tree import Array
+
+
+def style_sheet(*names: str) -> str:
+    """Return style sheets that lie beside this file, one after the other."""
+    return "".join(Path(__file__).with_name(name).read_text("utf-8") for name in names)
 
 
 def escape(words: str) -> str:
@@ -40,8 +46,13 @@ def hint(words: str) -> str:
     return tag("title", escape(words))
 
 
-def drawing(width: float, height: float, content: str, *, title: str, description: str) -> str:
-    """Return a whole drawing that scales with its place and says in words what it shows."""
+def drawing(
+    width: float, height: float, content: str, *, title: str, description: str, **attributes: Any
+) -> str:
+    """Return a whole drawing that scales with its place and says in words what it shows.
+
+    `attributes` are those of the root beside its size and its words.
+    """
     # A title of the root would pop up over every point; the label says it to those who listen.
     return tag(
         "svg",
@@ -52,6 +63,7 @@ def drawing(width: float, height: float, content: str, *, title: str, descriptio
         # Without style sheet it would be as large as the window.
         width=f"{width:g}",
         height=f"{height:g}",
+        **attributes,
     )
 
 
