@@ -26,7 +26,7 @@ from fnn.experiment import Run, main, option
 class Config:
     """What can be set from the command line."""
 
-    epochs: int = option(15, "passes over the training set", least=1)
+    epochs: int = option(13, "passes over the training set", least=1)
     batch_size: int = option(128, "examples per step", least=1)
     peak: float = option(0.2, "largest learning rate of the cycle", least=0)
     decay: float = option(1e-4, "weight decay of the convolutions and of the last layer", least=0)

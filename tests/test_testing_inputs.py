@@ -169,7 +169,7 @@ def test_draws_are_used_by_all_laws_and_get_keys_and_counts():
 
     check_layer(Embedding(7, 2), (STEPS,), inputs=inputs)
     assert len({bits for bits, _ in seen}) > 2  # Others in the batch, other arguments.
-    assert {n for _, n in seen} == {3, 8}
+    assert {n for _, n in seen} == {8}  # More than of numbers: few tokens are soon the same.
     check_adjoint(Embedding(7, 2), (STEPS,), inputs=inputs)
 
 

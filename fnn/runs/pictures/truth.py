@@ -58,11 +58,14 @@ def predictions(
     """
     who = "predictions"
     models, true = _checked(who, predicted, target)
-    explained = {name: r2(said, true) for name, said in models.items()}
     everything = np.concatenate([true, *models.values()])
     if (far := np.abs(everything) > LARGEST).any():
         got = everything[int(np.argmax(far))]
         raise DataError(f"expected numbers of up to {LARGEST:g}, got {got:g}", path=(who,))
+    # In another unit R² is the same, and no square is beyond what a float holds.
+    unit = -int(np.frexp(np.abs(everything).max())[1])
+    scaled = {name: np.ldexp(said, unit) for name, said in models.items()}
+    explained = {name: r2(said, np.ldexp(true, unit)) for name, said in scaled.items()}
     low, high = limits(float(everything.min()), float(everything.max()))
     margin = 0.04 * (high - low)
     ends = (low - margin, high + margin)
