@@ -5,9 +5,9 @@ shifted a little each time it is seen. Nesterov's momentum, its rate rising and 
 
     python experiments/resnet.py
 
-Result: 99.55 % test accuracy after 15 epochs with 28,410 parameters, 99.52 % after 16 on one core; 8.3
-minutes on two busy cores. PyTorch's network of the same weights, over the same batches with the same
-augmentation, has the same losses.
+Result: 99.53 % test accuracy after 13 epochs with 28,410 parameters, 99.63 % with `--seed 1`; 6.4 and
+7.3 minutes on one busy core. PyTorch's network of the same weights, over the same batches with the
+same augmentation, has the same losses.
 """
 
 from __future__ import annotations
