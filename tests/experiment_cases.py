@@ -96,6 +96,7 @@ def serve() -> None:
 @functools.cache
 def loaded(script: str):
     """Return a script as a module; this one as it is."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))  # As where it is run itself.
     if Path(script) == Path(__file__):
         return sys.modules[__name__]
     fnn.pictures.require()
