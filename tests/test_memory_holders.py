@@ -15,7 +15,7 @@ import pytest
 import fnn
 from fnn import tree
 from fnn.kernels import memory
-from fnn.kernels.memory import Arena, Holders, recycled
+from fnn.kernels.memory import Arena, recycled
 
 F32 = np.dtype("float32")
 SHAPE = (100, 100)
@@ -169,22 +169,6 @@ def test_a_buffer_that_is_remembered_by_a_weak_reference_is_not_lent_again():
     assert remembered() is None  # It is gone, so that nobody takes it for what it was.
     del other
     assert arena.size() == memory._buffer_size(SHAPE, 4)
-
-
-def test_holders_see_strong_and_weak_ones():
-    array = np.ones(3)
-    node = fnn.Tree({"a": array})
-    things = [array, node, *node.values()]
-    holders = Holders(things)
-    assert holders.are_as_before()
-    for hold in (lambda a: a, weakref.ref, lambda a: a[1:], lambda a: lambda: a, memoryview):
-        held = hold(array)
-        assert not holders.are_as_before()
-        del held
-        assert holders.are_as_before()
-    held = node
-    assert not holders.are_as_before()
-    del held
 
 
 @pytest.mark.parametrize("base", [False, True], ids=["leaf", "its base"])

@@ -65,20 +65,6 @@ def _idle_count() -> int:
 _IDLE = _idle_count()
 
 
-class Holders:
-    """How often things were referred to when it was made, to tell whether somebody came to hold one."""
-
-    def __init__(self, things: list[Any]) -> None:
-        self._things = things
-        self._counts = [*_counts(things)]
-
-    def are_as_before(self) -> bool:
-        """Return whether it is certain that nobody holds more, by weak references neither."""
-        if not _IDLE or any(map(getweakrefcount, self._things)):
-            return False
-        return [*_counts(self._things)] == self._counts
-
-
 # --- arenas -----------------------------------------------------------------------------------
 
 
