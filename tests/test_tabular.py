@@ -171,6 +171,7 @@ def test_nothing_of_a_fold_s_test_rows_is_learnt_from_but_their_number(script):
 
 @pytest.mark.parametrize("flag", [True, False])
 def test_probabilities_are_right_whether_classes_are_weighed_or_not(script, tmp_path, flag):
+    pytest.importorskip("matplotlib")
     config = script.Config(table="machines", balanced=flag, folds=2, widths=(8,), epochs=1)
     result = script.train(config, Run(tmp_path))
     # The linear model is the one that is trained to its end here.
@@ -180,6 +181,7 @@ def test_probabilities_are_right_whether_classes_are_weighed_or_not(script, tmp_
 
 
 def test_a_table_of_one_s_own_is_learnt(script, tmp_path):
+    pytest.importorskip("matplotlib")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(90, 2))
     kind = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
@@ -200,6 +202,7 @@ def test_a_table_of_one_s_own_is_learnt(script, tmp_path):
 
 
 def test_what_cannot_be_learnt_is_refused_before_the_first_step(script, tmp_path):
+    pytest.importorskip("matplotlib")
     (tmp_path / "few.csv").write_text("a,b\n" + "1,x\n" * 20 + "2,y\n" * 3)
     run = Run(tmp_path)
     few = {"csv": tmp_path / "few.csv"}
