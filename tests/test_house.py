@@ -65,6 +65,8 @@ runs.checkpoint runs.pictures
 runs.experiment
 runs.sweep runs.report
 runs.command_line
+interop.rules
+interop demo
 runs
 experiment sweep report checkpoint testing
 testing.laws
