@@ -25,7 +25,7 @@ def simplest(strategy, condition=lambda value: True, *, seed=0):
     return find(strategy, condition, settings=searching, random=Random(seed))
 
 
-def some(strategy, condition):
-    """Return a value that fulfils the condition, however large."""
-    searching = settings(drawn(8000), phases=[Phase.generate])
+def some(strategy, condition, most=8000):
+    """Return a value that fulfils the condition, however large, of so many that are drawn."""
+    searching = settings(drawn(most), phases=[Phase.generate])
     return find(strategy, condition, settings=searching)

@@ -49,14 +49,20 @@ def immutable(array):
     return tree.freeze(array) is array
 
 
+@pytest.fixture(scope="module")
+def _what_was_there():
+    gc.collect()
+    gc.freeze()  # Only what is made from here on is searched for holders.
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def watch(monkeypatch):
+def watch(monkeypatch, _what_was_there):
     watch = Watch()
     monkeypatch.setattr(tree, "map_new", watch)
     gc.collect()
-    gc.freeze()  # Only what is made from here on is searched for holders.
-    yield watch
-    gc.unfreeze()
+    return watch
 
 
 @pytest.mark.parametrize("case", TRANSFORM_CASES, ids=str)

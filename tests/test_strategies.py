@@ -251,7 +251,7 @@ def test_inputs_keep_away_from_kinks_unless_told_otherwise_or_there_are_none():
         return len(np.unique(x)) < x.size
 
     with pytest.raises(NoSuchExample):
-        some(inputs_for(fnn.Relu(), (3,)), ties)
+        some(inputs_for(fnn.Relu(), (3,)), ties, 1000)
     some(inputs_for(fnn.Relu(), (3,), away_from_kinks=False), ties)
     some(inputs_for(fnn.Tanh(), (3,)), ties)
 
@@ -323,8 +323,14 @@ def double_vjp(x, y, dy):
 WRONG = fnn.elementwise("wrong", double, double_vjp)
 
 
-@pytest.mark.parametrize("in_shape", [(3,), (2, 3, 3)])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("in_shape", "seed"),
+    [
+        ((3,), 0),
+        ((2, 3, 3), 1),
+        *(pytest.param((2, 3, 3), seed, marks=pytest.mark.slow) for seed in (0, 2)),
+    ],
+)
 def test_a_network_shrinks_to_the_layer_that_is_to_blame(in_shape, seed):
     def alphabet(shape):
         return layers(shape) | st.just(WRONG)

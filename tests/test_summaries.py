@@ -199,6 +199,14 @@ def test_what_runs_again_on_the_way_back_keeps_its_output_alone():
     assert sum(kept(fnn.remat(fnn.residual(deep)), (4,)).values()) == 4
 
 
+@pytest.fixture(scope="module")
+def _what_was_there():
+    gc.collect()
+    gc.freeze()  # Nobody looks through it again, which takes longer than a step.
+    yield
+    gc.unfreeze()
+
+
 def held_by_the_way_back(net, in_shape, n):
     """Return the bytes of one step that are held from the way there to the way back."""
     _, params, state = net.init(fnn.Key.of(0), in_shape)
@@ -274,6 +282,7 @@ CONVOLUTIONAL = fnn.serial(
     ],
     ids=lambda value: repr(value)[:60] if isinstance(value, fnn.Layer) else "",
 )
+@pytest.mark.usefixtures("_what_was_there")
 def test_activation_bytes_are_what_the_way_back_holds_on_to(net, in_shape):
     n = 60
     held = held_by_the_way_back(net, in_shape, n)
