@@ -114,7 +114,7 @@ class Writer:
         elif ref.block in self._at:
             name = self._bind(ref.view(*self._at[ref.block]))
         else:
-            name = self._bind(_constant(ref))
+            name = self._bind(constant_of(ref))
         self._views[mark] = name
         return name
 
@@ -174,7 +174,7 @@ class Writer:
         self.lines.append(line)
 
 
-def _constant(ref: Ref) -> Array:
+def constant_of(ref: Ref) -> Array:
     """Return a constant, or a view of it, as it lay when it was noted."""
     constant = ref.block.constant
     assert constant is not None

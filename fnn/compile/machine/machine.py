@@ -1,0 +1,199 @@
+"""A program as machine code: loops and products as functions that one function calls in turn.
+
+What is left goes to NumPy, as the list does it, between two such functions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from fnn.compile.listing import Carry, aligned, constant_of, function_of
+from fnn.compile.machine.calls import native
+from fnn.compile.machine.code import COMPILER
+from fnn.compile.machine.groups import Item, grouped, scheduled
+from fnn.compile.machine.loops import Code, Loop, is_written
+from fnn.compile.machine.spaces import Overlaps
+from fnn.compile.machine.trials import mark_of, tried
+from fnn.compile.machine.work import Work, work_of
+from fnn.compile.placing import placed
+from fnn.compile.program import Block, Name, Op, Ref
+from fnn.compile.recording import Program
+
+Array = np.ndarray
+
+DATA_AT = 16
+"""Where in an array's object the address of its numbers stands."""
+
+
+def refusing(program: Program) -> Any:
+    """Return what says of a work of a program whether machine code gives other bits, or is missing."""
+    works = [work for op in program.ops if (work := work_of(op)) is not None and is_written(work)]
+    passed = dict(zip(map(mark_of, works), tried(works), strict=True))
+    return lambda work: not passed.get(mark_of(work), False)
+
+
+class Machine:
+    """A program with memory of its own, to be run step after step; see `Listed`."""
+
+    def __init__(self, program: Program, carry: Carry) -> None:
+        """Compile a program.
+
+        Raises:
+            MissingError: If nothing can be compiled here.
+        """
+        self.program, self.carry = program, carry
+        kept = {ref.block for ref in program.logs.values()}
+        overlaps = Overlaps()
+        items = grouped(program.ops, kept, overlaps, refusing(program))
+        for item in items:
+            item.native = Loop(item).code() if item.works else native(item.op)
+        self.items = scheduled(items, overlaps)
+        offsets, self.size = placed(self.items, kept)
+        self._memory = aligned(max(self.size, 1))
+        self._constants: dict[Block, Array] = {}
+        self._at = {block: (self._memory, start) for block, start in offsets.items()}
+        self._inputs = {ref.block: f"i{i}" for i, ref in enumerate(program.inputs.values())}
+        self._kept: list[Any] = []
+        codes = [item.native for item in self.items if item.native is not None]
+        self._addresses = dict(zip(map(id, codes), COMPILER.addresses(codes), strict=True))
+        self._runs = self._made()
+        self._logs = {name: ref.view(*self._at[ref.block]) for name, ref in program.logs.items()}
+
+    # --- functions ---
+
+    def _made(self) -> list[Any]:
+        """Return the functions that take a step from each set of memory."""
+        parts: list[Item | Segment] = []
+        for item in self.items:
+            if item.native is None:
+                parts.append(item)
+            else:
+                if not parts or not isinstance(parts[-1], Segment):
+                    parts.append(Segment(self._inputs))
+                parts[-1].add(item.native, self._addresses[id(item.native)])
+        segments = [each for each in parts if isinstance(each, Segment)]
+        addresses = COMPILER.addresses(each.code() for each in segments)
+        return [self._function(parts, dict(zip(segments, addresses, strict=True)), turn) for turn in (0, 1)]
+
+    def _function(self, parts: list[Any], addresses: dict[Any, int], turn: int) -> Any:
+        at, sets = dict(self._at), self.carry.sets
+        for i, each in enumerate(self.program.carried):
+            at[each.ref.block] = sets[turn][i], 0
+            if each.next is not None:
+                at[each.next] = sets[1 - turn][i], 0
+        ops = []
+        for part in parts:
+            if isinstance(part, Segment):
+                table = np.array([self._address(block, at) for block in part.blocks] or [0], np.int64)
+                self._kept.append(table)
+                ops.append(part.op(addresses[part], table))
+            else:
+                assert part.op is not None
+                ops.append(part.op)
+        given = self.program
+        return function_of(Program(ops, given.inputs, given.carried, given.logs, given.made), at)
+
+    def _address(self, block: Block, at: dict[Block, tuple[Array, int]]) -> int:
+        if block in at:
+            memory, start = at[block]
+            return int(memory.ctypes.data) + start
+        if block not in self._constants:
+            assert block.constant is not None
+            memory = aligned(block.size)
+            whole = Ref.of(block, block.constant)
+            whole.view(memory)[...] = block.constant
+            self._constants[block] = memory
+        return int(self._constants[block].ctypes.data)
+
+    def run(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
+        """Compute a step from the present set into the other one; return where its logs lie.
+
+        Raises:
+            DeoptError: If a guard fails; nothing that is carried has changed.
+        """
+        self._runs[self.carry.at[0]](*inputs, step, key)
+        return self._logs
+
+    def says(self) -> str:
+        """Return how the program is carried out."""
+        n = sum(item.native is None for item in self.items)
+        return f"machine code of {len(self.items) - n} parts" + f", {n} by NumPy" * (n > 0)
+
+
+class Segment:
+    """Functions in turn, without Python in between."""
+
+    def __init__(self, inputs: dict[Block, str]) -> None:
+        """Begin without any; `inputs` are the names of a batch's arrays."""
+        self._inputs = inputs
+        self.blocks: list[Block] = []
+        self._given: list[Block] = []
+        self._names: list[str] = []
+        self._calls: list[tuple[Code, int]] = []
+
+    def add(self, code: Code, address: int) -> None:
+        """Call one more function, after the others."""
+        self._calls.append((code, address))
+        for ref in code.refs:
+            known = self._given if ref.block in self._inputs else self.blocks
+            if ref.block not in known:
+                known.append(ref.block)
+        self._names += [name for name in code.names if name not in self._names]
+
+    def code(self) -> Code:
+        """Return the function: of the table of addresses, the arrays of a batch and numbers."""
+        lines, base = [], {}
+        for i, block in enumerate(self.blocks):
+            lines += [
+                f"  %q{i} = getelementptr i64, ptr %t, i64 {i}",
+                f"  %b{i} = load ptr, ptr %q{i}, align 8",
+            ]
+            base[block] = f"%b{i}"
+        for i, block in enumerate(self._given):
+            lines += [
+                f"  %g{i} = getelementptr i8, ptr %x{i}, i64 {DATA_AT}",
+                f"  %h{i} = load ptr, ptr %g{i}, align 8",
+                f"  %m{i} = ptrtoint ptr %h{i} to i64",
+                f"  %o{i} = and i64 %m{i}, 7",
+                f"  %k{i} = icmp eq i64 %o{i}, 0",
+                f"  br i1 %k{i}, label %d{i}, label %stop",
+                f"d{i}:",
+            ]
+            base[block] = f"%h{i}"
+        numbers = {name: f"%n{i}" for i, name in enumerate(self._names)}
+        for i, (code, address) in enumerate(self._calls):
+            given = []
+            for k, ref in enumerate(code.refs):
+                pointer = base[ref.block]
+                if ref.offset:
+                    lines.append(f"  %a{i}_{k} = getelementptr i8, ptr {pointer}, i64 {ref.offset}")
+                    pointer = f"%a{i}_{k}"
+                given.append(f"ptr {pointer}")
+            given += [f"double {numbers[name]}" for name in code.names]
+            lines += [
+                f"  %r{i} = call i64 inttoptr (i64 {address} to ptr)({', '.join(given)})",
+            ]
+            if "ret i64 1" in code.text or "%stop" in code.text:
+                lines += [
+                    f"  %c{i} = icmp eq i64 %r{i}, 0",
+                    f"  br i1 %c{i}, label %e{i}, label %stop",
+                    f"e{i}:",
+                ]
+        head = ["ptr %t", *(f"ptr %x{i}" for i in range(len(self._given)))]
+        head += [f"double {each}" for each in numbers.values()]
+        end = ["  ret i64 0", "stop:", "  ret i64 1", "}", ""]
+        text = "\n".join([f"define i64 @F({', '.join(head)}) {{", "entry:", *lines, *end])
+        return Code(text, [], [])
+
+    def op(self, address: int, table: Array) -> Op:
+        """Return the call of the function as an operation that ends the program if it says so."""
+        types = [ctypes.c_int64] * (1 + len(self._given)) + [ctypes.c_double] * len(self._names)
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *types)
+        inherited = {name: getattr(prototype, name) for name in ("_flags_", "_argtypes_", "_restype_")}
+        function = type("Native", (prototype,), {"__hash__": object.__hash__, **inherited})(address)
+        given = [Name(f"id({self._inputs[block]})") for block in self._given]
+        args = (int(table.ctypes.data), *given, *map(Name, self._names))
+        return Op("guard", function, args, {"expected": 0}, None)
