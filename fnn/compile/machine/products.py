@@ -1,0 +1,195 @@
+"""Products as calls of NumPy's own BLAS, and of its loop of `matmul`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fnn.compile.machine.libraries import Blas, blas, loop_of
+from fnn.compile.machine.loops import Code
+from fnn.compile.machine.spaces import broadcast, coalesced
+from fnn.compile.program import Op, Ref
+
+_ROWS, _COLUMNS, _PLAIN, _TRANSPOSED = 101, 102, 111, 112
+
+
+def _is_c(ref: Ref) -> bool:
+    n = ref.dtype.itemsize
+    for size, stride in zip(reversed(ref.shape), reversed(ref.strides), strict=True):
+        if size != 1 and stride != n:
+            return False
+        n *= size
+    return True
+
+
+def _is_f(ref: Ref) -> bool:
+    return _is_c(Ref(ref.block, ref.offset, ref.shape[::-1], ref.strides[::-1], ref.dtype))
+
+
+def _form(ref: Ref) -> str:
+    """Return what NumPy takes an array for when it chooses a routine."""
+    if ref.shape in ((), (1,), (1, 1)):
+        return "scalar"
+    if len(ref.shape) == 1 or ref.shape[1] == 1:
+        return "column"
+    return "row" if ref.shape[0] == 1 else "matrix"
+
+
+def _step(ref: Ref) -> int:
+    """Return how many numbers it is from one entry of a vector to the next."""
+    axis = 1 if _form(ref) == "row" else 0
+    return ref.strides[axis] // ref.dtype.itemsize
+
+
+def dot(op: Op) -> Code | None:
+    """Return the code of `np.dot`: the same routine with the same arguments as NumPy's own call."""
+    if op.kind != "out" or op.f is not np.dot or op.options or len(op.args) != 2 or op.out is None:
+        return None
+    a, b = op.args
+    if not isinstance(a, Ref) or not isinstance(b, Ref) or not a.dtype == b.dtype == op.out.dtype:
+        return None
+    if a.dtype.str not in ("<f4", "<f8") or max(len(a.shape), len(b.shape)) > 2:
+        return None
+    refs, n = (a, b, op.out), a.dtype.itemsize
+    if any(0 in ref.shape or ref.offset % n or not (_is_c(ref) or _is_f(ref)) for ref in refs[:2]):
+        return None
+    library = blas()
+    if library is None or not _is_c(op.out) or any(r.block is op.out.block for r in (a, b)):
+        return None
+    if any(stride < 0 or (not stride and size > 1) for r in (a, b) for size, stride in zip(r.shape, r.strides, strict=True)):
+        return None
+    call = _call(library, a, b, op.out)
+    if call is None:
+        return None
+    text = f"define i64 @F(ptr %a, ptr %b, ptr %c) {{\n{call}  ret i64 0\n}}\n"
+    intrinsics = frozenset(["declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"])
+    return Code(text, [a, b, op.out], [], intrinsics)
+
+
+def _call(library: Blas, a: Ref, b: Ref, out: Ref) -> str | None:
+    forms = _form(a), _form(b)
+    prefix, real = ("s", "float") if a.dtype.itemsize == 4 else ("d", "double")
+    whole = library.integer
+
+    def call(name: str, result: str, *given: str) -> str | None:
+        address = library.address(prefix + name)
+        if address is None:
+            return None
+        return f"call {result} inttoptr (i64 {address} to ptr)({', '.join(given)})\n"
+
+    def counts(*numbers: int) -> list[str]:
+        return [f"{whole} {number}" for number in numbers]
+
+    if "scalar" in forms:
+        return None
+    if forms[1] == "column" and forms[0] != "matrix":
+        n = math.prod(a.shape)
+        text = call("dot", real, *counts(n), "ptr %a", *counts(_step(a)), "ptr %b", *counts(_step(b)))
+        return text and f"  %r = {text}  store {real} %r, ptr %c, align {a.dtype.itemsize}\n"
+    one, zero = f"{real} 1.0", f"{real} 0.0"
+    if "matrix" in forms and forms != ("matrix", "matrix"):
+        matrix, vector = (a, b) if forms[0] == "matrix" else (b, a)
+        m, x = ("%a", "%b") if matrix is a else ("%b", "%a")
+        order, lead = (_ROWS, matrix.shape[1]) if _is_c(matrix) else (_COLUMNS, matrix.shape[0])
+        turn = _PLAIN if matrix is a else _TRANSPOSED
+        text = call(
+            "gemv", "void", f"i32 {order}", f"i32 {turn}", *counts(*matrix.shape), one, f"ptr {m}",
+            *counts(lead), f"ptr {x}", *counts(_step(vector)), zero, "ptr %c", *counts(1),
+        )  # fmt: skip
+        size = math.prod(out.shape) * out.dtype.itemsize
+        clear = f"  call void @llvm.memset.p0.i64(ptr %c, i8 0, i64 {size}, i1 false)\n"
+        return text and f"{clear}  {text}"
+    if len(a.shape) != 2 or len(b.shape) != 2 or (a.block is b.block and a.offset == b.offset):
+        return None  # NumPy takes another routine for a matrix and its transpose.
+    turns, leads = [], []
+    for ref in (a, b):
+        turns.append(_TRANSPOSED if _is_f(ref) else _PLAIN)
+        leads.append(max(1, ref.shape[0] if _is_f(ref) else ref.shape[1]))
+    text = call(
+        "gemm", "void", f"i32 {_ROWS}", *(f"i32 {turn}" for turn in turns),
+        *counts(a.shape[0], b.shape[1], b.shape[0]), one, "ptr %a", *counts(leads[0]), "ptr %b",
+        *counts(leads[1]), zero, "ptr %c", *counts(max(1, b.shape[1])),
+    )  # fmt: skip
+    return text and f"  {text}"
+
+
+def matmul(op: Op) -> Code | None:
+    """Return the code of `np.matmul`: NumPy's own loop, once for every stack of products."""
+    if op.f is not np.matmul or op.kind != "out" or op.options or len(op.args) != 2 or op.out is None:
+        return None
+    refs: list[Any] = [*op.args, op.out]
+    if not all(isinstance(ref, Ref) and len(ref.shape) >= 2 for ref in refs):
+        return None
+    a, b, out = refs
+    if not a.dtype == b.dtype == out.dtype or a.dtype.str not in ("<f4", "<f8"):
+        return None
+    if any(r.block is out.block for r in (a, b)) or any(0 in ref.shape for ref in refs):
+        return None
+    letter = a.dtype.char
+    loop = loop_of(np.matmul, f"{letter}{letter}->{letter}")
+    stack = out.shape[:-2]
+    above = [broadcast(Ref(r.block, 0, r.shape[:-2], r.strides[:-2], r.dtype), stack) for r in refs]
+    if loop is None or any(each is None for each in above):
+        return None
+    axes = [i for i, size in enumerate(stack) if size != 1]
+    strides = [tuple(each[i] for i in axes) for each in above if each is not None]
+    dims, strides = coalesced(tuple(stack[i] for i in axes), strides)
+    sizes = [dims[-1], a.shape[-2], a.shape[-1], b.shape[-1]]
+    steps = [each[-1] for each in strides] + [s for ref in refs for s in ref.strides[-2:]]
+    return called_loop(loop, refs, dims[:-1], [each[:-1] for each in strides], sizes, steps)
+
+
+def called_loop(
+    loop: tuple[int, int],
+    refs: list[Ref],
+    dims: tuple[int, ...],
+    strides: list[tuple[int, ...]],
+    sizes: list[int],
+    steps: list[int],
+) -> Code:
+    """Return a function that calls a loop of NumPy's, itself in loops over what that does not do."""
+    names = [f"%p{i}" for i in range(len(refs))]
+    lines, ends, here = [], [], "entry"
+    for axis, size in enumerate(dims):
+        lines += [
+            f"  br label %l{axis}",
+            f"l{axis}:",
+            f"  %i{axis} = phi i64 [ 0, %{here} ], [ %n{axis}, %l{axis} ]"
+            if axis == len(dims) - 1
+            else f"  %i{axis} = phi i64 [ 0, %{here} ], [ %n{axis}, %x{axis + 1} ]",
+        ]
+        here = f"l{axis}"
+        ends.append((axis, size))
+    for i, each in enumerate(strides):
+        for axis, step in enumerate(each):
+            if step:
+                lines += [
+                    f"  %m{i}_{axis} = mul nsw i64 %i{axis}, {step}",
+                    f"  %a{i}_{axis} = getelementptr i8, ptr {names[i]}, i64 %m{i}_{axis}",
+                ]
+                names[i] = f"%a{i}_{axis}"
+        lines += [
+            f"  %s{i} = getelementptr ptr, ptr %args, i64 {i}",
+            f"  store ptr {names[i]}, ptr %s{i}, align 8",
+        ]
+    address, data = loop
+    lines.append(
+        f"  call void inttoptr (i64 {address} to ptr)(ptr %args, ptr @F.n, ptr @F.s, "
+        f"ptr inttoptr (i64 {data} to ptr))"
+    )
+    for axis, size in reversed(ends):
+        lines += [
+            f"  %n{axis} = add nuw nsw i64 %i{axis}, 1",
+            f"  %c{axis} = icmp ult i64 %n{axis}, {size}",
+            f"  br i1 %c{axis}, label %l{axis}, label %x{axis}",
+            f"x{axis}:",
+        ]
+    head = "".join(
+        f"@F.{name} = private constant [{len(values)} x i64] [{', '.join(f'i64 {v}' for v in values)}]\n"
+        for name, values in (("n", sizes), ("s", steps))
+    )
+    given = ", ".join(f"ptr %p{i}" for i in range(len(refs)))
+    text = f"define i64 @F({given}) {{\nentry:\n  %args = alloca [{len(refs)} x ptr]\n"
+    return Code(head + text + "\n".join(lines) + "\n  ret i64 0\n}\n", refs, [])
