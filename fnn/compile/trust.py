@@ -11,12 +11,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fnn.compile.listing import Carry, Listed
+from fnn.compile.faster import EXECUTOR, Faster
+from fnn.compile.listing import Carry
 from fnn.compile.recording import Program
 from fnn.compile.values import UntraceableError
-
-EXECUTOR = "FNN_EXECUTOR"
-"""Variable of the environment: "plain" makes every call as it is written, none by a program."""
 
 TRIALS = 2
 """How often a program runs beside the code itself: once from each set of memory."""
@@ -50,7 +48,7 @@ def signature(arrays: list[tuple[str, Any]]) -> Any:
 class Variant:
     """One way through the code, as a program, and the structure of what comes out."""
 
-    listed: Listed
+    listed: Faster
     outputs: Any
     trials: int = 0
     misses: int = 0
@@ -110,6 +108,10 @@ class Kind:
         """Return of how many operations the trusted programs are."""
         return [len(each.listed.program.ops) for each in self.variants if each.is_trusted]
 
+    def in_machine_code(self) -> int:
+        """Return how many of the trusted programs run as machine code."""
+        return sum(each.is_trusted and each.listed.is_machine_code for each in self.variants)
+
 
 class Kinds:
     """What one thread keeps of some code: programs by the kind of its arguments, and their memory."""
@@ -145,7 +147,7 @@ class Kinds:
             if program.is_like(other):
                 if self.carry is None:
                     self.carry = Carry(program)
-                kind.variants.append(Variant(Listed(program, self.carry), outputs))
+                kind.variants.append(Variant(Faster(program, self.carry), outputs))
                 kind.pending.clear()
                 return
         kind.pending = [*kind.pending[-2:], (program, outputs)]
@@ -156,7 +158,7 @@ class Kinds:
         """Return the trusted programs as texts."""
         return [
             f"{_described(each.listed.program)}: {len(each.listed.program.ops)} operations, "
-            f"{each.listed.size:,} bytes between them\n{each.listed.program}"
+            f"{each.listed.size:,} bytes between them, by {each.listed.says()}\n{each.listed.program}"
             for kind in self.kinds.values()
             for each in kind.variants
             if each.is_trusted

@@ -112,6 +112,8 @@ class Jitted:
         reasons = sorted({kind.reason for kind in kinds if kind.reason and not kind.sizes()})
         says = f"{len(sizes)} program{'s' * (len(sizes) > 1)}" if sizes else "no program"
         says += f" of {', '.join(map(str, sizes))} operations" if sizes else " yet" * (not reasons)
+        made = sum(kind.in_machine_code() for kind in kinds)
+        says += f", {made} as machine code" if made else ""
         return f"jit({self.step!r}: {'; '.join([says, *reasons])})"
 
 

@@ -33,6 +33,8 @@ class Compiler:
         """
         if os.getpid() != self._process and self._lock.locked():
             raise MissingError("a fork came while another thread was compiling")
+        if not threading.main_thread().is_alive():
+            raise MissingError("the process ends")
         with self._lock:
             return self._addresses(list(codes))
 

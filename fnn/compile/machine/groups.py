@@ -66,6 +66,12 @@ class Item:
         self.read_blocks |= item.read_blocks
         self.written_blocks |= item.written_blocks
 
+    def give(self, item: Item) -> None:
+        """Do another item's operations after one's own, in the same loop."""
+        item.take(self)
+        for field in ("op", "works", "reads", "writes", "cuts", "read_blocks", "written_blocks"):
+            setattr(self, field, getattr(item, field))
+
     def refs(self) -> Iterator[Ref]:
         """Yield the memory that it needs: no more what only a loop of its own looks at."""
         for ref in (*self.reads, *self.writes):
@@ -130,15 +136,14 @@ def reads_itself(work: Work, overlaps: Overlaps) -> bool:
 
 def may_join(item: Item, loop: Item, overlaps: Overlaps) -> bool:
     """Return whether an item can be done in a later loop, before what that does."""
-    if not loop.works or not item.works or len(loop.works) >= MOST_WORKS:
+    if not loop.works or not item.works or len(loop.works) + len(item.works) > MOST_WORKS:
         return False
     if max(item.cuts) != max(loop.cuts):
         return False
     dims = refinement(item.cuts | loop.cuts)
     if dims is None or len(dims) > 6:
         return False
-    (work,) = item.works
-    return all(_meet(work, other, dims, overlaps) for other in loop.works)
+    return all(_meet(work, other, dims, overlaps) for work in item.works for other in loop.works)
 
 
 def grouped(ops: list[Op], kept: set[Block], overlaps: Overlaps, refused: Any = None) -> list[Item]:
@@ -161,9 +166,25 @@ def grouped(ops: list[Op], kept: set[Block], overlaps: Overlaps, refused: Any = 
             items.append(item)
         else:
             home.take(item)
-    items.reverse()
+    items = _gathered([*reversed(items)], overlaps)
     _forget_inner(items, kept)
     return items
+
+
+def _gathered(items: list[Item], overlaps: Overlaps) -> list[Item]:
+    """Return the same with each loop in an earlier one that makes what it needs, if it may be there."""
+    found: list[Item] = []
+    for item in items:
+        home = None
+        for earlier in found[: -FAR - 1 : -1] if item.works else ():
+            if conflicts(earlier, item, overlaps):
+                home = earlier if may_join(earlier, item, overlaps) else None
+                break
+        if home is None:
+            found.append(item)
+        else:
+            home.give(item)
+    return found
 
 
 def _home(item: Item, items: list[Item], overlaps: Overlaps) -> Item | None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fnn.compile.listing import function_of
 from fnn.compile.machine.code import COMPILER
 from fnn.compile.machine.groups import Item
 from fnn.compile.machine.loops import Code, Loop
 from fnn.compile.machine.spaces import products
 from fnn.compile.machine.types import LANES
 from fnn.compile.machine.work import Constant, Place, Work
-from fnn.compile.program import Block, Ref
+from fnn.compile.program import Block, Op, Ref
+from fnn.compile.recording import Program
 
 Array = np.ndarray
 
@@ -99,6 +101,44 @@ class _Trial:
             cast = [each.astype(work.kind) for each in given]
             work.f(*cast, out=out, casting="unsafe")
         return out
+
+
+@np.errstate(all="ignore")
+def calls_tried(calls: list[tuple[Op, Code]]) -> list[bool]:
+    """Return for each operation whether its code gives the bits of NumPy's call, on numbers like these."""
+    addresses = COMPILER.addresses(code for _, code in calls)
+    for (op, code), address in zip(calls, addresses, strict=True):
+        if code.text not in _passed:
+            _passed[code.text] = _call_passes(op, code, address)
+    return [_passed[code.text] for _, code in calls]
+
+
+def _call_passes(op: Op, code: Code, address: int) -> bool:
+    if op.kind == "guard":
+        return True
+    rng = np.random.default_rng(0)
+    memory: dict[Block, Array] = {}
+    # Integers may be places: within the shortest axis they are within all.
+    most = min((size for ref in op.refs() for size in ref.shape), default=1)
+    for ref in op.refs():
+        if ref.block not in memory:
+            memory[ref.block] = np.zeros(ref.block.size, np.uint8)
+            if ref.block.constant is not None:
+                Ref.of(ref.block, ref.block.constant).view(memory[ref.block])[...] = ref.block.constant
+        if ref.block.constant is None:
+            view = ref.view(memory[ref.block])
+            if ref.dtype.kind == "f":
+                view[...] = rng.standard_normal(ref.shape, np.float32)
+            else:
+                view[...] = rng.integers(0, 2 if ref.dtype.kind == "b" else most, ref.shape)
+    other = {block: array.copy() for block, array in memory.items()}
+    run = function_of(Program([op], {}, [], {}, []), {block: (a, 0) for block, a in memory.items()})
+    run(0, None)
+    pointers = [other[ref.block].ctypes.data + ref.offset for ref in code.refs]
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(pointers))(address)
+    if function(*pointers):
+        return False
+    return all(memory[block].tobytes() == other[block].tobytes() for block in memory)
 
 
 def _place(values: Array) -> Place:

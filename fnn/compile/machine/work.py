@@ -124,6 +124,7 @@ def work_of(op: Op) -> Work | None:
         if len(kinds) != 1 or not is_known(last) or not all(map(is_known, ins)):
             return None
         (inner,), result = kinds, kind(last)
+    given = tuple(_number_of(each) for each in given)
     spread = [broadcast(each, out.shape) if isinstance(each, Ref) else () for each in given]
     if any(each is None for each in spread) or not _aligned(out, *given):
         return None
@@ -143,6 +144,12 @@ def work_of(op: Op) -> Work | None:
     return Work(f, inner, args, result, Place(out, own), dims)
 
 
+def _number_of(given: Any) -> Any:
+    """Return the number that a constant is everywhere, if it is."""
+    value = uniform(given) if isinstance(given, Ref) else None
+    return given if value is None else value
+
+
 def _aligned(*given: Any) -> bool:
     """Return whether all arrays lie at whole elements."""
     refs = [each for each in given if isinstance(each, Ref)]
@@ -154,10 +161,7 @@ def _arg(given: Any, strides: Dims, wanted: str) -> Arg | None:
     if isinstance(given, Name):
         return given if wanted in ("f4", "f8") else None
     if isinstance(given, Ref):
-        value = uniform(given)
-        if value is None:
-            return Place(given, strides) if conversion(kind(given.dtype), wanted) is not None else None
-        given = value
+        return Place(given, strides) if conversion(kind(given.dtype), wanted) is not None else None
     if isinstance(given, np.generic) and conversion(kind(given.dtype), wanted) is None:
         return None
     with np.errstate(all="ignore"):

@@ -16,7 +16,7 @@ from fnn.compile.machine.code import COMPILER
 from fnn.compile.machine.groups import Item, grouped, scheduled
 from fnn.compile.machine.loops import Code, Loop, is_written
 from fnn.compile.machine.spaces import Overlaps
-from fnn.compile.machine.trials import mark_of, tried
+from fnn.compile.machine.trials import calls_tried, mark_of, tried
 from fnn.compile.machine.work import Work, work_of
 from fnn.compile.placing import placed
 from fnn.compile.program import Block, Name, Op, Ref
@@ -50,6 +50,10 @@ class Machine:
         items = grouped(program.ops, kept, overlaps, refusing(program))
         for item in items:
             item.native = Loop(item).code() if item.works else native(item.op)
+        calls = [item for item in items if item.native is not None and item.op is not None and not item.works]
+        passed = calls_tried([(item.op, item.native) for item in calls if item.op is not None])
+        for item, passes in zip(calls, passed, strict=True):
+            item.native = item.native if passes else None
         self.items = scheduled(items, overlaps)
         offsets, self.size = placed(self.items, kept)
         self._memory = aligned(max(self.size, 1))

@@ -1,0 +1,146 @@
+"""A program is done by the list until machine code of it is ready, and has given the same bits."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from fnn.compile.listing import Carry, DeoptError, Listed
+from fnn.compile.recording import Program
+
+Array = np.ndarray
+
+EXECUTOR = "FNN_EXECUTOR"
+"""Variable of the environment: "plain" makes every call as it is written, none by a program; "list"
+makes no machine code; "machine" makes it at once, and waits for it."""
+
+STEPS, SECONDS = 50, 0.5
+"""After how many steps, and how long a time, machine code is made: what ends sooner has no use for it."""
+
+TRIALS = 2
+"""How often machine code runs beside the list before it is trusted."""
+
+
+class Faster:
+    """A program with memory of its own; see `Listed`.
+
+    Attributes:
+        reason: Why there is no machine code, "" while there is or may be some.
+    """
+
+    def __init__(self, program: Program, carry: Carry) -> None:
+        """Begin with the list."""
+        self.program, self.carry = program, carry
+        self.reason = ""
+        self._at_work: Any = Listed(program, carry)
+        self._made: Any = None
+        self._passed = [0, 0]
+        self._steps, self._began = 0, 0.0
+        self._is_settled = False
+        self._is_waiting = False
+        wanted = os.environ.get(EXECUTOR)
+        if wanted == "machine":
+            self._make()
+        elif wanted == "list":
+            self._is_settled = True
+        else:
+            self._is_waiting = True
+
+    def run(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
+        """Compute a step from the present set into the other one; return where its logs lie.
+
+        Raises:
+            DeoptError: If a guard fails; nothing that is carried has changed.
+        """
+        logs: dict[str, Array]
+        if self._is_settled:
+            logs = self._at_work.run(inputs, step, key)
+            return logs
+        if self._is_waiting:
+            self._wait()
+        return self._tried(inputs, step, key)
+
+    @property
+    def size(self) -> int:
+        """How many bytes lie between the operations."""
+        return int(self._at_work.size)
+
+    @property
+    def is_machine_code(self) -> bool:
+        """Whether machine code carries the program out."""
+        return self._is_settled and not isinstance(self._at_work, Listed)
+
+    def says(self) -> str:
+        """Return what carries the program out."""
+        if isinstance(self._at_work, Listed):
+            return "list" + (f" ({self.reason})" if self.reason else "")
+        return str(self._at_work.says())
+
+    # --- making it ---
+
+    def _make(self) -> None:
+        try:
+            from fnn.compile.machine.executor import Machine
+
+            self._made = Machine(self.program, self.carry)
+        except Exception as error:  # Whatever it is, the list goes on.
+            self.reason = f"no machine code: {error or type(error).__name__}"
+
+    def _wait(self) -> None:
+        """Make machine code, beside the list, once that has run for long enough."""
+        now = time.perf_counter()
+        self._began = self._began or now
+        self._steps += 1
+        if self._steps > STEPS and now - self._began > SECONDS:
+            self._is_waiting = False
+            threading.Thread(target=self._make, name="fnn machine code").start()
+
+    # --- trusting it ---
+
+    def _tried(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
+        """Run the list, and machine code, if it is there, before it: it has to give the same bits."""
+        turn = self.carry.at[0]
+        logs: dict[str, Array]
+        if self._made is None:
+            self._is_settled = bool(self.reason)
+            logs = self._at_work.run(inputs, step, key)
+            return logs
+        if self._passed[turn] and sum(self._passed) >= TRIALS:
+            if all(self._passed):
+                self._at_work, self._is_settled = self._made, True
+            logs = self._made.run(inputs, step, key)
+            return logs
+        found = self._outcome(inputs, step, key)
+        try:
+            logs = self._at_work.run(inputs, step, key)
+        except DeoptError:
+            if found is not None:
+                self._refuse("took a batch that the list refuses")
+            raise
+        if found is None or found != self._bits(logs):
+            self._refuse("gave other bits than the list")
+        else:
+            self._passed[turn] += 1
+        return logs
+
+    def _outcome(self, inputs: list[Array], step: int, key: Any) -> list[bytes] | None:
+        """Return the bits that machine code gives; None if it refuses the batch."""
+        try:
+            return self._bits(self._made.run(inputs, step, key))
+        except Exception:
+            return None
+
+    def _bits(self, logs: dict[str, Array]) -> list[bytes]:
+        after = self.carry.arrays[1 - self.carry.at[0]]
+        moved = [
+            a for a, each in zip(after, self.program.carried, strict=True) if each.next is not None
+        ]
+        return [array.tobytes() for array in (*moved, *logs.values())]
+
+    def _refuse(self, why: str) -> None:
+        self._made, self._is_settled = None, True
+        self.reason = f"machine code {why}"
