@@ -105,7 +105,7 @@ def reduction(op: Op) -> Code | None:
     if found is None:
         return None
     dims, along, out = found
-    if not out[-1]:
+    if not out[-1] or len(dims) == 1:
         return _rows(ufunc, a, op.out, dims, along, out)
     return _columns(ufunc, a, op.out, dims, along, out)
 

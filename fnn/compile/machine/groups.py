@@ -32,6 +32,7 @@ class Item:
         op: The operation, if it is no loop.
         works: The operations of the loop.
         reads, writes: The memory that is touched.
+        made, names: The number that is computed, or "", and those that are needed.
         native: How machine code does it; None for what NumPy is called for.
     """
 
@@ -39,6 +40,8 @@ class Item:
     works: list[Work]
     reads: list[Ref]
     writes: list[Ref]
+    made: str = ""
+    names: set[str] = attrs.field(factory=set)
     native: Any = None
     cuts: set[int] = attrs.field(factory=set)
     inner: set[Block] = attrs.field(factory=set)
@@ -54,6 +57,7 @@ class Item:
             reads = [each.ref for each in work.reads()]
         item = cls(op, [work] if work else [], reads, outs)
         item.cuts = products(work.dims) if work else set()
+        item.made, item.names = op.name, set(_names((*op.args, *op.options.values())))
         item.read_blocks, item.written_blocks = {r.block for r in reads}, {r.block for r in outs}
         return item
 
@@ -63,13 +67,14 @@ class Item:
         self.works = [*item.works, *self.works]
         self.reads, self.writes = [*item.reads, *self.reads], [*item.writes, *self.writes]
         self.cuts |= item.cuts
+        self.names |= item.names
         self.read_blocks |= item.read_blocks
         self.written_blocks |= item.written_blocks
 
     def give(self, item: Item) -> None:
         """Do another item's operations after one's own, in the same loop."""
         item.take(self)
-        for field in ("op", "works", "reads", "writes", "cuts", "read_blocks", "written_blocks"):
+        for field in ("op", "works", "reads", "writes", "cuts", "names", "read_blocks", "written_blocks"):
             setattr(self, field, getattr(item, field))
 
     def refs(self) -> Iterator[Ref]:
@@ -77,16 +82,6 @@ class Item:
         for ref in (*self.reads, *self.writes):
             if ref.block not in self.inner:
                 yield ref
-
-    def made(self) -> str:
-        """Return the name of the number that it computes, or ""."""
-        return self.op.name if self.op is not None else ""
-
-    def names(self) -> set[str]:
-        """Return the numbers that it needs."""
-        if self.op is None:
-            return {arg.name for work in self.works for arg in work.args if isinstance(arg, Name)}
-        return set(_names((*self.op.args, *self.op.options.values())))
 
 
 def _names(given: Iterable[Any]) -> Iterator[str]:
@@ -100,7 +95,9 @@ def _names(given: Iterable[Any]) -> Iterator[str]:
 
 
 def conflicts(a: Item, b: Item, overlaps: Overlaps) -> bool:
-    """Return whether the order of two items matters."""
+    """Return whether the order of two items matters, of which a comes first."""
+    if a.made and a.made in b.names:
+        return True
     if not (a.written_blocks & (b.read_blocks | b.written_blocks) or a.read_blocks & b.written_blocks):
         return False
     return (
@@ -262,13 +259,13 @@ def _order(items: list[Item], overlaps: Overlaps) -> tuple[list[set[int]], list[
                 if j != i and (writes or wrote) and i not in after[j] and overlaps(ref, other):
                     after[j].add(i)
             touched[ref.block].append((i, ref, writes))
-        for name in item.names():
+        for name in item.names:
             if name in named:
                 after[named[name]].add(i)
             if name.startswith("g_"):  # A generator: its draws follow each other.
                 named[name] = i
-        if item.made():
-            named[item.made()] = i
+        if item.made:
+            named[item.made] = i
     waits = [0] * len(items)
     for each in after:
         for j in each:
