@@ -50,7 +50,9 @@ class Machine:
         items = grouped(program.ops, kept, overlaps, refusing(program))
         for item in items:
             item.native = Loop(item).code() if item.works else native(item.op)
-        calls = [item for item in items if item.native is not None and item.op is not None and not item.works]
+        calls = [
+            item for item in items if item.native is not None and item.op is not None and not item.works
+        ]
         passed = calls_tried([(item.op, item.native) for item in calls if item.op is not None])
         for item, passes in zip(calls, passed, strict=True):
             item.native = item.native if passes else None
@@ -80,7 +82,9 @@ class Machine:
                 parts[-1].add(item.native, self._addresses[id(item.native)])
         segments = [each for each in parts if isinstance(each, Segment)]
         addresses = COMPILER.addresses(each.code() for each in segments)
-        return [self._function(parts, dict(zip(segments, addresses, strict=True)), turn) for turn in (0, 1)]
+        return [
+            self._function(parts, dict(zip(segments, addresses, strict=True)), turn) for turn in (0, 1)
+        ]
 
     def _function(self, parts: list[Any], addresses: dict[Any, int], turn: int) -> Any:
         at, sets = dict(self._at), self.carry.sets

@@ -74,7 +74,16 @@ class Item:
     def give(self, item: Item) -> None:
         """Do another item's operations after one's own, in the same loop."""
         item.take(self)
-        for field in ("op", "works", "reads", "writes", "cuts", "names", "read_blocks", "written_blocks"):
+        for field in (
+            "op",
+            "works",
+            "reads",
+            "writes",
+            "cuts",
+            "names",
+            "read_blocks",
+            "written_blocks",
+        ):
             setattr(self, field, getattr(item, field))
 
     def refs(self) -> Iterator[Ref]:
@@ -155,7 +164,9 @@ def grouped(ops: list[Op], kept: set[Block], overlaps: Overlaps, refused: Any = 
     items: list[Item] = []  # The last first.
     for op in reversed(ops):
         work = work_of(op)
-        if work is not None and (reads_itself(work, overlaps) or (refused is not None and refused(work))):
+        if work is not None and (
+            reads_itself(work, overlaps) or (refused is not None and refused(work))
+        ):
             work = None
         item = Item.of(op, work)
         home = _home(item, items, overlaps) if work is not None else None
@@ -192,7 +203,11 @@ def _home(item: Item, items: list[Item], overlaps: Overlaps) -> Item | None:
             return later if may_join(item, later, overlaps) else beside
         if beside is None and later.works and may_join(item, later, overlaps):
             small = max(item.cuts) <= 4096
-            if small or item.read_blocks & later.read_blocks or item.written_blocks & later.written_blocks:
+            if (
+                small
+                or item.read_blocks & later.read_blocks
+                or item.written_blocks & later.written_blocks
+            ):
                 beside = later
     return beside
 

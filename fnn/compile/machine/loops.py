@@ -102,7 +102,9 @@ class Loop:
                 f"{label}x:",
             ]
         self._lines.append("  ret i64 0")
-        given = [f"ptr noalias {p}" if self._is_own(key) else f"ptr {p}" for key, p in self.pointers.items()]
+        given = [
+            f"ptr noalias {p}" if self._is_own(key) else f"ptr {p}" for key, p in self.pointers.items()
+        ]
         given += [f"double {number}" for number in self.numbers.values()]
         text = f"define i64 @F({', '.join(given)}) {{\n" + "\n".join(self._lines) + "\n}\n"
         return Code(text, self.refs, list(self.numbers), frozenset(self._intrinsics))
@@ -201,10 +203,16 @@ class Loop:
             return self._starts[key]
         if j.isdigit():
             name = f"%a{next(self._names)}"
-            self._lines.append(f"  {name} = getelementptr i8, ptr {self._starts[key]}, i64 {int(j) * step}")
+            self._lines.append(
+                f"  {name} = getelementptr i8, ptr {self._starts[key]}, i64 {int(j) * step}"
+            )
             return name
         name, moved = f"%a{next(self._names)}", f"%a{next(self._names)}"
-        self._lines.append(f"  {name} = mul nuw nsw i64 {j}, {step}" if step > 0 else f"  {name} = mul nsw i64 {j}, {step}")
+        self._lines.append(
+            f"  {name} = mul nuw nsw i64 {j}, {step}"
+            if step > 0
+            else f"  {name} = mul nsw i64 {j}, {step}"
+        )
         self._lines.append(f"  {moved} = getelementptr i8, ptr {self._starts[key]}, i64 {name}")
         return moved
 
@@ -246,7 +254,9 @@ class Loop:
                 value = to.new(f"insertelement {wide(type_, lanes)} {value}, {type_} {one}, i64 {i}")
         if name != "b1":
             return value
-        return to.new(f"icmp ne {wide(type_, lanes)} {value}, {'0' if lanes == 1 else 'zeroinitializer'}")
+        return to.new(
+            f"icmp ne {wide(type_, lanes)} {value}, {'0' if lanes == 1 else 'zeroinitializer'}"
+        )
 
     def _store(self, address: str, name: str, step: int, value: str, lanes: int) -> None:
         to = Lines(lanes, self._names, self._lines)
@@ -280,5 +290,3 @@ def is_written(work: Work) -> bool:
     to = Lines(LANES, itertools.count(), [])
     args = ["%x"] * len(work.args)
     return PRIMITIVES[work.f](to, work.kind, *args) is not None
-
-

@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn.compile.machine.libraries import Blas, blas, loop_of
 from fnn.compile.machine.loops import Code
+from fnn.compile.machine.numpy_loops import MEMORY, called_loop
 from fnn.compile.machine.spaces import broadcast, coalesced
 from fnn.compile.program import Op, Ref
 
@@ -58,14 +59,17 @@ def dot(op: Op) -> Code | None:
     library = blas()
     if library is None or not _is_c(op.out) or any(r.block is op.out.block for r in (a, b)):
         return None
-    if any(stride < 0 or (not stride and size > 1) for r in (a, b) for size, stride in zip(r.shape, r.strides, strict=True)):
+    if any(
+        stride < 0 or (not stride and size > 1)
+        for r in (a, b)
+        for size, stride in zip(r.shape, r.strides, strict=True)
+    ):
         return None
     call = _call(library, a, b, op.out)
     if call is None:
         return None
     text = f"define i64 @F(ptr %a, ptr %b, ptr %c) {{\n{call}  ret i64 0\n}}\n"
-    intrinsics = frozenset(["declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"])
-    return Code(text, [a, b, op.out], [], intrinsics)
+    return Code(text, [a, b, op.out], [], MEMORY)
 
 
 def _call(library: Blas, a: Ref, b: Ref, out: Ref) -> str | None:
@@ -139,57 +143,3 @@ def matmul(op: Op) -> Code | None:
     sizes = [dims[-1], a.shape[-2], a.shape[-1], b.shape[-1]]
     steps = [each[-1] for each in strides] + [s for ref in refs for s in ref.strides[-2:]]
     return called_loop(loop, refs, dims[:-1], [each[:-1] for each in strides], sizes, steps)
-
-
-def called_loop(
-    loop: tuple[int, int],
-    refs: list[Ref],
-    dims: tuple[int, ...],
-    strides: list[tuple[int, ...]],
-    sizes: list[int],
-    steps: list[int],
-) -> Code:
-    """Return a function that calls a loop of NumPy's, itself in loops over what that does not do."""
-    names = [f"%p{i}" for i in range(len(refs))]
-    lines, ends, here = [], [], "entry"
-    for axis, size in enumerate(dims):
-        lines += [
-            f"  br label %l{axis}",
-            f"l{axis}:",
-            f"  %i{axis} = phi i64 [ 0, %{here} ], [ %n{axis}, %l{axis} ]"
-            if axis == len(dims) - 1
-            else f"  %i{axis} = phi i64 [ 0, %{here} ], [ %n{axis}, %x{axis + 1} ]",
-        ]
-        here = f"l{axis}"
-        ends.append((axis, size))
-    for i, each in enumerate(strides):
-        for axis, step in enumerate(each):
-            if step:
-                lines += [
-                    f"  %m{i}_{axis} = mul nsw i64 %i{axis}, {step}",
-                    f"  %a{i}_{axis} = getelementptr i8, ptr {names[i]}, i64 %m{i}_{axis}",
-                ]
-                names[i] = f"%a{i}_{axis}"
-        lines += [
-            f"  %s{i} = getelementptr ptr, ptr %args, i64 {i}",
-            f"  store ptr {names[i]}, ptr %s{i}, align 8",
-        ]
-    address, data = loop
-    lines.append(
-        f"  call void inttoptr (i64 {address} to ptr)(ptr %args, ptr @F.n, ptr @F.s, "
-        f"ptr inttoptr (i64 {data} to ptr))"
-    )
-    for axis, size in reversed(ends):
-        lines += [
-            f"  %n{axis} = add nuw nsw i64 %i{axis}, 1",
-            f"  %c{axis} = icmp ult i64 %n{axis}, {size}",
-            f"  br i1 %c{axis}, label %l{axis}, label %x{axis}",
-            f"x{axis}:",
-        ]
-    head = "".join(
-        f"@F.{name} = private constant [{len(values)} x i64] [{', '.join(f'i64 {v}' for v in values)}]\n"
-        for name, values in (("n", sizes), ("s", steps))
-    )
-    given = ", ".join(f"ptr %p{i}" for i in range(len(refs)))
-    text = f"define i64 @F({given}) {{\nentry:\n  %args = alloca [{len(refs)} x ptr]\n"
-    return Code(head + text + "\n".join(lines) + "\n  ret i64 0\n}\n", refs, [])

@@ -107,10 +107,17 @@ class _Trial:
 def calls_tried(calls: list[tuple[Op, Code]]) -> list[bool]:
     """Return for each operation whether its code gives the bits of NumPy's call, on numbers like these."""
     addresses = COMPILER.addresses(code for _, code in calls)
-    for (op, code), address in zip(calls, addresses, strict=True):
-        if code.text not in _passed:
-            _passed[code.text] = _call_passes(op, code, address)
-    return [_passed[code.text] for _, code in calls]
+    marks = [_mark_of_call(op, code) for op, code in calls]
+    for mark, (op, code), address in zip(marks, calls, addresses, strict=True):
+        if mark not in _passed:
+            _passed[mark] = _call_passes(op, code, address)
+    return [_passed[mark] for mark in marks]
+
+
+def _mark_of_call(op: Op, code: Code) -> Any:
+    """Return what operations share that one trial serves: what is called, on arrays of what form."""
+    forms = tuple((ref.shape, ref.strides, ref.dtype.str) for ref in op.refs())
+    return code.text, op.kind, op.called(), forms, repr(sorted(op.options))
 
 
 def _call_passes(op: Op, code: Code, address: int) -> bool:
@@ -161,5 +168,3 @@ def agree(a: Array, b: Array) -> bool:
         return a.tobytes() == b.tobytes()
     none = np.isnan(a)
     return bool((none == np.isnan(b)).all()) and a[~none].tobytes() == b[~none].tobytes()
-
-
