@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn.compile.machine.libraries import loop_of
 from fnn.compile.machine.loops import Code
-from fnn.compile.machine.spaces import Dims, broadcast, in_order
+from fnn.compile.machine.spaces import Dims, are_apart, broadcast, in_order
 from fnn.compile.machine.types import in_memory, is_known, kind, literal
 from fnn.compile.program import Op, Ref
 
@@ -114,13 +114,13 @@ def one_loop(op: Op) -> Code | None:
         return None
     if any(isinstance(r, Ref) and r.dtype != dtype for r, dtype in zip(op.args, ins, strict=True)):
         return None
-    if any(isinstance(r, Ref) and r.block is out.block and r.mark() != out.mark() for r in op.args):
+    if any(isinstance(r, Ref) and r.mark() != out.mark() and not are_apart(r, out) for r in op.args):
         return None
     loop = loop_of(op.f, "".join(each.char for each in ins) + "->" + last.char)
     steps = _steps(op.args, ins, out)
     if loop is None or steps is None:
         return None
-    size, along = steps
+    dims, strides = steps
     refs = [each for each in (*op.args, out) if isinstance(each, Ref)]
     places = [i for i, each in enumerate((*op.args, out)) if isinstance(each, Ref)]
     constants = tuple(
@@ -134,11 +134,13 @@ def one_loop(op: Op) -> Code | None:
         names[:] = [found.get(i, f"@F.c{i}") for i in range(len(op.args) + 1)]
         return []
 
-    return called_loop(loop, refs, (), [()] * len(refs), [size], along, arranged, constants)
+    around = [strides[i][:-1] for i in places]
+    along = [each[-1] for each in strides]
+    return called_loop(loop, refs, dims[:-1], around, [dims[-1]], along, arranged, constants)
 
 
-def _steps(args: tuple[Any, ...], ins: list[Any], out: Ref) -> tuple[int, list[int]] | None:
-    """Return over how many numbers one loop goes, and in which steps; None if it takes several."""
+def _steps(args: tuple[Any, ...], ins: list[Any], out: Ref) -> tuple[Dims, list[Dims]] | None:
+    """Return loops over arrays of which the last is over runs; None if it is not."""
     spread: list[Dims] = []
     for each in args:
         strides = broadcast(each, out.shape) if isinstance(each, Ref) else (0,) * len(out.shape)
@@ -146,13 +148,12 @@ def _steps(args: tuple[Any, ...], ins: list[Any], out: Ref) -> tuple[int, list[i
             return None
         spread.append(strides)
     found = in_order(out.shape, out.strides, spread)
-    if found is None or len(found[0]) != 1:
+    if found is None:
         return None
-    (size,), (own, *others) = found
-    steps = [*(each[0] for each in others), own[0]]
+    dims, (own, *others) = found
     sizes = [*(dtype.itemsize for dtype in ins), out.dtype.itemsize]
-    if size > 1 and own[0] != out.dtype.itemsize:
+    if dims[-1] > 1 and own[-1] != out.dtype.itemsize:
         return None
-    if any(step not in (0, n) for step, n in zip(steps, sizes, strict=True)):
+    if any(each[-1] not in (0, n) for each, n in zip((*others, own), sizes, strict=True)):
         return None
-    return size, steps
+    return dims, [*others, own]

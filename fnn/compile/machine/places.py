@@ -16,21 +16,25 @@ from fnn.compile.machine.work import uniform
 from fnn.compile.program import Op, Ref
 
 
-def _indices(value: Ref, index: Any) -> tuple[list[Ref], int] | None:
-    """Return arrays of integers that say where the rows are, and of how many bytes a row is."""
+def _indices(value: Ref, index: Any) -> tuple[Ref, list[Ref], int] | None:
+    """Return what rows are taken of, integers that say where, and of how many bytes a row is."""
     parts = list(index) if isinstance(index, tuple) else [index]
-    if not parts or not all(isinstance(each, Ref) for each in parts) or len(parts) > len(value.shape):
+    offset, shape, strides = value.offset, value.shape, value.strides
+    while parts and type(parts[0]) is int and shape and -shape[0] <= parts[0] < shape[0]:
+        offset += (parts.pop(0) % shape[0]) * strides[0]
+        shape, strides = shape[1:], strides[1:]
+    if not parts or not all(isinstance(each, Ref) for each in parts) or len(parts) > len(shape):
         return None
-    shape = parts[0].shape
     for each in parts:
-        if each.dtype.kind not in "iu" or each.dtype.itemsize != 8 or each.shape != shape:
+        if each.dtype.kind not in "iu" or each.dtype.itemsize != 8 or each.shape != parts[0].shape:
             return None
-        if not _is_run(each.shape, each.strides, 8) or not shape or 0 in shape:
+        if not _is_run(each.shape, each.strides, 8) or not each.shape or 0 in each.shape:
             return None
-    rest = value.shape[len(parts) :]
-    if not _is_run(rest, value.strides[len(parts) :], value.dtype.itemsize) or 0 in value.shape:
+    rest = shape[len(parts) :]
+    if not _is_run(rest, strides[len(parts) :], value.dtype.itemsize) or 0 in shape:
         return None
-    return parts, math.prod(rest) * value.dtype.itemsize
+    of = Ref(value.block, offset, shape, strides, value.dtype)
+    return of, parts, math.prod(rest) * value.dtype.itemsize
 
 
 def _is_run(shape: Dims, strides: Dims, n: int) -> bool:
@@ -91,7 +95,7 @@ def gather(op: Op) -> Code | None:
     found = _indices(value, index) if isinstance(value, Ref) else None
     if found is None or value.dtype != op.out.dtype or op.out.block is value.block:
         return None
-    parts, size = found
+    value, parts, size = found
     if not _is_run(op.out.shape, op.out.strides, op.out.dtype.itemsize):
         return None
     if op.out.shape != (*parts[0].shape, *value.shape[len(parts) :]):
@@ -114,7 +118,7 @@ def scatter(op: Op) -> Code | None:
     found = _indices(value, index) if isinstance(value, Ref) else None
     if found is None or not is_known(value.dtype):
         return None
-    parts, size = found
+    value, parts, size = found
     whole = (*parts[0].shape, *value.shape[len(parts) :])
     name = kind(value.dtype)
     if isinstance(new, Ref) and uniform(new) is not None and new.dtype == value.dtype:

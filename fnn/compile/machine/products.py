@@ -10,7 +10,7 @@ import numpy as np
 from fnn.compile.machine.libraries import Blas, blas, loop_of
 from fnn.compile.machine.loops import Code
 from fnn.compile.machine.numpy_loops import MEMORY, called_loop
-from fnn.compile.machine.spaces import broadcast, coalesced
+from fnn.compile.machine.spaces import are_apart, broadcast, coalesced
 from fnn.compile.program import Op, Ref
 
 _ROWS, _COLUMNS, _PLAIN, _TRANSPOSED = 101, 102, 111, 112
@@ -38,6 +38,11 @@ def _form(ref: Ref) -> str:
     return "row" if ref.shape[0] == 1 else "matrix"
 
 
+def _is_taken(ref: Ref) -> bool:
+    """Return whether NumPy gives an array to BLAS as it lies, without a copy."""
+    return _is_c(ref) or _is_f(ref) or _form(ref) in ("row", "column")
+
+
 def _step(ref: Ref) -> int:
     """Return how many numbers it is from one entry of a vector to the next."""
     axis = 1 if _form(ref) == "row" else 0
@@ -54,10 +59,10 @@ def dot(op: Op) -> Code | None:
     if a.dtype.str not in ("<f4", "<f8") or max(len(a.shape), len(b.shape)) > 2:
         return None
     refs, n = (a, b, op.out), a.dtype.itemsize
-    if any(0 in ref.shape or ref.offset % n or not (_is_c(ref) or _is_f(ref)) for ref in refs[:2]):
+    if any(0 in ref.shape or ref.offset % n or not _is_taken(ref) for ref in refs[:2]):
         return None
     library = blas()
-    if library is None or not _is_c(op.out) or any(r.block is op.out.block for r in (a, b)):
+    if library is None or not _is_c(op.out) or not all(are_apart(r, op.out) for r in (a, b)):
         return None
     if any(
         stride < 0 or (not stride and size > 1)
@@ -107,6 +112,8 @@ def _call(library: Blas, a: Ref, b: Ref, out: Ref) -> str | None:
         return text and f"{clear}  {text}"
     if len(a.shape) != 2 or len(b.shape) != 2 or (a.block is b.block and a.offset == b.offset):
         return None  # NumPy takes another routine for a matrix and its transpose.
+    if not all(_is_c(ref) or _is_f(ref) for ref in (a, b)):
+        return None
     turns, leads = [], []
     for ref in (a, b):
         turns.append(_TRANSPOSED if _is_f(ref) else _PLAIN)
@@ -129,7 +136,7 @@ def matmul(op: Op) -> Code | None:
     a, b, out = refs
     if not a.dtype == b.dtype == out.dtype or a.dtype.str not in ("<f4", "<f8"):
         return None
-    if any(r.block is out.block for r in (a, b)) or any(0 in ref.shape for ref in refs):
+    if not all(are_apart(r, out) for r in (a, b)) or any(0 in ref.shape for ref in refs):
         return None
     letter = a.dtype.char
     loop = loop_of(np.matmul, f"{letter}{letter}->{letter}")

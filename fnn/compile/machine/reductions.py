@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import attrs
@@ -10,7 +11,7 @@ import numpy as np
 from fnn.compile.machine.libraries import loop_of
 from fnn.compile.machine.loops import Code
 from fnn.compile.machine.numpy_loops import MEMORY, called_loop
-from fnn.compile.machine.spaces import Dims, in_order
+from fnn.compile.machine.spaces import Dims, are_apart, in_order
 from fnn.compile.machine.types import in_memory, is_known, kind, literal
 from fnn.compile.program import Op, Ref
 
@@ -30,7 +31,7 @@ def reduction(op: Op) -> Code | None:
     (a,) = op.args
     if not isinstance(a, Ref) or a.dtype != op.out.dtype or not is_known(a.dtype) or 0 in a.shape:
         return None
-    if a.block is op.out.block:
+    if not are_apart(a, op.out):
         return None
     axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     found = _reduced(a, op.out, {i % max(1, len(a.shape)) for i in axes}, bool(keepdims))
@@ -65,7 +66,7 @@ def _reduced(a: Ref, out: Ref, axes: set[int], keepdims: bool) -> tuple[Dims, Di
         if stride != n:
             return None
         n *= size
-    if len(dims) > 3 or any(bool(x) == bool(y) for x, y in zip(to, to[1:], strict=False)):
+    if len(dims) > 3 or any(bool(x) == bool(y) for x, y in itertools.pairwise(to)):
         return None
     return dims, along, to
 

@@ -94,6 +94,21 @@ def refined(dims: Dims, strides: Dims, finer: Dims) -> Dims:
     return tuple(reversed(found))
 
 
+def extent(ref: Ref) -> tuple[int, int]:
+    """Return between which bytes of its block an array lies."""
+    ends = [(size - 1) * stride for size, stride in zip(ref.shape, ref.strides, strict=True)]
+    low = ref.offset + sum(min(end, 0) for end in ends)
+    return low, ref.offset + sum(max(end, 0) for end in ends) + ref.dtype.itemsize
+
+
+def are_apart(a: Ref, b: Ref) -> bool:
+    """Return whether one array begins where the other has ended."""
+    if a.block is not b.block:
+        return True
+    (low, high), (other, end) = extent(a), extent(b)
+    return high <= other or end <= low
+
+
 @attrs.define(eq=False)
 class Overlaps:
     """Which arrays share memory; of two in one block that is looked at closely."""
@@ -113,10 +128,11 @@ class Overlaps:
     def _looked_at(self, a: Ref, b: Ref) -> bool:
         if a.mark() == b.mark():
             return True
-        memory = self._memory.setdefault(a.block, np.empty(a.block.size, np.uint8))
-        one, two = a.view(memory), b.view(memory)
-        if not np.may_share_memory(one, two):
+        if are_apart(a, b):
             return False
+        if a.block not in self._memory:
+            self._memory[a.block] = np.empty(a.block.size, np.uint8)
+        one, two = a.view(self._memory[a.block]), b.view(self._memory[a.block])
         try:
             return np.shares_memory(one, two, max_work=10_000)
         except np.exceptions.TooHardError:

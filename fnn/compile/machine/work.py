@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import attrs
@@ -76,18 +77,30 @@ def _called(op: Op) -> tuple[Any, tuple[Any, ...]] | None:
     """Return f and its arguments of an operation that may be elementwise."""
     if op.kind == "copy" and not op.options.keys() - {"casting"}:
         return "copy", op.args
-    if op.kind == "out" and isinstance(op.f, np.ufunc) and not op.options and op.f in PRIMITIVES:
-        return op.f, op.args
+    if op.kind == "out" and isinstance(op.f, np.ufunc) and op.f in PRIMITIVES:
+        return (op.f, op.args) if not op.options.keys() - {"dtype"} else None
     if op.kind == "out" and op.f is np.clip and not op.options and len(op.args) == 3:
         x, low, high = op.args
         if low is None:
             return np.minimum, (x, high)
         return (np.maximum, (x, low)) if high is None else (CLIP, op.args)
+    if op.kind == "into" and op.f is np.copy and len(op.args) == 1:
+        return "copy", op.args
     if op.kind == "into" and op.f is np.where and len(op.args) == 3 and not op.options:
         return "where", op.args
     if op.kind == "do" and op.f is np.copyto and op.options.keys() == {"where"}:
         target, source = op.args
         return "where", (op.options["where"], source, target)
+    if op.kind == "do" and op.f is operator.setitem and not op.options:
+        target, mask, new = op.args
+        if not isinstance(mask, Ref) or mask.dtype != bool or type(new) not in (int, float):
+            return None
+        n = len(mask.shape)
+        if mask.shape != target.shape[:n]:
+            return None
+        ones = (1,) * (len(target.shape) - n)
+        rows = attrs.evolve(mask, shape=(*mask.shape, *ones), strides=(*mask.strides, *ones))
+        return "where", (rows, new, target)
     return None
 
 
@@ -117,7 +130,9 @@ def work_of(op: Op) -> Work | None:
         inner = result = kind(out.dtype)
     else:
         try:
-            *ins, last = f.resolve_dtypes((*map(_dtype_of, given), None))
+            wanted = op.options.get("dtype")
+            form = {"signature": (None,) * len(given) + (np.dtype(wanted),)} if wanted else {}
+            *ins, last = f.resolve_dtypes((*map(_dtype_of, given), None), **form)
         except TypeError:
             return None
         kinds = {kind(each) for each in ins if is_known(each)}
