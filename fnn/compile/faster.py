@@ -67,18 +67,18 @@ class Faster:
     @property
     def size(self) -> int:
         """How many bytes lie between the operations."""
-        return int(self._at_work.size)
+        return int((self._made if self.is_machine_code else self._at_work).size)
 
     @property
     def is_machine_code(self) -> bool:
         """Whether machine code carries the program out."""
-        return self._is_settled and not isinstance(self._at_work, Listed)
+        return self._made is not None and sum(self._passed) >= TRIALS
 
     def says(self) -> str:
         """Return what carries the program out."""
-        if isinstance(self._at_work, Listed):
-            return "list" + (f" ({self.reason})" if self.reason else "")
-        return str(self._at_work.says())
+        if self.is_machine_code:
+            return str(self._made.says())
+        return "list" + (f" ({self.reason})" if self.reason else "")
 
     # --- making it ---
 
@@ -103,12 +103,12 @@ class Faster:
 
     def _tried(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
         """Run the list, and machine code, if it is there, before it: it has to give the same bits."""
-        turn = self.carry.at[0]
         logs: dict[str, Array]
         if self._made is None:
             self._is_settled = bool(self.reason)
             logs = self._at_work.run(inputs, step, key)
             return logs
+        turn = self.carry.at[0]
         if self._passed[turn] and sum(self._passed) >= TRIALS:
             if all(self._passed):
                 self._at_work, self._is_settled = self._made, True
