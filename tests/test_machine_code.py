@@ -330,7 +330,7 @@ def test_a_batch_that_fails_a_guard_takes_the_step_which_says_why(at_once):
     x, target = batch_at(12)
     with pytest.raises(fnn.DataError):
         jitted(now, (x, np.where(np.arange(8) == 3, 7, target)))
-    with pytest.raises(fnn.DivergenceError):
+    with pytest.raises(fnn.DivergedError):
         jitted(now, (x * np.float32(np.nan), target))
     assert bits(jitted(now, (x, target))[0]) == bits(step(now, (x, target))[0])
 
@@ -470,5 +470,3 @@ def test_threads_train_at_one_time_with_the_same_bits(at_once):
     for batch in batches:
         expected, _ = step(expected, batch)
     assert found == [bits(expected)] * 3
-
-

@@ -19,7 +19,7 @@ EXECUTOR = "FNN_EXECUTOR"
 makes no machine code; "machine" makes it at once, and waits for it."""
 
 STEPS, SECONDS = 50, 0.5
-"""After how many steps, and how long a time, machine code is made: what ends sooner has no use for it."""
+"""After how many steps, and how long, machine code is made: what ends sooner has no use for it."""
 
 TRIALS = 2
 """How often machine code runs beside the list before it is trusted."""

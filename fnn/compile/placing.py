@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from fnn.compile.program import Block, Op
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from fnn.compile.program import Block, Ref
+
+
+class Touching(Protocol):
+    """What reads and writes memory: an operation, or several at once."""
+
+    def refs(self) -> Iterator[Ref]:
+        """Yield all that is read or written."""
+
 
 LINE = 64
 """Bytes of a cache line, where every block begins."""
 
 
-def lifetimes(ops: list[Op], kept: set[Block]) -> dict[Block, tuple[int, int]]:
+def lifetimes(ops: Sequence[Touching], kept: set[Block]) -> dict[Block, tuple[int, int]]:
     """Return the first and last operation that touches each block; what is kept lives to the end."""
     spans: dict[Block, tuple[int, int]] = {}
     for i, op in enumerate(ops):
@@ -19,7 +30,7 @@ def lifetimes(ops: list[Op], kept: set[Block]) -> dict[Block, tuple[int, int]]:
     return {block: (first, end if block in kept else last) for block, (first, last) in spans.items()}
 
 
-def placed(ops: list[Op], kept: set[Block]) -> tuple[dict[Block, int], int]:
+def placed(ops: Sequence[Touching], kept: set[Block]) -> tuple[dict[Block, int], int]:
     """Return the offset of every temporary in the workspace, and how many bytes that has.
 
     Each goes into the smallest gap that is free while it lives, the largest first; two that live at

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+import weakref
 from collections.abc import Iterable
 from typing import Any
+
+import attrs
 
 from fnn.compile.machine.loops import Code
 
@@ -14,19 +18,26 @@ class MissingError(Exception):
     """There is no machine code here: llvmlite is not installed, or does not know this machine."""
 
 
+@attrs.frozen(eq=False, weakref_slot=True)
+class Function:
+    """A function in memory, for as long as somebody holds this."""
+
+    address: int
+    engine: Any
+
+
 class Compiler:
-    """What has been compiled in this process."""
+    """What has been compiled in this process, and is still held by somebody."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._lock = threading.Lock()
-        self._known: dict[str, int] = {}
-        self._engines: list[Any] = []
+        self._known: weakref.WeakValueDictionary[bytes, Function] = weakref.WeakValueDictionary()
         self._target: Any = None
         self._process = os.getpid()
 
-    def addresses(self, codes: Iterable[Code]) -> list[int]:
-        """Return the address of each function.
+    def functions(self, codes: Iterable[Code]) -> list[Function]:
+        """Return the functions; equal ones are one.
 
         Raises:
             MissingError: If nothing can be compiled here.
@@ -36,18 +47,19 @@ class Compiler:
         if not threading.main_thread().is_alive():
             raise MissingError("the process ends")
         with self._lock:
-            return self._addresses(list(codes))
+            return self._functions(list(codes))
 
-    def _addresses(self, codes: list[Code]) -> list[int]:
-        new = {code.text: code for code in codes if code.text not in self._known}
+    def _functions(self, codes: list[Code]) -> list[Function]:
+        marks = [hashlib.blake2b(code.text.encode(), digest_size=16).digest() for code in codes]
+        found = {mark: self._known.get(mark) for mark in marks}
+        new = {mark: code for mark, code in zip(marks, codes, strict=True) if found[mark] is None}
         if new:
             declared = sorted(frozenset().union(*(code.intrinsics for code in new.values())))
-            bodies = [text.replace("@F", f"@f{i}") for i, text in enumerate(new)]
+            bodies = [code.text.replace("@F", f"@f{i}") for i, code in enumerate(new.values())]
             engine = self._engine("\n".join([*declared, *bodies]))
-            found = [engine.get_function_address(f"f{i}") for i in range(len(new))]
-            self._engines.append(engine)
-            self._known |= dict(zip(new, found, strict=True))
-        return [self._known[code.text] for code in codes]
+            for i, mark in enumerate(new):
+                found[mark] = self._known[mark] = Function(engine.get_function_address(f"f{i}"), engine)
+        return [each for each in map(found.get, marks) if each is not None]
 
     def _engine(self, text: str) -> Any:
         binding, target = self._started()

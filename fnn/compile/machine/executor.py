@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from fnn.compile.listing import Carry, aligned, constant_of, function_of
+from fnn.compile.listing import Carry, aligned, function_of
 from fnn.compile.machine.calls import native
-from fnn.compile.machine.code import COMPILER
-from fnn.compile.machine.groups import Item, grouped, scheduled
+from fnn.compile.machine.code import COMPILER, Function
+from fnn.compile.machine.groups import grouped, scheduled
 from fnn.compile.machine.loops import Code, Loop, is_written
 from fnn.compile.machine.spaces import Overlaps
 from fnn.compile.machine.trials import calls_tried, mark_of, tried
-from fnn.compile.machine.work import Work, work_of
+from fnn.compile.machine.work import work_of
 from fnn.compile.placing import placed
 from fnn.compile.program import Block, Name, Op, Ref
 from fnn.compile.recording import Program
@@ -53,7 +53,12 @@ class Machine:
         calls = [
             item for item in items if item.native is not None and item.op is not None and not item.works
         ]
-        passed = calls_tried([(item.op, item.native) for item in calls if item.op is not None])
+        codes = [item.native for item in items if item.native is not None]
+        functions = dict(zip(map(id, codes), COMPILER.functions(codes), strict=True))
+        passed = calls_tried(
+            [(item.op, item.native) for item in calls if item.op is not None],
+            [functions[id(item.native)] for item in calls],
+        )
         for item, passes in zip(calls, passed, strict=True):
             item.native = item.native if passes else None
         self.items = scheduled(items, overlaps)
@@ -63,25 +68,30 @@ class Machine:
         self._at = {block: (self._memory, start) for block, start in offsets.items()}
         self._inputs = {ref.block: f"i{i}" for i, ref in enumerate(program.inputs.values())}
         self._kept: list[Any] = []
-        codes = [item.native for item in self.items if item.native is not None]
-        self._addresses = dict(zip(map(id, codes), COMPILER.addresses(codes), strict=True))
-        self._runs = self._made()
+        self._runs = self._made(functions)
         self._logs = {name: ref.view(*self._at[ref.block]) for name, ref in program.logs.items()}
 
     # --- functions ---
 
-    def _made(self) -> list[Any]:
+    def _made(self, functions: dict[int, Function]) -> list[Any]:
         """Return the functions that take a step from each set of memory."""
-        parts: list[Item | Segment] = []
+        parts: list[Op | Segment] = []
         for item in self.items:
             if item.native is None:
-                parts.append(item)
-            else:
-                if not parts or not isinstance(parts[-1], Segment):
-                    parts.append(Segment(self._inputs))
-                parts[-1].add(item.native, self._addresses[id(item.native)])
+                assert item.op is not None
+                parts.append(item.op)
+                continue
+            last = parts[-1] if parts else None
+            segment = last if isinstance(last, Segment) else Segment(self._inputs)
+            if segment is not last:
+                parts.append(segment)
+            function = functions[id(item.native)]
+            self._kept.append(function)
+            segment.add(item.native, function.address)
         segments = [each for each in parts if isinstance(each, Segment)]
-        addresses = COMPILER.addresses(each.code() for each in segments)
+        whole = COMPILER.functions(each.code() for each in segments)
+        self._kept += whole
+        addresses = [each.address for each in whole]
         return [
             self._function(parts, dict(zip(segments, addresses, strict=True)), turn) for turn in (0, 1)
         ]
@@ -99,8 +109,7 @@ class Machine:
                 self._kept.append(table)
                 ops.append(part.op(addresses[part], table))
             else:
-                assert part.op is not None
-                ops.append(part.op)
+                ops.append(part)
         given = self.program
         return function_of(Program(ops, given.inputs, given.carried, given.logs, given.made), at)
 

@@ -243,7 +243,7 @@ def _is_inner(block: Block, loop: Item) -> bool:
 
 
 def scheduled(items: list[Item], overlaps: Overlaps) -> list[Item]:
-    """Return items in an order in which NumPy is called, and machine code runs, as rarely as possible."""
+    """Return items in an order in which machine code and NumPy take turns as rarely as possible."""
     after, waits = _order(items, overlaps)
     ready: tuple[list[int], list[int]] = ([], [])  # For NumPy, and native.
     for i, n in enumerate(waits):

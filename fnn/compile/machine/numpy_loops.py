@@ -14,7 +14,7 @@ from fnn.compile.machine.types import in_memory, is_known, kind, literal
 from fnn.compile.program import Op, Ref
 
 Before = Callable[[list[str]], list[str]]
-"""What is done before each call: it gets the names of the pointers, may change them, and returns lines."""
+"""What is done before each call: it is given the names of the pointers, and may change them."""
 
 
 MEMORY = frozenset(
@@ -130,7 +130,7 @@ def one_loop(op: Op) -> Code | None:
     )
 
     def arranged(names: list[str]) -> list[str]:
-        found = {place: name for place, name in zip(places, names, strict=True)}
+        found = dict(zip(places, names, strict=True))
         names[:] = [found.get(i, f"@F.c{i}") for i in range(len(op.args) + 1)]
         return []
 

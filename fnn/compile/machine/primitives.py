@@ -149,9 +149,15 @@ def _clip(to: Lines, name: str, x: str, low: str, high: str) -> str | None:
     return to.select(name, to.do("fcmp uno", name, raised, raised), raised, cut)
 
 
-_ABOVE = "9.999999999980870924916e-01", "7.257664613233124478488e-01", "2.473615434895520810817e-01", \
-    "5.114512081637298353406e-02", "6.757896990527504603057e-03", "5.082762527590693718096e-04"  # fmt: skip
-_BELOW = "1.0", "-2.742335390411667452936e-01", "2.159509375685829852307e-02"
+_ABOVE = (
+    9.999999999980870924916e-01,
+    7.257664613233124478488e-01,
+    2.473615434895520810817e-01,
+    5.114512081637298353406e-02,
+    6.757896990527504603057e-03,
+    5.082762527590693718096e-04,
+)
+_BELOW = 1.0, -2.742335390411667452936e-01, 2.159509375685829852307e-02
 
 
 def _exp(to: Lines, name: str, x: str) -> str | None:
@@ -159,8 +165,13 @@ def _exp(to: Lines, name: str, x: str) -> str | None:
     if name != "f4":
         return None
     lowest, highest = -103.97208404541015625, 88.72283935546875
-    number = lambda value: to.number("f4", np.float32(value))  # noqa: E731
-    fma = lambda *args: to.call("fma", "f4", *args)  # noqa: E731
+
+    def number(value: Any) -> str:
+        return to.number("f4", np.float32(value))
+
+    def fma(*args: str) -> str:
+        return to.call("fma", "f4", *args)
+
     low, high = number(lowest), number(highest)
     cut = to.select(name, to.do("fcmp ogt", name, x, low), x, low)
     cut = to.select(name, to.do("fcmp olt", name, cut, high), cut, high)

@@ -1,9 +1,10 @@
-"""Reductions of arrays that are one run of memory: along rows by NumPy's own loop, else column by column."""
+"""Reductions of arrays that are one run of memory, by NumPy's own loops."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import attrs
 import numpy as np
@@ -15,7 +16,7 @@ from fnn.compile.machine.spaces import Dims, are_apart, in_order
 from fnn.compile.machine.types import in_memory, is_known, kind, literal
 from fnn.compile.program import Op, Ref
 
-_FIRST = {np.add: 0, np.multiply: 1, np.logical_and: True, np.logical_or: False}
+_FIRST: dict[Any, Any] = {np.add: 0, np.multiply: 1, np.logical_and: True, np.logical_or: False}
 """What a reduction begins with; others begin with the first number."""
 
 
@@ -44,7 +45,7 @@ def reduction(op: Op) -> Code | None:
 
 
 def _reduced(a: Ref, out: Ref, axes: set[int], keepdims: bool) -> tuple[Dims, Dims, Dims] | None:
-    """Return loops over an array in the order of its memory, its strides and those of what comes out."""
+    """Return loops over an array in the order of its memory, and the strides of it and its sums."""
     steps, left = [], list(out.strides)
     for i in range(len(a.shape)):
         if i in axes:

@@ -134,6 +134,6 @@ class Overlaps:
             self._memory[a.block] = np.empty(a.block.size, np.uint8)
         one, two = a.view(self._memory[a.block]), b.view(self._memory[a.block])
         try:
-            return np.shares_memory(one, two, max_work=10_000)
+            return np.shares_memory(one, two, max_work=10_000)  # type: ignore[arg-type]
         except np.exceptions.TooHardError:
             return True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnn.compile.listing import function_of
-from fnn.compile.machine.code import COMPILER
+from fnn.compile.machine.code import COMPILER, Function
 from fnn.compile.machine.groups import Item
 from fnn.compile.machine.loops import Code, Loop
 from fnn.compile.machine.spaces import products
@@ -38,9 +38,9 @@ def edges(name: str) -> Array:
         far = rng.integers(info.min, info.max, N - near.size - some.size, dtype, endpoint=True)
         return np.concatenate([some, near, far])
     limits = np.finfo(dtype)
-    some = [0.0, 1, 2, 0.5, 3, np.inf, np.nan, limits.max, limits.tiny, limits.smallest_subnormal,
+    noted = [0.0, 1, 2, 0.5, 3, np.inf, np.nan, limits.max, limits.tiny, limits.smallest_subnormal,
             limits.eps, 1 + limits.eps, 88.72283, 88.72284, 103.97208, 87.33655, 16.635532]  # fmt: skip
-    both = np.array([*some, *(-each for each in some)], dtype)
+    both = np.array([*noted, *(-each for each in noted)], dtype)
     middle = rng.normal(0, 3, N // 2).astype(dtype)
     bits = rng.integers(0, 2 ** (8 * dtype.itemsize) - 1, N - both.size - middle.size, f"u{name[1:]}")
     return np.concatenate([both, middle, bits.view(dtype)])
@@ -57,9 +57,9 @@ def tried(works: list[Work]) -> list[bool]:
     """Return for each work whether it gives NumPy's bits on this machine."""
     new = {mark_of(work): work for work in works if mark_of(work) not in _passed}
     trials = {mark: _Trial(work) for mark, work in new.items()}
-    addresses = COMPILER.addresses(trial.code for trial in trials.values())
-    for (mark, trial), address in zip(trials.items(), addresses, strict=True):
-        _passed[mark] = trial.passes(address)
+    functions = COMPILER.functions(trial.code for trial in trials.values())
+    for (mark, trial), function in zip(trials.items(), functions, strict=True):
+        _passed[mark] = trial.passes(function.address)
     return [_passed[mark_of(work)] for work in works]
 
 
@@ -104,20 +104,19 @@ class _Trial:
 
 
 @np.errstate(all="ignore")
-def calls_tried(calls: list[tuple[Op, Code]]) -> list[bool]:
-    """Return for each operation whether its code gives the bits of NumPy's call, on numbers like these."""
-    addresses = COMPILER.addresses(code for _, code in calls)
+def calls_tried(calls: list[tuple[Op, Code]], functions: list[Function]) -> list[bool]:
+    """Return for each operation whether its code gives NumPy's bits, on arrays of the same form."""
     marks = [_mark_of_call(op, code) for op, code in calls]
-    for mark, (op, code), address in zip(marks, calls, addresses, strict=True):
+    for mark, (op, code), function in zip(marks, calls, functions, strict=True):
         if mark not in _passed:
-            _passed[mark] = _call_passes(op, code, address)
+            _passed[mark] = _call_passes(op, code, function.address)
     return [_passed[mark] for mark in marks]
 
 
 def _mark_of_call(op: Op, code: Code) -> Any:
     """Return what operations share that one trial serves: what is called, on arrays of what form."""
     forms = tuple((ref.shape, ref.strides, ref.dtype.str) for ref in op.refs())
-    return code.text, op.kind, op.called(), forms, repr(sorted(op.options))
+    return hash(code.text), op.kind, op.called(), forms, repr(sorted(op.options))
 
 
 def _call_passes(op: Op, code: Code, address: int) -> bool:
