@@ -15,6 +15,7 @@ from fnn.compile.machine.calls import native
 from fnn.compile.machine.code import COMPILER, Function
 from fnn.compile.machine.groups import grouped, scheduled
 from fnn.compile.machine.loops import Code, Loop, is_written
+from fnn.compile.machine.rewriting import rewritten
 from fnn.compile.machine.spaces import Overlaps
 from fnn.compile.machine.trials import calls_tried, mark_of, tried
 from fnn.compile.machine.work import work_of
@@ -28,9 +29,9 @@ DATA_AT = 16
 """Where in an array's object the address of its numbers stands."""
 
 
-def refusing(program: Program) -> Any:
-    """Return what says of a work of a program whether machine code gives other bits, or is missing."""
-    works = [work for op in program.ops if (work := work_of(op)) is not None and is_written(work)]
+def refusing(ops: list[Op]) -> Any:
+    """Return what says of a work whether machine code gives other bits, or is missing."""
+    works = [work for op in ops if (work := work_of(op)) is not None and is_written(work)]
     passed = dict(zip(map(mark_of, works), tried(works), strict=True))
     return lambda work: not passed.get(mark_of(work), False)
 
@@ -47,7 +48,8 @@ class Machine:
         self.program, self.carry = program, carry
         kept = {ref.block for ref in program.logs.values()}
         overlaps = Overlaps()
-        items = grouped(program.ops, kept, overlaps, refusing(program))
+        ops = rewritten(program.ops)
+        items = grouped(ops, kept, overlaps, refusing(ops))
         for item in items:
             item.native = Loop(item).code() if item.works else native(item.op)
         calls = [

@@ -20,6 +20,12 @@ from fnn.compile.program import Block, Name, Op, Ref
 MOST_WORKS = 48
 """Of how many operations a loop is at most."""
 
+MOST_EARLY = 4_000_000
+"""Up to how many bytes of temporaries things may be done earlier than they are needed."""
+
+NEAR = 8
+"""Over how many operations one goes forward: what it makes lies there until it is needed."""
+
 FAR = 400
 """How many operations are looked at for the one that needs another."""
 
@@ -184,7 +190,7 @@ def _gathered(items: list[Item], overlaps: Overlaps) -> list[Item]:
     found: list[Item] = []
     for item in items:
         home = None
-        for earlier in found[: -FAR - 1 : -1] if item.works else ():
+        for earlier in found[: -NEAR - 1 : -1] if item.works else ():
             if conflicts(earlier, item, overlaps):
                 home = earlier if may_join(earlier, item, overlaps) else None
                 break
@@ -243,8 +249,16 @@ def _is_inner(block: Block, loop: Item) -> bool:
 
 
 def scheduled(items: list[Item], overlaps: Overlaps) -> list[Item]:
-    """Return items in an order in which machine code and NumPy take turns as rarely as possible."""
+    """Return items in an order in which machine code and NumPy take turns as rarely as possible.
+
+    Where there is much memory they stay in their places: what is made early has to lie somewhere.
+    """
     after, waits = _order(items, overlaps)
+    if _memory(items) > MOST_EARLY:
+        numbers = [item for item in items if item.made and not item.reads and item.made[0] != "g"]
+        early = _closed(numbers)
+        known = set(map(id, early))
+        return [*early, *(item for item in items if id(item) not in known)]
     ready: tuple[list[int], list[int]] = ([], [])  # For NumPy, and native.
     for i, n in enumerate(waits):
         if not n:
@@ -261,6 +275,23 @@ def scheduled(items: list[Item], overlaps: Overlaps) -> list[Item]:
             if not waits[j]:
                 heapq.heappush(ready[items[j].native is not None], j)
     return done
+
+
+def _memory(items: list[Item]) -> int:
+    """Return how many bytes there would be if none served twice."""
+    blocks = {ref.block for item in items for ref in item.refs() if ref.block.kind == "temp"}
+    return sum(block.size for block in blocks)
+
+
+def _closed(numbers: list[Item]) -> list[Item]:
+    """Return those that need none but each other and what a program is given."""
+    given = {"step", "key"}
+    found = []
+    for item in numbers:
+        if item.names <= given:
+            found.append(item)
+            given.add(item.made)
+    return found
 
 
 def _order(items: list[Item], overlaps: Overlaps) -> tuple[list[set[int]], list[int]]:

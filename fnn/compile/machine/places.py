@@ -26,9 +26,10 @@ def _indices(value: Ref, index: Any) -> tuple[Ref, list[Ref], int] | None:
     if not parts or not all(isinstance(each, Ref) for each in parts) or len(parts) > len(shape):
         return None
     for each in parts:
-        if each.dtype.kind not in "iu" or each.dtype.itemsize != 8 or each.shape != parts[0].shape:
+        n = each.dtype.itemsize
+        if each.dtype.kind != "i" or n not in (4, 8) or each.shape != parts[0].shape:
             return None
-        if not _is_run(each.shape, each.strides, 8) or not each.shape or 0 in each.shape:
+        if not _is_run(each.shape, each.strides, n) or not each.shape or 0 in each.shape:
             return None
     rest = shape[len(parts) :]
     if not _is_run(rest, strides[len(parts) :], value.dtype.itemsize) or 0 in shape:
@@ -45,8 +46,11 @@ def _is_run(shape: Dims, strides: Dims, n: int) -> bool:
     return True
 
 
-def _rows_at(value: Ref, parts: list[Ref], inner: list[str]) -> list[str]:
-    """Return a loop over rows: `%row` is where in the value one lies; what is out of it ends all."""
+def _rows_at(value: Ref, parts: list[Ref], inner: list[str], *, clips: bool = False) -> list[str]:
+    """Return a loop over rows: `%row` is where in the value one lies.
+
+    What is out of it ends all, or is the first or the last row.
+    """
     n = math.prod(parts[0].shape)
     lines = [
         "entry:",
@@ -55,13 +59,19 @@ def _rows_at(value: Ref, parts: list[Ref], inner: list[str]) -> list[str]:
         "  %i = phi i64 [ 0, %entry ], [ %in, %next ]",
     ]
     row = "%v"
-    for k, _ in enumerate(parts):
-        size, stride = value.shape[k], value.strides[k]
+    for k, part in enumerate(parts):
+        size, stride, n_bytes = value.shape[k], value.strides[k], part.dtype.itemsize
+        type_ = f"i{8 * n_bytes}"
         lines += [
-            f"  %ip{k} = getelementptr i64, ptr %x{k}, i64 %i",
-            f"  %g{k} = load i64, ptr %ip{k}, align 8",
+            f"  %ip{k} = getelementptr {type_}, ptr %x{k}, i64 %i",
+            f"  %f{k} = load {type_}, ptr %ip{k}, align {n_bytes}",
+            f"  %w{k} = sext i32 %f{k} to i64" if n_bytes == 4 else f"  %w{k} = add i64 %f{k}, 0",
+            f"  %hi{k} = icmp sgt i64 %w{k}, {size - 1}",
+            f"  %g{k} = select i1 %hi{k}, i64 {size - 1}, i64 %w{k}"
+            if clips
+            else f"  %g{k} = add i64 %w{k}, 0",
             f"  %neg{k} = icmp slt i64 %g{k}, 0",
-            f"  %up{k} = add i64 %g{k}, {size}",
+            f"  %up{k} = add i64 {0 if clips else f'%g{k}'}, {0 if clips else size}",
             f"  %at{k} = select i1 %neg{k}, i64 %up{k}, i64 %g{k}",
             f"  %ok{k} = icmp ult i64 %at{k}, {size}",
             f"  br i1 %ok{k}, label %in{k}, label %stop",
@@ -89,9 +99,17 @@ def _rows_at(value: Ref, parts: list[Ref], inner: list[str]) -> list[str]:
 
 def gather(op: Op) -> Code | None:
     """Return the code of rows that are taken by their numbers."""
-    if op.kind != "into" or op.f is not operator.getitem or op.out is None or op.options:
+    is_taken = op.f is np.take and op.options.keys() <= {"axis", "mode"}
+    if op.kind != "into" or op.out is None or len(op.args) != 2:
+        return None
+    if not is_taken and (op.f is not operator.getitem or op.options):
+        return None
+    mode = op.options.get("mode", "raise")
+    if is_taken and (op.options.get("axis") != 0 or mode not in ("clip", "raise")):
         return None
     value, index = op.args
+    if is_taken and not isinstance(index, Ref):
+        return None
     found = _indices(value, index) if isinstance(value, Ref) else None
     if found is None or value.dtype != op.out.dtype or op.out.block is value.block:
         return None
@@ -106,7 +124,9 @@ def gather(op: Op) -> Code | None:
         f"  call void @llvm.memcpy.p0.p0.i64(ptr %o, ptr %row, i64 {size}, i1 false)",
     ]
     given = ", ".join(["ptr %v", "ptr %out", *(f"ptr %x{k}" for k in range(len(parts)))])
-    text = "\n".join([f"define i64 @F({given}) {{", *_rows_at(value, parts, inner)])
+    text = "\n".join(
+        [f"define i64 @F({given}) {{", *_rows_at(value, parts, inner, clips=mode == "clip")]
+    )
     return Code(text, [value, op.out, *parts], [], MEMORY)
 
 

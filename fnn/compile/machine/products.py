@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fnn.compile.machine.libraries import Blas, blas, loop_of
@@ -126,14 +127,31 @@ def _call(library: Blas, a: Ref, b: Ref, out: Ref) -> str | None:
     return text and f"  {text}"
 
 
+def _as_matrices(a: Ref, b: Ref, out: Ref) -> list[Ref]:
+    """Return the operands of `matmul`, of which each may be a vector, as NumPy's loop sees them."""
+    if len(b.shape) == 1:
+        b = attrs.evolve(b, shape=(*b.shape, 1), strides=(*b.strides, 0))
+        out = attrs.evolve(out, shape=(*out.shape, 1), strides=(*out.strides, 0))
+        if len(a.shape) == 1:
+            out = attrs.evolve(out, shape=(1, 1), strides=(0, 0))
+    elif len(a.shape) == 1:
+        shape, strides = out.shape, out.strides
+        out = attrs.evolve(
+            out, shape=(*shape[:-1], 1, shape[-1]), strides=(*strides[:-1], 0, strides[-1])
+        )
+    if len(a.shape) == 1:
+        a = attrs.evolve(a, shape=(1, *a.shape), strides=(0, *a.strides))
+    return [a, b, out]
+
+
 def matmul(op: Op) -> Code | None:
     """Return the code of `np.matmul`: NumPy's own loop, once for every stack of products."""
     if op.f is not np.matmul or op.kind != "out" or op.options or len(op.args) != 2 or op.out is None:
         return None
     refs: list[Any] = [*op.args, op.out]
-    if not all(isinstance(ref, Ref) and len(ref.shape) >= 2 for ref in refs):
+    if not all(isinstance(ref, Ref) and ref.shape for ref in refs[:2]):
         return None
-    a, b, out = refs
+    a, b, out = refs = _as_matrices(*refs)
     if not a.dtype == b.dtype == out.dtype or a.dtype.str not in ("<f4", "<f8"):
         return None
     if not all(are_apart(r, out) for r in (a, b)) or any(0 in ref.shape for ref in refs):
