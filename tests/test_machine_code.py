@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import optimizer_cases
@@ -335,6 +339,23 @@ def test_a_batch_that_fails_a_guard_takes_the_step_which_says_why(at_once):
     assert bits(jitted(now, (x, target))[0]) == bits(step(now, (x, target))[0])
 
 
+def test_batches_begin_at_any_number(at_once):
+    net = fnn.serial(fnn.Dense(4), fnn.Relu(), fnn.Dense(3))
+    optimizer = fnn.sgd(0.1)
+    step = fnn.train_step(net, fnn.softmax_cross_entropy, optimizer)
+    now = fnn.init_train_state(net, optimizer, (3,), fnn.Key.of(0))
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    batches = [(x[i : i + 5], np.arange(i, i + 5) % 3) for i in range(30)]
+    jitted = assert_replayed(step, now, batches)
+    (program,) = programs(jitted)
+    assert program.is_machine_code
+    at_bytes = np.empty(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    at_bytes[...] = x
+    with pytest.raises(DeoptError):
+        program.run([at_bytes[:5], batches[0][1]], 0, None)
+    assert bits(jitted(now, (at_bytes[:5], batches[0][1]))[0]) == bits(step(now, batches[0])[0])
+
+
 # --- faults -----------------------------------------------------------------------------------
 
 
@@ -451,6 +472,79 @@ def test_the_environment_may_ask_for_the_list(monkeypatch):
     monkeypatch.setattr(faster, "SECONDS", 0.0)
     (program,) = trained(monkeypatch)
     assert program.says() == "list"
+
+
+SCRIPT = """
+import os, sys, threading, warnings
+sys.path[:0] = {path!r}
+warnings.simplefilter("error")
+from fnn.compile import faster
+from test_machine_code import batch_at, bits, fnn, made
+faster.STEPS, faster.SECONDS = 2, 0.0
+step, now = made(fnn.adam(0.01))
+jitted = fnn.jit(step)
+for i in range(9):
+    now, _ = jitted(now, batch_at(i))
+assert any(each.name == "fnn machine code" for each in threading.enumerate())
+"""
+FORK = """
+child = os.fork()
+for i in range(60):
+    now, _ = jitted(now, batch_at(i))
+expected = fnn.init_train_state(step.net, fnn.adam(0.01), (4,), fnn.Key.of(0))
+for i in [*range(9), *range(60)]:
+    expected, _ = step(expected, batch_at(i))
+assert bits(now) == bits(expected)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    os._exit(0)
+"""
+
+
+def in_a_process(code):
+    code = code.replace("{path!r}", repr([path for path in sys.path if path]))
+    run = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_ends_while_machine_code_is_made():
+    in_a_process(SCRIPT)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_goes_on_while_machine_code_is_made():
+    in_a_process(SCRIPT.replace('warnings.simplefilter("error")', "") + FORK)
+
+
+def test_long_loops_keep_their_memory(at_once):
+    step, now = made(fnn.adam(0.01))
+    jitted, batches = fnn.jit(step), [batch_at(i) for i in range(50)]
+    now, _ = fnn.scan(jitted, now, batches)
+    tracemalloc.start()
+    try:
+        now, _ = fnn.scan(jitted, now, batches * 4)
+        gc.collect()
+        first = tracemalloc.get_traced_memory()[0]
+        now, _ = fnn.scan(jitted, now, batches * 40)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - first < 50_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_functions_go_with_the_programs_that_call_them(at_once):
+    net = fnn.serial(fnn.Dense(11), fnn.Sigmoid(), fnn.Dense(3))
+    step, now = made(fnn.sgd(0.01), net)
+    jitted = fnn.jit(step)
+    gc.collect()
+    before = len(trials.COMPILER._known)
+    fnn.scan(jitted, now, map(batch_at, range(12)))
+    assert len(trials.COMPILER._known) > before
+    del jitted
+    gc.collect()
+    assert len(trials.COMPILER._known) == before
 
 
 def test_threads_train_at_one_time_with_the_same_bits(at_once):

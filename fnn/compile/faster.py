@@ -97,7 +97,10 @@ class Faster:
         self._steps += 1
         if self._steps > STEPS and now - self._began > SECONDS:
             self._is_waiting = False
-            threading.Thread(target=self._make, name="fnn machine code").start()
+            try:
+                threading.Thread(target=self._make, name="fnn machine code").start()
+            except RuntimeError as error:  # The process ends.
+                self.reason = f"no machine code: {error}"
 
     # --- trusting it ---
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn.compile.listing import Carry, aligned, function_of
 from fnn.compile.machine.calls import native
-from fnn.compile.machine.code import COMPILER, Function
+from fnn.compile.machine.code import COMPILER, Function, MissingError
 from fnn.compile.machine.groups import grouped, scheduled
 from fnn.compile.machine.loops import Code, Loop, is_written
 from fnn.compile.machine.rewriting import rewritten
@@ -36,6 +36,14 @@ def refusing(ops: list[Op]) -> Any:
     return lambda work: not passed.get(mark_of(work), False)
 
 
+def _is_laid_out() -> bool:
+    """Return whether the address of an array's numbers stands where it is looked for."""
+    array = np.empty(3)
+    if object.__basicsize__ != DATA_AT:
+        return False
+    return ctypes.c_void_p.from_address(id(array) + DATA_AT).value == array.ctypes.data
+
+
 class Machine:
     """A program with memory of its own, to be run step after step; see `Listed`."""
 
@@ -45,6 +53,8 @@ class Machine:
         Raises:
             MissingError: If nothing can be compiled here.
         """
+        if not _is_laid_out():
+            raise MissingError("arrays are laid out in another way than is known here")
         self.program, self.carry = program, carry
         kept = {ref.block for ref in program.logs.values()}
         overlaps = Overlaps()
@@ -68,7 +78,9 @@ class Machine:
         self._memory = aligned(max(self.size, 1))
         self._constants: dict[Block, Array] = {}
         self._at = {block: (self._memory, start) for block, start in offsets.items()}
-        self._inputs = {ref.block: f"i{i}" for i, ref in enumerate(program.inputs.values())}
+        self._inputs = {
+            ref.block: (f"i{i}", ref.dtype.itemsize) for i, ref in enumerate(program.inputs.values())
+        }
         self._kept: list[Any] = []
         self._runs = self._made(functions)
         self._logs = {name: ref.view(*self._at[ref.block]) for name, ref in program.logs.items()}
@@ -145,8 +157,8 @@ class Machine:
 class Segment:
     """Functions in turn, without Python in between."""
 
-    def __init__(self, inputs: dict[Block, str]) -> None:
-        """Begin without any; `inputs` are the names of a batch's arrays."""
+    def __init__(self, inputs: dict[Block, tuple[str, int]]) -> None:
+        """Begin without any; `inputs` are names of arrays, and of how many bytes their numbers are."""
         self._inputs = inputs
         self.blocks: list[Block] = []
         self._given: list[Block] = []
@@ -176,7 +188,7 @@ class Segment:
                 f"  %g{i} = getelementptr i8, ptr %x{i}, i64 {DATA_AT}",
                 f"  %h{i} = load ptr, ptr %g{i}, align 8",
                 f"  %m{i} = ptrtoint ptr %h{i} to i64",
-                f"  %o{i} = and i64 %m{i}, 7",
+                f"  %o{i} = and i64 %m{i}, {self._inputs[block][1] - 1}",
                 f"  %k{i} = icmp eq i64 %o{i}, 0",
                 f"  br i1 %k{i}, label %d{i}, label %stop",
                 f"d{i}:",
@@ -213,6 +225,6 @@ class Segment:
         prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *types)
         inherited = {name: getattr(prototype, name) for name in ("_flags_", "_argtypes_", "_restype_")}
         function = type("Native", (prototype,), {"__hash__": object.__hash__, **inherited})(address)
-        given = [Name(f"id({self._inputs[block]})") for block in self._given]
+        given = [Name(f"id({self._inputs[block][0]})") for block in self._given]
         args = (int(table.ctypes.data), *given, *map(Name, self._names))
         return Op("guard", function, args, {"expected": 0}, None)
