@@ -5,28 +5,24 @@ What is left goes to NumPy, as the list does it, between two such functions.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
 
 from fnn.compile.listing import Carry, aligned, function_of
-from fnn.compile.machine.calls import native
+from fnn.compile.machine.calls import Segment, arrays_are_known, native
 from fnn.compile.machine.code import COMPILER, Function, MissingError
 from fnn.compile.machine.groups import grouped, scheduled
-from fnn.compile.machine.loops import Code, Loop, is_written
+from fnn.compile.machine.loops import Loop, is_written
 from fnn.compile.machine.rewriting import rewritten
 from fnn.compile.machine.spaces import Overlaps
 from fnn.compile.machine.trials import calls_tried, mark_of, tried
 from fnn.compile.machine.work import work_of
 from fnn.compile.placing import placed
-from fnn.compile.program import Block, Name, Op, Ref
+from fnn.compile.program import Block, Op, Ref
 from fnn.compile.recording import Program
 
 Array = np.ndarray
-
-DATA_AT = 16
-"""Where in an array's object the address of its numbers stands."""
 
 
 def refusing(ops: list[Op]) -> Any:
@@ -34,14 +30,6 @@ def refusing(ops: list[Op]) -> Any:
     works = [work for op in ops if (work := work_of(op)) is not None and is_written(work)]
     passed = dict(zip(map(mark_of, works), tried(works), strict=True))
     return lambda work: not passed.get(mark_of(work), False)
-
-
-def _is_laid_out() -> bool:
-    """Return whether the address of an array's numbers stands where it is looked for."""
-    array = np.empty(3)
-    if object.__basicsize__ != DATA_AT:
-        return False
-    return ctypes.c_void_p.from_address(id(array) + DATA_AT).value == array.ctypes.data
 
 
 class Machine:
@@ -53,7 +41,7 @@ class Machine:
         Raises:
             MissingError: If nothing can be compiled here.
         """
-        if not _is_laid_out():
+        if not arrays_are_known():
             raise MissingError("arrays are laid out in another way than is known here")
         self.program, self.carry = program, carry
         kept = {ref.block for ref in program.logs.values()}
@@ -152,79 +140,3 @@ class Machine:
         """Return how the program is carried out."""
         n = sum(item.native is None for item in self.items)
         return f"machine code of {len(self.items) - n} parts" + f", {n} by NumPy" * (n > 0)
-
-
-class Segment:
-    """Functions in turn, without Python in between."""
-
-    def __init__(self, inputs: dict[Block, tuple[str, int]]) -> None:
-        """Begin without any; `inputs` are names of arrays, and of how many bytes their numbers are."""
-        self._inputs = inputs
-        self.blocks: list[Block] = []
-        self._given: list[Block] = []
-        self._names: list[str] = []
-        self._calls: list[tuple[Code, int]] = []
-
-    def add(self, code: Code, address: int) -> None:
-        """Call one more function, after the others."""
-        self._calls.append((code, address))
-        for ref in code.refs:
-            known = self._given if ref.block in self._inputs else self.blocks
-            if ref.block not in known:
-                known.append(ref.block)
-        self._names += [name for name in code.names if name not in self._names]
-
-    def code(self) -> Code:
-        """Return the function: of the table of addresses, the arrays of a batch and numbers."""
-        lines, base = [], {}
-        for i, block in enumerate(self.blocks):
-            lines += [
-                f"  %q{i} = getelementptr i64, ptr %t, i64 {i}",
-                f"  %b{i} = load ptr, ptr %q{i}, align 8",
-            ]
-            base[block] = f"%b{i}"
-        for i, block in enumerate(self._given):
-            lines += [
-                f"  %g{i} = getelementptr i8, ptr %x{i}, i64 {DATA_AT}",
-                f"  %h{i} = load ptr, ptr %g{i}, align 8",
-                f"  %m{i} = ptrtoint ptr %h{i} to i64",
-                f"  %o{i} = and i64 %m{i}, {self._inputs[block][1] - 1}",
-                f"  %k{i} = icmp eq i64 %o{i}, 0",
-                f"  br i1 %k{i}, label %d{i}, label %stop",
-                f"d{i}:",
-            ]
-            base[block] = f"%h{i}"
-        numbers = {name: f"%n{i}" for i, name in enumerate(self._names)}
-        for i, (code, address) in enumerate(self._calls):
-            given = []
-            for k, ref in enumerate(code.refs):
-                pointer = base[ref.block]
-                if ref.offset:
-                    lines.append(f"  %a{i}_{k} = getelementptr i8, ptr {pointer}, i64 {ref.offset}")
-                    pointer = f"%a{i}_{k}"
-                given.append(f"ptr {pointer}")
-            given += [f"double {numbers[name]}" for name in code.names]
-            lines += [
-                f"  %r{i} = call i64 inttoptr (i64 {address} to ptr)({', '.join(given)})",
-            ]
-            if "ret i64 1" in code.text or "%stop" in code.text:
-                lines += [
-                    f"  %c{i} = icmp eq i64 %r{i}, 0",
-                    f"  br i1 %c{i}, label %e{i}, label %stop",
-                    f"e{i}:",
-                ]
-        head = ["ptr %t", *(f"ptr %x{i}" for i in range(len(self._given)))]
-        head += [f"double {each}" for each in numbers.values()]
-        end = ["  ret i64 0", "stop:", "  ret i64 1", "}", ""]
-        text = "\n".join([f"define i64 @F({', '.join(head)}) {{", "entry:", *lines, *end])
-        return Code(text, [], [])
-
-    def op(self, address: int, table: Array) -> Op:
-        """Return the call of the function as an operation that ends the program if it says so."""
-        types = [ctypes.c_int64] * (1 + len(self._given)) + [ctypes.c_double] * len(self._names)
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *types)
-        inherited = {name: getattr(prototype, name) for name in ("_flags_", "_argtypes_", "_restype_")}
-        function = type("Native", (prototype,), {"__hash__": object.__hash__, **inherited})(address)
-        given = [Name(f"id({self._inputs[block][0]})") for block in self._given]
-        args = (int(table.ctypes.data), *given, *map(Name, self._names))
-        return Op("guard", function, args, {"expected": 0}, None)

@@ -61,7 +61,7 @@ class Blas:
 @functools.cache
 def blas() -> Blas | None:
     """Return the library that NumPy multiplies with; None if it is not told apart for sure."""
-    loaded = {line.split()[-1] for line in _maps() if "openblas" in line.lower()}
+    loaded = {path for path in _loaded() if "openblas" in Path(path).name.lower()}
     own = Path(np.__file__).parent.parent / "numpy.libs"
     ours = [path for path in sorted(loaded) if Path(path).parent == own]
     if not ours and len(loaded) == 1:
@@ -78,9 +78,22 @@ def blas() -> Blas | None:
     return None
 
 
-def _maps() -> list[str]:
+class _Loaded(ctypes.Structure):
+    """What the loader says of one library."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("name", ctypes.c_char_p))
+
+
+def _loaded() -> set[str]:
     """Return what this process has loaded, where the system tells."""
-    try:
-        return Path("/proc/self/maps").read_text("utf-8").splitlines()
-    except OSError:
-        return []
+    found: set[str] = set()
+
+    def note(info: Any, size: int, data: Any) -> int:
+        found.add(os.fsdecode(info.contents.name or b""))
+        return 0
+
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Loaded), ctypes.c_size_t, ctypes.c_void_p)
+    every = getattr(ctypes.CDLL(None), "dl_iterate_phdr", None)
+    if every is not None:
+        every(function(note), None)
+    return found

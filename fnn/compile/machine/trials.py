@@ -25,10 +25,14 @@ N = 64 * LANES + 15
 _passed: dict[Any, bool] = {}
 
 
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
 def edges(name: str) -> Array:
     """Return numbers of a kind at which functions go wrong, and common ones."""
     dtype = np.dtype(name)
-    rng = np.random.default_rng(0)
+    rng = _generator(0)
     if name == "b1":
         return rng.random(N) < 0.5
     if name[0] in "iu":
@@ -122,7 +126,7 @@ def _mark_of_call(op: Op, code: Code) -> Any:
 def _call_passes(op: Op, code: Code, address: int) -> bool:
     if op.kind == "guard":
         return True
-    rng = np.random.default_rng(0)
+    rng = _generator(0)
     memory: dict[Block, Array] = {}
     # Integers may be places: within the shortest axis they are within all.
     most = min((size for ref in op.refs() for size in ref.shape), default=1)
@@ -156,7 +160,7 @@ def _mixed(values: Array, i: int) -> Array:
     """Return the numbers in another order for every argument, so that all meet all."""
     if not i:
         return values
-    return np.random.default_rng(i).permutation(values)
+    return _generator(i).permutation(values)
 
 
 def agree(a: Array, b: Array) -> bool:
