@@ -158,7 +158,7 @@ class Kinds:
         """Return the trusted programs as texts."""
         return [
             f"{_described(each.listed.program)}: {len(each.listed.program.ops)} operations, "
-            f"{each.listed.size:,} bytes between them, by {each.listed.says()}\n{each.listed.program}"
+            f"{each.listed.size:,} bytes between them{_by(each.listed)}\n{each.listed.program}"
             for kind in self.kinds.values()
             for each in kind.variants
             if each.is_trusted
@@ -169,6 +169,12 @@ def same_bits(a: Any, b: Any) -> bool:
     """Return whether two arrays or numbers are equal bit for bit."""
     a, b = np.asarray(a), np.asarray(b)
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _by(program: Faster) -> str:
+    """Return what carries a program out, where that is more than the list."""
+    says = program.says()
+    return "" if says == "list" else f", by {says}"
 
 
 def _described(program: Program) -> str:

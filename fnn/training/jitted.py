@@ -132,6 +132,10 @@ def jit(step: Step) -> Jitted:
     or counting, happens only where the step runs as it is written. FNN_EXECUTOR=plain in the
     environment makes that every step. Metrics see the outputs of every step.
 
+    With llvmlite (extra "fast") a program that has run for half a second becomes machine code, in a
+    thread beside it, and runs as that once it has given the same bits; FNN_EXECUTOR=list leaves it as
+    it is.
+
     Purity stays: the states handed out are immutable and stay what they are, and any state may be
     given, not only the last.
 
