@@ -32,6 +32,13 @@ def test_every_layer_is_replayed(layer, in_shape):
     assert_replayed(fnn.train_step(layer, squares, optimizer), now, batches)
 
 
+def test_a_wide_recurrence_is_replayed_whose_weights_are_turned_once():
+    layer, optimizer = fnn.RNN(420, init_w_state=fnn.glorot_uniform), fnn.sgd(0.01)
+    now = fnn.init_train_state(layer, optimizer, (2, 3), fnn.Key.of(0))
+    batches = [(inputs(layer, (2, 3), 6, seed), np.zeros(6, np.float32)) for seed in range(8)]
+    assert_replayed(fnn.train_step(layer, squares, optimizer), now, batches)
+
+
 @pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize(
     ("name", "shape"), [(name, shape) for name, shape in loss_cases.CASES if shape[0] > 1]

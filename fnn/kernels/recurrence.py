@@ -17,6 +17,7 @@ import numpy as np
 from fnn.kernels.activation import sigmoid
 from fnn.kernels.affine import column_sums, product
 from fnn.kernels.memory import empty
+from fnn.kernels.noting import contiguous
 from fnn.tree import Array
 
 
@@ -98,7 +99,7 @@ def _turned(w: Array, n: int) -> Array:
     Lying in order it takes two thirds of the time. OpenBLAS has kernels of their own for small products
     and for a single row, which add up in another order then; the others have the same bits.
     """
-    return np.ascontiguousarray(w.T) if n > 1 and n * w.size > _SMALL_PRODUCT else w.T
+    return contiguous(w.T) if n > 1 and n * w.size > _SMALL_PRODUCT else w.T
 
 
 # --- h ← f(z + h w) ---------------------------------------------------------------------------
