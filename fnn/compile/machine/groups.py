@@ -253,12 +253,12 @@ def scheduled(items: list[Item], overlaps: Overlaps) -> list[Item]:
 
     Where there is much memory they stay in their places: what is made early has to lie somewhere.
     """
-    after, waits = _order(items, overlaps)
     if _memory(items) > MOST_EARLY:
         numbers = [item for item in items if item.made and not item.reads and item.made[0] != "g"]
         early = _closed(numbers)
         known = set(map(id, early))
         return [*early, *(item for item in items if id(item) not in known)]
+    after, waits = _order(items, overlaps)
     ready: tuple[list[int], list[int]] = ([], [])  # For NumPy, and native.
     for i, n in enumerate(waits):
         if not n:
