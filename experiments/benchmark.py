@@ -2,11 +2,12 @@
 
 Every peer trains the same networks from the same weights on the same batches, each in a process of
 its own; the processes take turns, so that noise hits all alike, and ratios are taken within a round.
-What is not installed is left out (`pip install -e ".[bench]"` brings all). `--check` compares with
+What is not installed is left out (`pip install -e ".[bench,fast]"` brings all). `--check` compares with
 plain NumPy alone and fails when a ratio exceeds its bound; `--growth` measures how time and memory
-grow; `--long` adds two whole trainings on MNIST beside PyTorch ($FNN_DATA says where it is).
+grow; `--compile` what a program costs before it pays; `--long` adds two whole trainings on MNIST
+beside PyTorch ($FNN_DATA says where it is).
 
-    python experiments/benchmark.py --growth --long
+    python experiments/benchmark.py --growth --compile --long
 
 Result: benchmark.md, benchmark.png, benchmark.json and growth.png in the run's folder (README.md has
 the table); 10 minutes on two cores with `--growth --long`, `--check` alone half a minute.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from bench import check, growth, picture, report
+from bench import check, compiling, growth, picture, report
 from bench.lockstep import measure
 from bench.machine import describe
 from bench.summary import summarize
@@ -42,6 +43,7 @@ class Config:
     rounds: int = option(9, "how many blocks every peer runs", least=1)
     seconds: float = option(0.4, "how long a block is", least=0.001)
     check: bool = option(False, "only compare with plain NumPy; status 1 if that became too slow")
+    compile: bool = option(False, "measure what programs cost too")
     growth: bool = option(False, "measure growth curves too")
     long: bool = option(False, "train twice on MNIST too")
     picture: bool = option(True, "draw benchmark.png")
@@ -65,9 +67,14 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         rows[name] = summarize(workload, measure(name, list(config.peers), rounds, config.seconds))
         run.say(report.words(name, rows[name]))
     grown = growth.curves(min(config.rounds, 5), config.seconds / 4, run.say) if config.growth else {}
-    about = {"machine": machine, "workloads": rows, "growth": grown}
+    made = {}
+    for name in compiling.KINDS if config.compile else ():
+        made[name] = compiling.measure(name, 3)
+        run.say("  ".join(compiling.row(name, made[name])))
+    about = {"machine": machine, "workloads": rows, "compile": made, "growth": grown}
     run.path("benchmark.json").write_text(json.dumps(plain(about), indent=1) + "\n", "utf-8")
-    text = report.markdown(machine, rows) + ("\n" + growth.table(grown) if grown else "")
+    text = report.markdown(machine, rows)
+    text += "".join(f"\n{each.table(of)}" for each, of in ((compiling, made), (growth, grown)) if of)
     run.path("benchmark.md").write_text(text, "utf-8")
     if config.picture:
         picture.draw(run.path("benchmark.png"), rows)

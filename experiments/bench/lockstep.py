@@ -60,11 +60,16 @@ class Worker:
         return self.read()
 
 
+def environment() -> dict[str, str]:
+    """Return that of a process that finds this package."""
+    folder = str(Path(__file__).resolve().parents[1])
+    paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 @contextmanager
 def started(workload: str, peer: str) -> Iterator[Worker]:
     """Start a worker, and end it whatever happens, a Ctrl-C too."""
-    folder = str(Path(__file__).resolve().parents[1])
-    paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryFile("w+") as noise:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", workload, peer],
@@ -73,7 +78,7 @@ def started(workload: str, peer: str) -> Iterator[Worker]:
             stderr=noise,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=environment(),
             start_new_session=True,
         )
         try:

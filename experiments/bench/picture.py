@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import duration
+from bench.summary import OURS as BOTH
 from bench.worker import MODULES
 
 NAMES = {
-    "fnn": "fnn", "fnn_step": "fnn, plain step", "torch": "PyTorch",
+    "fnn": "fnn", "fnn_fast": "fnn, machine code", "fnn_step": "fnn, plain step", "torch": "PyTorch",
     "torch_compile": "PyTorch compiled",
     "jax_jit": "JAX jit", "jax_scan": "JAX scan", "sklearn": "scikit-learn",
     "numpy": "NumPy, plain", "bare": "NumPy, bare calls",
@@ -23,11 +24,12 @@ def _panel(at: Any, name: str, row: dict[str, Any]) -> None:
     medians = row["medians"]
     peers = [peer for peer in MODULES if peer in medians]
     values = [medians[peer] for peer in peers]
-    colours = [OURS if p == "fnn" else RIVAL if p == row.get("best") else OTHER for p in peers]
+    colours = [OURS if p in BOTH else RIVAL if p == row.get("best") else OTHER for p in peers]
     at.barh(range(len(peers)), values, color=colours, height=0.72)
     at.set_yticks(range(len(peers)), [NAMES[peer] for peer in peers], fontsize=9)
     at.invert_yaxis()
-    at.get_yticklabels()[0].set_fontweight("bold")
+    for label, peer in zip(at.get_yticklabels(), peers, strict=True):
+        label.set_fontweight("bold" if peer in BOTH else "normal")
     if max(values) > WIDE * min(values):
         at.set_xscale("log")
         at.set_xlim(min(values) / 2, max(values) * 6)
@@ -36,12 +38,13 @@ def _panel(at: Any, name: str, row: dict[str, Any]) -> None:
         at.set_xlim(0, max(values) * 1.28)
         scale = ""
     for i, value in enumerate(values):
-        weight = "bold" if peers[i] == "fnn" else "normal"
+        weight = "bold" if peers[i] in BOTH else "normal"
         text = f" {duration(value)}"
         at.text(value, i, text, va="center", fontsize=9, fontweight=weight, color="#222222")
     verdict = ""
-    if row.get("best"):
-        verdict = f"  {row['ratios'][row['best']]['median']:.2f} × {NAMES[row['best']]}"
+    found = [f"{row['ratios'][o][row['best']]['median']:.2f}" for o in row["ratios"] if "best" in row]
+    if found:
+        verdict = f"  {', '.join(found)} × {NAMES[row['best']]}"
     at.set_title(name, fontsize=11, fontweight="bold", loc="left")
     at.set_title(verdict + scale, fontsize=9, loc="right", color="#555555")
     at.tick_params(axis="x", which="both", bottom=False, labelbottom=False)

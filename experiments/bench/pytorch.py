@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.job import Job
 from bench.ours import weights
+from bench.pytorch_modules import MODULES
 from bench.workloads import Batch, Workload
 
 torch: Any = import_module("torch")
@@ -22,9 +23,9 @@ def network(workload: Workload) -> Any:
             _fill(modules[-1], params["w"], params["b"])
             shape = (numbers[0], *(n - numbers[1] + 1 for n in shape[1:]))
         elif name == "dense":
-            modules.append(nn.Linear(shape[0], *numbers))
+            modules.append(nn.Linear(shape[-1], *numbers))
             _fill(modules[-1], params["w"].T, params["b"])
-            shape = (numbers[0],)
+            shape = (*shape[:-1], numbers[0])
         elif name == "pool":
             modules.append(nn.MaxPool2d(*numbers))
             shape = (shape[0], *(n // numbers[0] for n in shape[1:]))
@@ -33,8 +34,13 @@ def network(workload: Workload) -> Any:
             shape = (math.prod(shape),)
         elif name == "bn":
             modules.append(nn.BatchNorm1d(shape[0]))
+        elif name in MODULES:
+            module, shape = MODULES[name](shape, *numbers, params=params)
+            modules.append(module)
         else:
-            make = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "dropout": nn.Dropout}[name]
+            make = {
+                "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "dropout": nn.Dropout, "swish": nn.SiLU
+            }[name]  # fmt: skip
             modules.append(make(*numbers))
     return nn.Sequential(*modules)
 
@@ -61,6 +67,8 @@ def loss_of(workload: Workload) -> Any:
     """Return the loss function of (outputs, targets)."""
     if workload.loss == "half_squared":
         return lambda y, t: 0.5 * torch.nn.functional.mse_loss(y, t, reduction="sum")
+    if workload.loss == "text":
+        return lambda y, t: torch.nn.functional.cross_entropy(y.flatten(0, 1), t.flatten())
     reduction = "sum" if workload.loss == "sum" else "mean"
     return torch.nn.CrossEntropyLoss(reduction=reduction)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.machine import sentence
+from bench.summary import OURS
 from bench.worker import MODULES
 from fnn.runs.tables import markdown_table
 
@@ -17,16 +18,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / size:.3g} {unit}" if seconds < 999.5 * size else f"{seconds / size:.0f} {unit}"
 
 
-def _ratio(row: dict[str, Any], peer: str | None) -> str:
-    if peer not in row["ratios"]:
-        return "–"
-    r = row["ratios"][peer]
-    return f"{r['median']:.2f} ({r['low']:.2f}–{r['high']:.2f}) {peer}"
+def _ratio(row: dict[str, Any], ours: str, peer: str | None) -> str:
+    r = row["ratios"].get(ours, {}).get(peer)
+    return f"{r['median']:.2f} ({r['low']:.2f}–{r['high']:.2f}) {peer}" if r else "–"
 
 
 def _bars(row: dict[str, Any]) -> str:
     verdicts = [
-        f"{bar['most']} {bar['peer']} ({row['ratios'][bar['peer']]['median']:.2f}): "
+        f"{bar['ours']} {bar['most']} {bar['peer']} "
+        f"({row['ratios'][bar['ours']][bar['peer']]['median']:.2f}): "
         + ("met" if bar["met"] else "**missed**")
         for bar in row["bars"]
     ]
@@ -56,8 +56,6 @@ def _troubles(name: str, row: dict[str, Any]) -> list[str]:
 
 def _notes(name: str, row: dict[str, Any]) -> list[str]:
     notes = _troubles(name, row)
-    if row["bars"] and "jax_scan" in row["ratios"] and row.get("best") != row["bars"][0]["peer"]:
-        notes.append(f"{name}: fnn / {_ratio(row, 'jax_scan')}")
     for peer, entry in row["peers"].items():
         if row["training"] and "values" in entry:
             last, best = entry["values"][-1], max(entry["values"])
@@ -67,7 +65,9 @@ def _notes(name: str, row: dict[str, Any]) -> list[str]:
 
 ABOUT = """
 Medians of the time of a step; of an epoch for input_pipeline, and whole trainings where they are. A bar
-is the most that our time may be of the best of torch, jax_jit and jax_scan, or of the peer it names.
+is the most that our time may be of that of a peer: of the best of torch, jax_jit and jax_scan, or of
+one that was named before. fnn is the list of NumPy calls, fnn_fast machine code (extra "fast"),
+fnn_step the step as it is written.
 MiB: the whole process at its peak, and above what it took after imports and data. Over bare: over the
 same mathematics in bare NumPy calls.
 """
@@ -76,12 +76,22 @@ same mathematics in bare NumPy calls.
 def markdown(machine: dict[str, Any], rows: dict[str, Any]) -> str:
     """Return the whole report but for the growth curves."""
     peers = [peer for peer in MODULES if any(peer in row["medians"] for row in rows.values())]
-    head = ["workload", *peers, "fnn / best rival", "bar", "MiB fnn", "MiB torch", "over bare"]
+    head = [
+        "workload",
+        *peers,
+        "fnn / best rival",
+        "fnn_fast / best rival",
+        "bars",
+        "MiB fnn",
+        "MiB torch",
+        "over bare",
+    ]
     table = []
     for name, row in rows.items():
         overhead = f"{row['overhead']:+.0%}" if "overhead" in row else "–"
         sizes = [_memory(row["peers"].get(peer, {})) for peer in ("fnn", "torch")]
-        cells = [name, *_times(row, peers), _ratio(row, row.get("best")), _bars(row), *sizes, overhead]
+        ratios = [_ratio(row, ours, row.get("best")) for ours in OURS]
+        cells = [name, *_times(row, peers), *ratios, _bars(row), *sizes, overhead]
         table.append(cells)
     notes = [f"- {note}" for name, row in rows.items() for note in _notes(name, row)]
     return (

@@ -9,6 +9,9 @@ import numpy as np
 
 from bench.workloads import Workload
 
+OURS = ("fnn", "fnn_fast")
+"""The list of NumPy calls, and machine code."""
+
 RIVALS = ("torch", "jax_jit", "jax_scan")
 """Whose best our bars are against."""
 
@@ -32,19 +35,20 @@ def summarize(workload: Workload, found: dict[str, Any]) -> dict[str, Any]:
     compare = _whole if whole else ratio
     row: dict[str, Any] = {"medians": medians, "peers": found, "ratios": {}, "bars": []}
     row["training"] = whole
-    if "fnn" not in times:
-        return row
-    row["ratios"] = {peer: compare(times["fnn"], each) for peer, each in times.items() if peer != "fnn"}
     rivals = [peer for peer in RIVALS if peer in times]
-    bars = dict(workload.bars)
     if rivals:
         row["best"] = min(rivals, key=medians.__getitem__)
-        if workload.bar is not None:
-            bars = {row["best"]: min(workload.bar, bars.pop(row["best"], workload.bar)), **bars}
-    for peer, most in bars.items():
-        if peer in times:
-            met = row["ratios"][peer]["median"] <= most
-            row["bars"].append({"peer": peer, "most": most, "met": met})
-    if "bare" in row["ratios"]:
-        row["overhead"] = row["ratios"]["bare"]["median"] - 1
+    row["ratios"] = {
+        ours: {peer: compare(times[ours], each) for peer, each in times.items() if peer != ours}
+        for ours in OURS
+        if ours in times
+    }
+    for ours, bars in (("fnn", workload.bars), ("fnn_fast", workload.fast)):
+        for name, most in bars.items():
+            peer = row.get("best") if name == "best" else name
+            if ours in times and peer in times:
+                met = row["ratios"][ours][peer]["median"] <= most
+                row["bars"].append({"ours": ours, "peer": peer, "most": most, "met": met})
+    if "bare" in row["ratios"].get("fnn", {}):
+        row["overhead"] = row["ratios"]["fnn"]["bare"]["median"] - 1
     return row

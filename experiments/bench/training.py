@@ -60,6 +60,8 @@ def _torch(workload: Workload, train: fnn.Dataset, test: fnn.Dataset) -> Callabl
 
 def make(workload: Workload, batches: list[Batch], peer: str) -> Job:
     """Return the job of a peer: its step is an epoch, its value the accuracy after it."""
-    made: Any = _ours if peer == "fnn" else _torch
+    if peer != "torch":
+        ours.executed(peer)
+    made: Any = _torch if peer == "torch" else _ours
     epoch = made(workload, *_data(workload))
     return Job(epoch, range(workload.epochs), goes_on=True, outputs=list)

@@ -22,22 +22,38 @@ from bench.sizes import GROWTH
 from bench.workloads import LONG, WORKLOADS, Workload, make_batches
 
 MODULES = {
-    "fnn": "ours", "fnn_step": "ours", "torch": "pytorch", "torch_compile": "pytorch",
+    "fnn": "ours", "fnn_fast": "ours", "fnn_step": "ours",
+    "torch": "pytorch", "torch_compile": "pytorch",
     "jax_jit": "xla", "jax_scan": "xla", "sklearn": "scikit", "numpy": "plain", "bare": "bare",
 }  # fmt: skip
 OTHER_KINDS = {"pipeline": "pipeline", "epoch": "pipeline", "training": "training"}
 PEERS = {
     "step": list(MODULES),
-    "predict": ["fnn", "torch", "torch_compile", "jax_jit", "numpy", "bare"],
+    "predict": ["fnn", "fnn_fast", "torch", "torch_compile", "jax_jit", "numpy", "bare"],
     "pipeline": ["fnn", "torch", "numpy"],
     "epoch": ["fnn"],
-    "training": ["fnn", "torch"],
+    "training": ["fnn", "fnn_fast", "torch"],
 }
+PARTS = {
+    "swish": "fnn torch jax",
+    **dict.fromkeys(
+        ("stage", "global_max_pool", "embedding", "positions", "lstm", "block", "layer_norm"),
+        "fnn torch",
+    ),
+}
+"""Which peers have a layer that not all of them have."""
+
+
+def has(peer: str, workload: Workload) -> bool:
+    """Return whether a peer is meant to have a workload."""
+    family = peer.partition("_")[0]
+    layers = all(family in PARTS.get(name, family).split() for name, *_ in workload.layers)
+    return layers and peer in PEERS[workload.kind]
 
 
 def make_job(workload: Workload, peer: str) -> Job:
     """Return the job of a peer on a workload; raises Unavailable if there is none."""
-    if peer not in PEERS[workload.kind]:
+    if not has(peer, workload):
         raise Unavailable("–")
     batches = make_batches(workload) if workload.kind in ("step", "predict") else []
     try:

@@ -51,7 +51,8 @@ def forward(workload: Workload, params: Any, state: Any, x: Any) -> Any:
         elif name == "flatten":
             x = x.reshape(len(x), -1)
         else:
-            x = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}[name](x)
+            f = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "swish": jax.nn.silu}[name]
+            x = f(x)
     return x, moved
 
 
