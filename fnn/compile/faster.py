@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,14 @@ TRIALS = 2
 """How often machine code runs beside the list before it is trusted."""
 
 
+Run = Callable[[list[Array], int, Any], dict[str, Array]]
+
+
 class Faster:
     """A program with memory of its own; see `Listed`.
 
     Attributes:
+        run: Computes a step as `Listed.run` does.
         reason: Why there is no machine code, "" while there is or may be some.
     """
 
@@ -40,29 +45,13 @@ class Faster:
         self._made: Any = None
         self._passed = [0, 0]
         self._steps, self._began = 0, 0.0
-        self._is_settled = False
-        self._is_waiting = False
+        self.run: Run = self._waiting
         wanted = os.environ.get(EXECUTOR)
         if wanted == "machine":
             self._make()
+            self.run = self._tried
         elif wanted == "list":
-            self._is_settled = True
-        else:
-            self._is_waiting = True
-
-    def run(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
-        """Compute a step from the present set into the other one; return where its logs lie.
-
-        Raises:
-            DeoptError: If a guard fails; nothing that is carried has changed.
-        """
-        logs: dict[str, Array]
-        if self._is_settled:
-            logs = self._at_work.run(inputs, step, key)
-            return logs
-        if self._is_waiting:
-            self._wait()
-        return self._tried(inputs, step, key)
+            self._settle()
 
     @property
     def size(self) -> int:
@@ -90,31 +79,39 @@ class Faster:
         except Exception as error:  # Whatever it is, the list goes on.
             self.reason = f"no machine code: {error or type(error).__name__}"
 
-    def _wait(self) -> None:
-        """Make machine code, beside the list, once that has run for long enough."""
+    def _waiting(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
+        """Run the list; make machine code in a thread beside it once that has run for long enough."""
         now = time.perf_counter()
         self._began = self._began or now
         self._steps += 1
         if self._steps > STEPS and now - self._began > SECONDS:
-            self._is_waiting = False
+            self.run = self._tried
             try:
                 threading.Thread(target=self._make, name="fnn machine code").start()
             except RuntimeError as error:  # The process ends.
                 self.reason = f"no machine code: {error}"
+        logs: dict[str, Array] = self._at_work.run(inputs, step, key)
+        return logs
 
     # --- trusting it ---
+
+    def _settle(self) -> None:
+        """Go on with what is at work, without any question."""
+        self.run = self._at_work.run
 
     def _tried(self, inputs: list[Array], step: int, key: Any) -> dict[str, Array]:
         """Run the list, and machine code, if it is there, before it: it has to give the same bits."""
         logs: dict[str, Array]
         if self._made is None:
-            self._is_settled = bool(self.reason)
+            if self.reason:
+                self._settle()
             logs = self._at_work.run(inputs, step, key)
             return logs
         turn = self.carry.at[0]
         if self._passed[turn] and sum(self._passed) >= TRIALS:
             if all(self._passed):
-                self._at_work, self._is_settled = self._made, True
+                self._at_work = self._made
+                self._settle()
             logs = self._made.run(inputs, step, key)
             return logs
         found = self._outcome(inputs, step, key)
@@ -145,5 +142,6 @@ class Faster:
         return [array.tobytes() for array in (*moved, *logs.values())]
 
     def _refuse(self, why: str) -> None:
-        self._made, self._is_settled = None, True
+        self._made = None
+        self._settle()
         self.reason = f"machine code {why}"

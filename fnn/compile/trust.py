@@ -65,7 +65,8 @@ class Kind:
 
     Attributes:
         seen: Whether the code itself has run for some.
-        variants: The programs, the last used first.
+        variants: The programs.
+        trusted: Those that may run in place of the code, the last used first.
         pending: Recordings that wait for another that says the same.
         recordings: How many were made.
         reason: Why there is no program, or no other.
@@ -73,6 +74,7 @@ class Kind:
 
     seen: bool = False
     variants: list[Variant] = attrs.field(factory=list)
+    trusted: list[Variant] = attrs.field(factory=list)
     pending: list[tuple[Program, Any]] = attrs.field(factory=list)
     recordings: int = 0
     reason: str = ""
@@ -80,17 +82,23 @@ class Kind:
     @property
     def is_ready(self) -> bool:
         """Whether a program is trusted."""
-        return any(each.is_trusted for each in self.variants)
+        return bool(self.trusted)
 
     def trial(self) -> Variant | None:
         """Return the program that is to run beside the code next."""
         return next((each for each in self.variants if not each.is_trusted), None)
 
+    def passed(self, variant: Variant) -> None:
+        """Count a trial in which a program gave the bits of the code."""
+        variant.trials += 1
+        if variant.is_trusted:
+            self.trusted.append(variant)
+
     def used(self, variant: Variant) -> None:
-        """Let a program be the first to be tried."""
-        if variant is not self.variants[0]:
-            self.variants.remove(variant)
-            self.variants.insert(0, variant)
+        """Let a program be the first to be asked."""
+        if variant is not self.trusted[0]:
+            self.trusted.remove(variant)
+            self.trusted.insert(0, variant)
 
     def missed(self, variant: Variant) -> None:
         """Forget a program that is never asked for: no other is tried while it waits for its trials."""

@@ -34,6 +34,7 @@ class Programs(Kinds):
         """Begin without any program."""
         super().__init__()
         self.step, self.layout, self.begun = step, layout, layout.like
+        self._draws = step.net.traits.stochastic
         self.last: Reached | None = None
 
     # --- what lies in memory ---
@@ -56,7 +57,7 @@ class Programs(Kinds):
 
     def holds(self, now: TrainState | Reached, kind: Kind) -> bool:
         """Return whether a trusted program goes on from a state that lies in memory now."""
-        if not kind.is_ready:
+        if not kind.trusted:
             return False
         if isinstance(now, Reached):
             return now is self.last
@@ -71,9 +72,7 @@ class Programs(Kinds):
         """Take a step from what is loaded; None if it is for the ordinary step."""
         carry = self.carry
         assert carry is not None
-        for variant in kind.variants:
-            if not variant.is_trusted:
-                continue
+        for variant in kind.trusted:
             logs = self._tried(variant, carry, batch, arrays)
             if logs is None:
                 continue
@@ -91,7 +90,7 @@ class Programs(Kinds):
     ) -> dict[str, Any] | None:
         """Run a program; return its logs if all numbers are finite, and change nothing else."""
         turn, step = carry.at
-        key = self.begun.key.fold("step", step) if self.step.net.traits.stochastic else None
+        key = self.begun.key.fold("step", step) if self._draws else None
         try:
             found = variant.listed.run(arrays, step, key)
         except Exception:
@@ -142,7 +141,7 @@ class Programs(Kinds):
                 *(same_bits(found[name], logs[name]) for name in logs),
             ]
         ):
-            trial.trials += 1
+            kind.passed(trial)
             carry.at = 1 - turn, step + 1
             carry.loaded = after
         else:

@@ -95,8 +95,8 @@ class Outputs(Kinds):
         self._before = weights
         if kind is not None and kind.is_ready and is_again:
             self._load(weights)
-            for variant in kind.variants:
-                found = self._run(variant, x) if variant.is_trusted else None
+            for variant in kind.trusted:
+                found = self._run(variant, x)
                 if found is not None:
                     kind.used(variant)
                     return found
@@ -132,7 +132,7 @@ class Outputs(Kinds):
             return
         pairs = zip(named_arrays(found), named_arrays(y), strict=True)
         if all(same_bits(a, b) and a.strides == b.strides for (_, a), (_, b) in pairs):
-            trial.trials += 1
+            kind.passed(trial)
         else:
             kind.refuse(trial)
 
