@@ -305,7 +305,10 @@ def test_a_long_scan_keeps_its_memory(monkeypatch):
         tracemalloc.stop()
 
 
-def test_a_fit_that_is_stopped_goes_on_with_the_same_bits_whatever_executes(monkeypatch):
+@pytest.mark.parametrize("executor", ["plain", "list", "machine"])
+def test_a_fit_that_is_stopped_goes_on_with_the_same_bits_whatever_executes(executor, monkeypatch):
+    if executor == "machine":
+        pytest.importorskip("llvmlite")
     data = fnn.Dataset(*batch_at(0, 70))
 
     def run(**options):
@@ -316,14 +319,14 @@ def test_a_fit_that_is_stopped_goes_on_with_the_same_bits_whatever_executes(monk
 
     kept = []
     whole = run(save=kept.append, save_every=7)
-    monkeypatch.setenv("FNN_EXECUTOR", "plain")
-    plain_kept = []
-    assert bits(run(save=plain_kept.append, save_every=7).last) == bits(whole.last)
-    assert [bits(each.now) for each in kept] == [bits(each.now) for each in plain_kept]
+    monkeypatch.setenv("FNN_EXECUTOR", executor)
+    others = []
+    assert bits(run(save=others.append, save_every=7).last) == bits(whole.last)
+    assert [bits(each.now) for each in kept] == [bits(each.now) for each in others]
     for progress in kept:
         assert bits(run(start=progress).last) == bits(whole.last)
     monkeypatch.delenv("FNN_EXECUTOR")
-    for progress in plain_kept:
+    for progress in others:
         assert bits(run(start=progress).last) == bits(whole.last)
 
 

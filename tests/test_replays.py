@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import law_cases
 import loss_cases
 import numpy as np
 import optimizer_cases
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layer_cases import CASES, VALUE_CASES
 from replay_cases import assert_replayed, bits, gain, inputs, squares
 
 import fnn
+from fnn.kernels.values import is_tuple_of_shapes
 from fnn.losses import LOSSES
 from fnn.testing.strategies import networks, shapes
 
@@ -125,35 +129,77 @@ def test_metrics_penalties_and_what_is_frozen_are_replayed():
     assert logs["accuracy"].tolist() == plain
 
 
+EXECUTORS = ["list", *(["machine"] if find_spec("llvmlite") else [])]
+ELEMENTWISE = [
+    fnn.squared_error, fnn.absolute_error, fnn.half_squared_error, fnn.huber(0.5), fnn.log_cosh,
+    fnn.quantile(0.3),
+]  # fmt: skip
+OF_CLASSES = [
+    fnn.softmax_cross_entropy, fnn.smoothed_cross_entropy(0.1), fnn.focal(2.0), fnn.multiclass_hinge,
+]  # fmt: skip
+
+
 @st.composite
 def steps(draw):
+    """Draw a network, a loss with targets for it, and an optimizer."""
     in_shape = draw(shapes())
     net = draw(networks(in_shape, 4))
-    optimizer = draw(st.sampled_from([*optimizer_cases.ELEMENTWISE, fnn.clip_by_global_norm(0.5)]))
-    return net, in_shape, optimizer
+    optimizer = draw(st.sampled_from([case.transform for case in law_cases.TRANSFORM_CASES]))
+    out_shape, losses = net.init(fnn.Key.of(0), in_shape)[0], [squares]
+    if not is_tuple_of_shapes(out_shape):
+        losses += ELEMENTWISE if not net.traits.takes_integers else []
+        losses += OF_CLASSES if len(out_shape) == 1 and out_shape[0] > 1 else []
+    return net, in_shape, out_shape, draw(st.sampled_from(losses)), optimizer
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, database=None)
-@given(steps())
-def test_random_networks_are_replayed_with_two_batch_sizes_in_turn(case):
-    net, in_shape, optimizer = case
-    now = fnn.init_train_state(net, optimizer, in_shape, fnn.Key.of(0))
-    step = fnn.train_step(net, squares, optimizer)
-    sizes = [5, 3]
-    batches = [
-        (inputs(net, in_shape, sizes[i % 2], i), np.zeros(sizes[i % 2], np.float32)) for i in range(20)
-    ]
-    jitted, expected, told = fnn.jit(step), now, None
+def batches_of(net, in_shape, out_shape, loss):
+    """Return twenty batches of two sizes in turn."""
+    rng, found = np.random.default_rng(0), []
+    for i in range(20):
+        n = 5 if i % 2 else 3
+        target = np.zeros(n, np.float32)
+        if loss in ELEMENTWISE:
+            target = rng.normal(size=(n, *out_shape)).astype(np.float32)
+        if loss in OF_CLASSES:
+            target = rng.integers(0, out_shape[0], n)
+        found.append((inputs(net, in_shape, n, i), target))
+    return found
+
+
+def plainly(step, now, batches):
+    """Return the state after all steps as they are written, or what the first says that fails."""
     for batch in batches:
         try:
-            expected, _ = step(expected, batch)
-        except fnn.DivergedError as error:
-            told = str(error)
-            break
-    if told is not None:
-        with pytest.raises(fnn.DivergedError) as found:
-            fnn.scan(jitted, now, batches)
-        assert str(found.value) == told
-        return
-    reached, _ = fnn.scan(jitted, now, batches)
-    assert bits(reached) == bits(expected)
+            now, _ = step(now, batch)
+        except fnn.FnnError as error:
+            return None, str(error)
+    return now, None
+
+
+def assert_every_executor_agrees(case):
+    *parts, loss, optimizer = case
+    now = fnn.init_train_state(parts[0], optimizer, parts[1], fnn.Key.of(0))
+    step, batches = fnn.train_step(parts[0], loss, optimizer), batches_of(*parts, loss)
+    expected, told = plainly(step, now, batches)
+    for executor in EXECUTORS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FNN_EXECUTOR", executor)
+            if told is None:
+                assert bits(fnn.scan(fnn.jit(step), now, batches)[0]) == bits(expected)
+            else:
+                with pytest.raises(fnn.FnnError) as found:
+                    fnn.scan(fnn.jit(step), now, batches)
+                assert str(found.value) == told
+
+
+@settings(max_examples=30, derandomize=True, deadline=None, database=None)
+@given(steps())
+def test_random_networks_have_the_same_bits_in_every_executor(case):
+    assert_every_executor_agrees(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+@given(steps())
+def test_five_hundred_random_networks_have_the_same_bits_in_every_executor(case):
+    assert_every_executor_agrees(case)
