@@ -56,7 +56,7 @@ def bits(now):
 
 def kinds(jitted):
     """Return what a jitted step knows of its kinds of batches in this thread."""
-    return [kind for each in jitted._kept.programs.values() for kind in each.kinds.values()]
+    return [kind for each in jitted._programs() for kind in each.kinds.values()]
 
 
 def assert_replayed(step, now, batches):

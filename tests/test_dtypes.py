@@ -60,7 +60,7 @@ def test_a_state_of_equal_dtypes_is_replayed_by_the_same_programs(strange):
         foreign, _ = step(foreign, batch_at(i))
         native, _ = step(native, batch_at(i))
         assert bits(native) == bits(foreign) == bits(expected)
-    (programs,) = step._kept.programs.values()
+    (programs,) = step._programs()
     assert all(kind.is_ready for kind in programs.kinds.values())
     scanned, _ = fnn.scan(step, pickle.loads(pickle.dumps(begun(optimizer))), map(batch_at, range(6)))
     assert bits(scanned) == bits(expected)

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fnn.compile import EXECUTOR
 from fnn.compile.listing import Carry, DeoptError, Listed
 from fnn.compile.recording import Program
 
 Array = np.ndarray
-
-EXECUTOR = "FNN_EXECUTOR"
-"""Variable of the environment: "plain" makes every call as it is written, none by a program; "list"
-makes no machine code; "machine" makes it at once, and waits for it."""
 
 STEPS, SECONDS = 50, 0.5
 """After how many steps, and how long, machine code is made: what ends sooner has no use for it."""

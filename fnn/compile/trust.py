@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fnn.compile.faster import EXECUTOR, Faster
+from fnn.compile.faster import Faster
 from fnn.compile.listing import Carry
 from fnn.compile.recording import Program
 from fnn.compile.values import UntraceableError
@@ -27,11 +26,6 @@ MOST_RECORDINGS = 12
 
 MOST_KINDS = 16
 """For how many kinds of arguments programs are kept."""
-
-
-def replays() -> bool:
-    """Return whether programs are wanted."""
-    return os.environ.get(EXECUTOR) != "plain"
 
 
 def signature(arrays: list[tuple[str, Any]]) -> Any:
@@ -134,7 +128,8 @@ class Kinds:
         """Return what is known of arguments of a signature; None for those that no program serves."""
         found = self.kinds.get(mark)
         if found is None and mark is not None and len(self.kinds) < MOST_KINDS:
-            found = self.kinds[mark] = Kind()
+            # The first kind has been seen: a step is asked for programs from its second call on.
+            found = self.kinds[mark] = Kind(seen=not self.kinds)
         return found
 
     def learn(self, kind: Kind, record: Callable[[], tuple[Program, Any]]) -> None:

@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import attrs
 import numpy as np
 
 from fnn.compile.listing import Carry
 from fnn.compile.trust import Kind, Kinds, Variant, same_bits
+from fnn.errors import FnnError
+from fnn.kernels.memory import Arena, recycled
 from fnn.kernels.values import map_arrays
 from fnn.training.evaluation import measure
+from fnn.training.plans import MisfitError, planned, structure
 from fnn.training.replay import Layout, arrays_and_mark, record
-from fnn.training.state import Batch, TrainState, is_finite
+from fnn.training.state import Batch, Reached, TrainState, is_finite, settled, trained
 from fnn.training.step import TrainStep
-from fnn.tree import Array
+from fnn.tree import Array, Tree
+
+MOST_LAYOUTS = 16
+"""For how many structures of states a thread keeps programs."""
 
 
 class Programs(Kinds):
@@ -63,6 +68,11 @@ class Programs(Kinds):
             return now is self.last
         self.load(now)
         return True
+
+    def state(self, turn: int, step: int) -> TrainState:
+        """Return the state that lies in one set of memory, in memory of its own."""
+        assert self.carry is not None
+        return self.layout.state(self.carry.arrays[turn], step, self.begun)
 
     # --- running ---
 
@@ -148,34 +158,69 @@ class Programs(Kinds):
             kind.refuse(trial)
 
 
-@attrs.define(eq=False)
-class Reached:
-    """A state that lies in the memory of programs; valid until the second step after it.
+class Course:
+    """What a thread does with a step: the ordinary one at first, and programs once they are trusted."""
 
-    What comes between (a state that is loaded) gives it memory of its own before.
-    """
+    def __init__(self, step: TrainStep, arena: Arena) -> None:
+        """Begin without any program; the memory of ordinary steps serves again in the next."""
+        self._step, self._arena = step, arena
+        self.programs: dict[Any, Programs] = {}
+        self._last: Programs | None = None
 
-    programs: Programs
-    turn: int
-    step: int
-    _state: TrainState | None = None
+    def taken(
+        self, now: TrainState | Reached, batch: Batch
+    ) -> tuple[TrainState | Reached, dict[str, Any]]:
+        """Return what the step returns; the state may lie in memory of a program, see `Reached`."""
+        programs: Programs | None = now.programs if isinstance(now, Reached) else self._of(now)
+        arrays, mark = arrays_and_mark(batch)
+        kind = None if programs is None or programs.busy else programs.kind(mark)
+        if programs is None or kind is None:
+            return self._ordinary(settled(now), batch)
+        programs.busy = True
+        try:
+            if programs.holds(now, kind):
+                found = programs.run(kind, batch, arrays)
+                if found is not None:
+                    return found
+            before = settled(now)
+            after, logs = self._ordinary(before, batch)
+            programs.taken(kind, before, batch, after, logs)
+            return after, logs
+        finally:
+            programs.busy = False
 
-    def state(self) -> TrainState:
-        """Return it in memory of its own."""
-        if self._state is None:
-            carry, layout = self.programs.carry, self.programs.layout
-            assert carry is not None
-            self._state = layout.state(carry.arrays[self.turn], self.step, self.programs.begun)
-        return self._state
-
-    def handed_out(self) -> TrainState:
-        """Return the same, to be known again in the next call."""
-        now = self.state()
-        assert self.programs.carry is not None
-        self.programs.carry.loaded, self.programs.last = now, None
+    def handed_out(self, reached: TrainState | Reached) -> TrainState:
+        """Return a state that stays what it is, to be known again in the next call."""
+        if not isinstance(reached, Reached):
+            return reached
+        with recycled(self._arena):
+            now = reached.state()
+        programs: Programs = reached.programs
+        assert programs.carry is not None
+        programs.carry.loaded, programs.last = now, None
         return now
 
+    def _ordinary(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """Take the step as it is written, in memory of earlier ones."""
+        with recycled(self._arena):
+            return self._step(now, batch)
 
-def settled(now: TrainState | Reached) -> TrainState:
-    """Return a state that stays what it is."""
-    return now.state() if isinstance(now, Reached) else now
+    def _of(self, now: TrainState) -> Programs | None:
+        """Return the programs for states of such a structure; None if there are none."""
+        if self._last is not None and self._last.is_of(now):
+            return self._last
+        trees = (now.params, now.state, now.opt_state) if isinstance(now, TrainState) else ()
+        if not trees or not all(type(each) is Tree for each in trees):
+            return None
+        step, mark = self._step, tuple(map(structure, trees))
+        if mark not in self.programs:
+            if len(self.programs) >= MOST_LAYOUTS:
+                return None
+            own = trained(step.net, now.params)
+            plan = planned(own) if step.optimizer.rule is not None else None
+            try:
+                self.programs[mark] = Programs(step, Layout(step, plan, now))
+            except (MisfitError, FnnError):
+                return None
+        self._last = self.programs[mark]
+        return self._last

@@ -14,14 +14,13 @@ from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.optimizers.rescaling import rescaled
 from fnn.optimizers.transform import Transform
-from fnn.training.course import Reached, settled
 from fnn.training.display import Bar, EpochLines, bar
 from fnn.training.evaluation import evaluate
 from fnn.training.history import Callback, History, Mode, Record, better
 from fnn.training.jitted import Jitted
 from fnn.training.plateau import Pace, Plateau
 from fnn.training.progress import Progress
-from fnn.training.state import Batch, TrainState
+from fnn.training.state import Batch, Reached, TrainState, settled
 
 Done: TypeAlias = tuple[int, TrainState | None, float, bool]
 """Finished epochs: how many, the best state, its monitored number, whether a callback asked to stop."""

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fnn.compile.trust import replays
-from fnn.errors import FnnError, OptionError
+from fnn.compile import replays
+from fnn.errors import OptionError
 from fnn.kernels.memory import Arena, recycled
-from fnn.training.course import Programs, Reached, settled
-from fnn.training.plans import MisfitError, planned, structure
-from fnn.training.replay import Layout, arrays_and_mark
-from fnn.training.state import Batch, TrainState, trained
+from fnn.training.state import Batch, Reached, TrainState, settled
 from fnn.training.step import Step, TrainStep
-from fnn.tree import Array, Tree
+from fnn.tree import Array
 
-MOST_LAYOUTS = 16
-"""For how many structures of states a thread keeps programs."""
+if TYPE_CHECKING:
+    from fnn.training.course import Course, Programs
 
 
 class _Kept(threading.local):
@@ -27,87 +24,58 @@ class _Kept(threading.local):
 
     def __init__(self) -> None:
         self.arena = Arena()
-        self.programs: dict[Any, Programs] = {}
-        self.last: Programs | None = None
+        self.has_begun = False
+        self.course: Course | None = None
 
 
 class Jitted:
     """A step made by `jit`; calls like the step it wraps, bit for bit."""
 
     def __init__(self, step: Step) -> None:
-        """Wrap `step`; nothing is recorded before the first call."""
+        """Wrap `step`; nothing is recorded before the second call."""
         self.step = step
         # Not of a subclass: what it overrides is to be heard.
-        is_ours = type(step) is TrainStep and replays()
-        self._recorded = cast(TrainStep, step) if is_ours else None
+        self._is_ours = type(step) is TrainStep and replays()
         self._kept = _Kept()
 
     def __call__(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         """Return what the step returns."""
         reached, logs = self.taken(now, batch)
-        if not isinstance(reached, Reached):  # Of a step of somebody's own it may be anything.
-            return reached, logs
+        if self._kept.course is None:
+            return reached, logs  # type: ignore[return-value]  # Of a step of one's own it may be anything.
         with recycled(self._kept.arena):
-            return reached.handed_out(), logs
+            return self._kept.course.handed_out(reached), logs
 
     def taken(
         self, now: TrainState | Reached, batch: Batch
     ) -> tuple[TrainState | Reached, dict[str, Any]]:
         """Return what the step returns; the state may lie in memory of a program, see `Reached`."""
-        programs = now.programs if isinstance(now, Reached) else self._programs(now)
-        arrays, mark = arrays_and_mark(batch)
-        kind = None if programs is None or programs.busy else programs.kind(mark)
-        if programs is None or kind is None:
-            return self._ordinary(settled(now), batch)
-        programs.busy = True
-        try:
-            if programs.holds(now, kind):
-                found = programs.run(kind, batch, arrays)
-                if found is not None:
-                    return found
-            before = settled(now)
-            after, logs = self._ordinary(before, batch)
-            programs.taken(kind, before, batch, after, logs)
-            return after, logs
-        finally:
-            programs.busy = False
+        kept = self._kept
+        if kept.course is not None:
+            return kept.course.taken(now, batch)
+        if self._is_ours and kept.has_begun:
+            # Not before the second step: it takes as long as a small one to import.
+            from fnn.training.course import Course
 
-    def _ordinary(self, now: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        """Take the step as it is written, in memory of earlier ones."""
-        with recycled(self._kept.arena):
-            return self.step(now, batch)
-
-    def _programs(self, now: TrainState) -> Programs | None:
-        """Return the programs of this thread for states of such a structure; None if there are none."""
-        kept, step = self._kept, self._recorded
-        if kept.last is not None and kept.last.is_of(now):
-            return kept.last
-        trees = (now.params, now.state, now.opt_state) if isinstance(now, TrainState) else ()
-        if step is None or not trees or not all(type(each) is Tree for each in trees):
-            return None
-        mark = tuple(map(structure, trees))
-        if mark not in kept.programs:
-            if len(kept.programs) >= MOST_LAYOUTS:
-                return None
-            own = trained(step.net, now.params)
-            plan = planned(own) if step.optimizer.rule is not None else None
-            try:
-                kept.programs[mark] = Programs(step, Layout(step, plan, now))
-            except (MisfitError, FnnError):
-                return None
-        kept.last = kept.programs[mark]
-        return kept.last
+            kept.course = Course(cast(TrainStep, self.step), kept.arena)
+            return kept.course.taken(now, batch)
+        kept.has_begun = True
+        with recycled(kept.arena):
+            return self.step(cast(TrainState, now), batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return jit, (self.step,)
 
+    def _programs(self) -> list[Programs]:
+        course = self._kept.course
+        return [] if course is None else list(course.programs.values())
+
     def program(self) -> str:
         """Return the programs of this thread as a text: operations in order, shapes and memory."""
-        kept = list(self._kept.programs.values())
-        return "\n\n".join(text for each in kept for text in each.texts()) or "no program"
+        return "\n\n".join(text for each in self._programs() for text in each.texts()) or "no program"
 
     def __repr__(self) -> str:
-        kinds = [kind for each in list(self._kept.programs.values()) for kind in each.kinds.values()]
+        kinds = [kind for each in self._programs() for kind in each.kinds.values()]
         sizes = [n for kind in kinds for n in kind.sizes()]
         reasons = sorted({kind.reason for kind in kinds if kind.reason and not kind.sizes()})
         says = f"{len(sizes)} program{'s' * (len(sizes) > 1)}" if sizes else "no program"

@@ -17,7 +17,6 @@ from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
 from fnn.options import integer
 from fnn.training import arguments
-from fnn.training.course import settled
 from fnn.training.epochs import Training
 from fnn.training.evaluation import Metrics, check_weighed
 from fnn.training.history import Callback, History, Mode, checked_mode, early_stopping
@@ -25,7 +24,7 @@ from fnn.training.jitted import Jitted, jit
 from fnn.training.penalties import checked_penalty
 from fnn.training.plateau import Plateau
 from fnn.training.progress import Progress
-from fnn.training.state import TrainState, init_train_state
+from fnn.training.state import TrainState, init_train_state, settled
 from fnn.training.step import train_step
 from fnn.tree import TreeLike
 

@@ -7,8 +7,9 @@ import weakref
 from typing import Any
 
 from fnn import tree
+from fnn.compile import replays
 from fnn.compile.recording import Program, Recording, recorded
-from fnn.compile.trust import Kind, Kinds, Variant, replays, same_bits, signature
+from fnn.compile.trust import Kind, Kinds, Variant, same_bits, signature
 from fnn.errors import FnnError
 from fnn.kernels.values import map_arrays, named_arrays
 from fnn.layers.calls import placed_error

@@ -211,3 +211,29 @@ def check_kept(before: TreeLike, after: TreeLike, path: str) -> None:
     paths, others = [at for at, _ in old], [at for at, _ in new]
     if paths != others:
         raise TreeError(f"expected {paths} as before the step, got {others}")
+
+
+class Reached:
+    """A state that lies in the memory of programs; valid until the second step after it.
+
+    What comes between (a state that is loaded) gives it memory of its own before.
+    """
+
+    __slots__ = ("_state", "_turn", "programs", "step")
+
+    def __init__(self, programs: Any, turn: int, step: int) -> None:
+        """Note in which of their two sets of memory it lies."""
+        self.programs, self._turn, self.step = programs, turn, step
+        self._state: TrainState | None = None
+
+    def state(self) -> TrainState:
+        """Return it in memory of its own."""
+        if self._state is None:
+            found: TrainState = self.programs.state(self._turn, self.step)
+            self._state = found
+        return self._state
+
+
+def settled(now: TrainState | Reached) -> TrainState:
+    """Return a state that stays what it is."""
+    return now.state() if isinstance(now, Reached) else now
