@@ -16,7 +16,6 @@ from fnn.kernels.values import map_arrays, named_arrays, take_rows
 from fnn.layers.contract import Layer
 from fnn.metrics.checks import Metric
 from fnn.options import integer
-from fnn.training.outputs import outputs
 from fnn.training.state import TrainState, is_finite
 from fnn.tree import Array, TreeLike
 
@@ -114,6 +113,9 @@ def _weights(net: Any, now: Any) -> tuple[Any, Any]:
 
 
 def _outputs(net: Layer, now: Weights, x: Any, given: list[tuple[str, Array]], size: int) -> Any:
+    # Here, so that a training step, which measures, does not import what records programs.
+    from fnn.training.outputs import outputs
+
     weights = _weights(net, now)
     n = len(given[0][1]) if given and given[0][1].ndim else 0
     # What does not fit together is for the layer to refuse.
