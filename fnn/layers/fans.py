@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from fnn.errors import OptionError, ShapeError
 from fnn.kernels.checks import check_precision
 from fnn.kernels.merging import MERGES, added
@@ -12,7 +14,7 @@ from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer, Traits
 from fnn.layers.making import make_layer
 from fnn.options import axis_of, integer
-from fnn.recipe import constructor
+from fnn.recipe import Recipe, constructor
 from fnn.tree import EMPTY
 
 MOST_ARRAYS = 4096
@@ -124,4 +126,6 @@ def merging_layer(who: str, merge: Any, axis: Any) -> Layer:
         return count_numbers(in_shape) - count_numbers(out_shape) + more
 
     traits = Traits(has_kinks=merge == "max", takes_tuples=True)
-    return make_layer("fan_in", shapes, fwd, traits=traits, flops=flops, members="fold")
+    layer = make_layer("fan_in", shapes, fwd, traits=traits, flops=flops, members="fold")
+    # Also where another than `fan_in` asked: whoever takes the network apart knows what it is.
+    return attrs.evolve(layer, recipe=Recipe.of(fan_in, (merge,), {"axis": axis}))
