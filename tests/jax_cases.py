@@ -1,0 +1,137 @@
+"""A layer in JAX beside the same in NumPy, for the tests of that bridge."""
+
+from __future__ import annotations
+
+import attrs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from layer_cases import draw
+
+import fnn
+from fnn import Key, tree
+from fnn.interop.jax import to_jax
+from fnn.kernels.values import is_tuple_of_shapes, map_arrays
+from fnn.recipe import Recipe
+
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
+RATES = ("rate", "dropout", "std")
+
+
+def without_draws(layer):
+    """Return a layer like it with all rates of dropout and noise 0."""
+    recipe = layer.made_by()
+    if recipe.call in (fnn.Dropout, fnn.SpatialDropout, fnn.StochasticDepth, fnn.GaussianNoise):
+        return recipe.call(0)
+    if recipe.call in (fnn.make_layer, fnn.elementwise, fnn.Layer):
+        return layer
+    args = [without_draws(each) if isinstance(each, fnn.Layer) else each for each in recipe.args]
+    more = {
+        name: 0 if name in RATES else without_draws(each) if isinstance(each, fnn.Layer) else each
+        for name, each in recipe.kwargs.items()
+    }
+    return attrs.evolve(Recipe(recipe.call, tuple(args), more).build(), where=layer.where)
+
+
+def inputs(layer, in_shape, dtype, *, batch=3, seed=0):
+    """Return examples of a layer, of floats that keep apart and away from kinks."""
+    if layer.inputs is not None:
+        x = layer.inputs(Key.of(seed), batch, in_shape)
+    else:
+        rng = np.random.default_rng(seed)
+
+        def drawn(shape):
+            nested = is_tuple_of_shapes(shape)
+            return tuple(map(drawn, shape)) if nested else draw((batch, *shape), rng)
+
+        x = drawn(in_shape)
+    return map_arrays(lambda part: part.astype(dtype) if part.dtype.kind == "f" else part, x)
+
+
+def trees(layer, in_shape, dtype, *, seed=0):
+    """Return params and state off their first values."""
+    rng = np.random.default_rng(seed)
+    _, params, state = layer.init(Key.of(seed), in_shape)
+    moved = [
+        tree.map(lambda leaf: (leaf + spread * rng.normal(size=leaf.shape)).astype(dtype), each)
+        for each, spread in ((params, 0.5), (state, 0))
+    ]
+    return moved[0], tree.map(lambda leaf: leaf * rng.uniform(0.5, 1.5, leaf.shape).astype(dtype), moved[1])
+
+
+def close(got, want, dtype, what=""):
+    """Compare values of one structure to the tolerance of the dtype, relative to the largest number."""
+    if want is None:
+        return
+    if isinstance(want, tuple):
+        assert isinstance(got, tuple)
+        assert len(got) == len(want)
+        for i, (one, other) in enumerate(zip(got, want, strict=True)):
+            close(one, other, dtype, f"{what}[{i}]")
+        return
+    got = np.asarray(got)
+    assert got.shape == want.shape, what
+    assert got.dtype == want.dtype or want.dtype.kind in "iu", what
+    size = max(1.0, float(np.abs(want).max(initial=0)))
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCES[dtype] * size, err_msg=what)
+
+
+def close_trees(got, want, dtype, what):
+    """Compare trees of equal paths."""
+    theirs, ours = (dict(tree.items(jax.device_get(each))) for each in (got, want))
+    assert theirs.keys() == ours.keys()
+    for path, leaf in ours.items():
+        close(theirs[path], leaf, dtype, f"{what} {path}")
+
+
+def floats_of(x):
+    """Return the floating parts of a value, and the way back from them to all of it."""
+    leaves, shape = jax.tree.flatten(x)
+    at = [i for i, leaf in enumerate(leaves) if leaf.dtype.kind == "f"]
+
+    def whole(some):
+        filled = list(leaves)
+        for i, leaf in zip(at, some, strict=True):
+            filled[i] = leaf
+        return jax.tree.unflatten(shape, filled)
+
+    return [leaves[i] for i in at], whole
+
+
+def agrees(layer, params, state, x, dtype, *, train, run=None):
+    """Hold y, the new state and the derivatives in params and in x to those of `layer.vjp`."""
+    rng = np.random.default_rng(7)
+    key = Key.of(1)
+    y, moved, back = layer.vjp(params, state, x, train=train, key=key)
+    is_float = lambda part: part.dtype.kind == "f"  # noqa: E731
+    dy = map_arrays(
+        lambda part: rng.normal(size=part.shape).astype(part.dtype) if is_float(part) else None, y
+    )
+    dparams, dx = back(dy)
+    apply = run or to_jax(layer)
+    some, whole = floats_of(x)
+
+    @jax.jit
+    def both(params, state, some, cotangents):
+        def f(params, some):
+            came, moved = apply(params, state, whole(some), train=train, key=key)
+            return floats_of(came)[0], (came, moved)
+
+        _, pullback, (came, new) = jax.vjp(f, params, some, has_aux=True)
+        return came, new, *pullback(cotangents)
+
+    cotangents = [part for part in jax.tree.leaves(dy) if part is not None]
+    came, new, dtheirs, dsome = both(params, state, some, cotangents)
+    close(came, y, dtype, "y")
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    close_trees(new, moved, dtype, "state")
+    assert type(dtheirs) is tree.Tree
+    close_trees(dtheirs, dparams, dtype, "the derivative in")
+    wanted = [d for d, part in zip(_leaves(dx), _leaves(x), strict=True) if is_float(part)]
+    for i, (got, want) in enumerate(zip(dsome, wanted, strict=True)):
+        close(got, want, dtype, f"dx[{i}]")
+    return jnp.asarray(0)
+
+
+def _leaves(value):
+    return [each for part in value for each in _leaves(part)] if isinstance(value, tuple) else [value]
