@@ -40,6 +40,7 @@ class Config:
     out: Path = option(Path("out/vae"), "folder for the pictures and the log")
 
 
+@fnn.constructor
 def drawn_code() -> fnn.Layer:
     """Return the layer (mean, log_var) -> (code, mean, log_var), code = mean + exp(log_var / 2) ε.
 

@@ -147,7 +147,10 @@ class Tree(dict[str, Any]):
 
     def __repr__(self) -> str:
         entries = (
-            f"{name}: {value!r}" if type(value) is Tree else f"{name}: {value.dtype}{list(value.shape)}"
+            # Where others map a Tree, as JAX does, its leaves may be anything.
+            f"{name}: {value.dtype}{list(value.shape)}"
+            if hasattr(value, "dtype")
+            else f"{name}: {value!r}"
             for name, value in self.items()
         )
         return f"Tree({', '.join(entries)})"

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import attrs
-import jax
-import jax.numpy as jnp
 import numpy as np
+import pytest
 from layer_cases import draw
 
 import fnn
 from fnn import Key, tree
-from fnn.interop.jax import to_jax
 from fnn.kernels.values import is_tuple_of_shapes, map_arrays
 from fnn.recipe import Recipe
+
+jax = pytest.importorskip("jax")
+to_jax = pytest.importorskip("fnn.interop.jax").to_jax
+
+# The tests compile much and run it once.
+jax.config.update("jax_disable_most_optimizations", True)
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 RATES = ("rate", "dropout", "std")
 
 
-def without_draws(layer):
-    """Return a layer like it with all rates of dropout and noise 0."""
+def expressible(layer):
+    """Return a layer like it with all rates of dropout and noise 0, and Tanh for functions of NumPy."""
     recipe = layer.made_by()
     if recipe.call in (fnn.Dropout, fnn.SpatialDropout, fnn.StochasticDepth, fnn.GaussianNoise):
         return recipe.call(0)
-    if recipe.call in (fnn.make_layer, fnn.elementwise, fnn.Layer):
+    if recipe.call is fnn.elementwise:
+        return fnn.Tanh()
+    if recipe.call is fnn.make_layer:
         return layer
-    args = [without_draws(each) if isinstance(each, fnn.Layer) else each for each in recipe.args]
+    args = [expressible(each) if isinstance(each, fnn.Layer) else each for each in recipe.args]
     more = {
-        name: 0 if name in RATES else without_draws(each) if isinstance(each, fnn.Layer) else each
+        name: 0 if name in RATES else expressible(each) if isinstance(each, fnn.Layer) else each
         for name, each in recipe.kwargs.items()
     }
     return attrs.evolve(Recipe(recipe.call, tuple(args), more).build(), where=layer.where)
@@ -52,11 +58,14 @@ def trees(layer, in_shape, dtype, *, seed=0):
     """Return params and state off their first values."""
     rng = np.random.default_rng(seed)
     _, params, state = layer.init(Key.of(seed), in_shape)
-    moved = [
-        tree.map(lambda leaf: (leaf + spread * rng.normal(size=leaf.shape)).astype(dtype), each)
-        for each, spread in ((params, 0.5), (state, 0))
-    ]
-    return moved[0], tree.map(lambda leaf: leaf * rng.uniform(0.5, 1.5, leaf.shape).astype(dtype), moved[1])
+
+    def off(leaf):
+        return (leaf + 0.5 * rng.normal(size=leaf.shape)).astype(dtype)
+
+    def scaled(leaf):
+        return (leaf * rng.uniform(0.5, 1.5, leaf.shape)).astype(dtype)
+
+    return tree.map(off, params), tree.map(scaled, state)
 
 
 def close(got, want, dtype, what=""):
@@ -130,7 +139,15 @@ def agrees(layer, params, state, x, dtype, *, train, run=None):
     wanted = [d for d, part in zip(_leaves(dx), _leaves(x), strict=True) if is_float(part)]
     for i, (got, want) in enumerate(zip(dsome, wanted, strict=True)):
         close(got, want, dtype, f"dx[{i}]")
-    return jnp.asarray(0)
+
+
+def agrees_in_all_modes(layer, in_shape, dtype):
+    """Do so in evaluation, and in training where that is another function."""
+    params, state = trees(layer, in_shape, dtype)
+    x = inputs(layer, in_shape, dtype)
+    is_other = state or layer.traits.mixes_batch
+    for train in (False, True) if is_other else (False,):
+        agrees(expressible(layer), params, state, x, dtype, train=train)
 
 
 def _leaves(value):

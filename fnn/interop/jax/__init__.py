@@ -10,6 +10,7 @@ memory of an optimizer such as those of optax, are trees of the same structure. 
 
 from fnn.interop.jax.network import Apply, to_jax
 from fnn.interop.jax.peer import jax_key
+from fnn.interop.jax.stax import from_stax
 from fnn.interop.jax.translating import Run, function_of, rules
 
-__all__ = ["Apply", "Run", "function_of", "jax_key", "rules", "to_jax"]
+__all__ = ["Apply", "Run", "from_stax", "function_of", "jax_key", "rules", "to_jax"]
