@@ -146,14 +146,15 @@ class Tree(dict[str, Any]):
         return Tree(dict.fromkeys(keys, value))
 
     def __repr__(self) -> str:
-        entries = (
-            # Where others map a Tree, as JAX does, its leaves may be anything.
-            f"{name}: {value.dtype}{list(value.shape)}"
-            if hasattr(value, "dtype")
-            else f"{name}: {value!r}"
-            for name, value in self.items()
-        )
+        entries = (f"{name}: {_shown(value)}" for name, value in self.items())
         return f"Tree({', '.join(entries)})"
+
+
+def _shown(value: Any) -> str:
+    # Where others map a Tree, as JAX does, its leaves may be anything.
+    if type(value) is Tree or not hasattr(value, "dtype"):
+        return repr(value)
+    return f"{value.dtype}{list(value.shape)}"
 
 
 def _wrap(frozen: Mapping[str, Any]) -> Tree:

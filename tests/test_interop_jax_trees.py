@@ -2,6 +2,7 @@
 
 import pickle
 
+import jax_cases
 import numpy as np
 import pytest
 
@@ -160,8 +161,8 @@ BENT = [
 
 def derivative(layer, x, params=Tree()):  # noqa: B008 - it cannot change.
     dy = np.random.default_rng(3).normal(size=np.shape(layer.apply(params, {}, x)[0])).astype("float32")
-    _, back = jax.vjp(lambda x: to_jax(layer)(params, {}, x)[0], x)
-    return np.asarray(back(dy)[0]), layer.vjp(params, {}, x)[2](dy)[1]
+    theirs = jax.jit(lambda x: jax.vjp(lambda x: to_jax(layer)(params, {}, x)[0], x)[1](dy)[0])
+    return np.asarray(theirs(x)), layer.vjp(params, {}, x)[2](dy)[1]
 
 
 @pytest.mark.parametrize("layer", BENT, ids=repr)
@@ -207,14 +208,7 @@ def test_the_vectors_of_a_spectral_norm_move_as_ours_and_stand_still_where_froze
     x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
     params = tree.map(lambda leaf: leaf + 0.1, params)
     for train in (False, True):
-        y, want, back = net.vjp(params, state, x, train=train)
-        got, moved = to_jax(net)(params, state, x, train=train)
-        np.testing.assert_allclose(got, y, atol=1e-5)
-        assert jax.tree.structure(moved) == jax.tree.structure(want)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), moved, want)
-        grads = jax.grad(lambda p, t=train: to_jax(net)(p, state, x, train=t)[0].sum())(params)
-        dparams = back(np.ones_like(y))[0]
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), grads, dparams)
+        jax_cases.agrees(net, params, state, x, "float32", train=train)
 
 
 def test_what_is_frozen_has_no_derivative_and_runs_in_evaluation():
@@ -256,7 +250,7 @@ def test_sixteen_bits_are_enough_for_jax():
     _, params, state = net.init(Key.of(0), (6,))
     tokens = np.arange(12).reshape(2, 6) % 5
     half = jax.tree.map(lambda leaf: jnp.asarray(leaf, "bfloat16"), params)
-    y, _ = to_jax(net)(half, state, tokens)
+    y, _ = jax.jit(to_jax(net))(half, state, tokens)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype("float32"), net.apply(params, state, tokens)[0], atol=0.05)
 
@@ -304,16 +298,16 @@ _, PARAMS, STATE = NET.init(Key.of(0), (3,))
 @pytest.mark.parametrize(
     ("params", "state", "x", "error", "message"),
     [
-        (PARAMS, STATE, ONES[:, :2], fnn.ShapeError, r"serial/dense_0 .*expected w of shape \(2, 2\), got \(3, 2\)"),
+        (PARAMS, STATE, ONES[:, :2], fnn.ShapeError, r"/dense_0 .*w of shape \(2, 2\), got \(3, 2\)"),
         (PARAMS, STATE, ONES.astype(int), fnn.DTypeError, r"serial/dense_0 .*expected x as floating"),
-        (PARAMS, STATE, ONES.astype("complex64"), fnn.DTypeError, "expected x as floating numbers, got complex64"),
+        (PARAMS, STATE, ONES.astype("complex64"), fnn.DTypeError, "floating numbers, got complex64"),
         (PARAMS, STATE, ONES.astype("float16"), fnn.DTypeError, r"expected w in float16 .*got float32"),
         (PARAMS, STATE, (ONES, ONES), fnn.ShapeError, "expected one array, got a tuple of 2"),
         (PARAMS, STATE, np.float32(1), fnn.ShapeError, r"the batch first, got \(\)"),
-        ({"norm": PARAMS["norm"]}, STATE, ONES, fnn.TreeError, r"serial/dense_0 .*expected params \['b', 'w'\]"),
+        ({"norm": PARAMS["norm"]}, STATE, ONES, fnn.TreeError, r"/dense_0 .*params \['b', 'w'\]"),
         (PARAMS | {"more": ONES}, STATE, ONES, fnn.TreeError, r"serial .*got \['more'\] beside them"),
         (PARAMS, {}, ONES, fnn.TreeError, r"serial/norm .*expected state \['mean', 'var'\]"),
-        (PARAMS["dense_0"]["w"], STATE, ONES, fnn.TreeError, "expected params and state as init returns them"),
+        (PARAMS["dense_0"]["w"], STATE, ONES, fnn.TreeError, "params and state as init returns them"),
     ],
 )  # fmt: skip
 def test_a_wrong_call_is_refused_by_path_also_under_jit(params, state, x, error, message):
@@ -323,9 +317,7 @@ def test_a_wrong_call_is_refused_by_path_also_under_jit(params, state, x, error,
 
 
 def test_a_mode_that_jax_traces_is_refused():
-    with pytest.raises(
-        fnn.OptionError, match=r"serial .*train: expected True or False.*static_argnames"
-    ):
+    with pytest.raises(fnn.OptionError, match=r"serial .*train: expected True or.*static_argnames"):
         jax.jit(to_jax(NET))(PARAMS, STATE, ONES, train=True)
     jax.jit(to_jax(NET), static_argnames="train")(PARAMS, STATE, ONES, train=True)
     with pytest.raises(fnn.ShapeError, match=r"serial/norm .*2 or more values per feature in training"):
@@ -338,9 +330,7 @@ def test_a_rule_that_gives_another_shape_is_refused():
         return fnn.elementwise("wrong", lambda x: x, lambda x, y, dy: dy)
 
     room.rules.of(Wrong)(lambda layer: lambda params, state, x, train, key: (x[:, :1], state))
-    with pytest.raises(
-        fnn.ShapeError, match=r"wrong .*expected the rule to return y with examples of \(3,\)"
-    ):
+    with pytest.raises(fnn.ShapeError, match=r"wrong .*the rule to return y with examples of \(3,\)"):
         to_jax(Wrong())({}, {}, ONES)
 
 
@@ -351,12 +341,12 @@ def test_what_values_alone_can_tell_gives_nan_for_that_example():
     net = fnn.GRU(2, lengths=True)
     _, params, state = net.init(Key.of(0), ((3, 2), ()))
     x = np.ones((4, 3, 2), "float32")
-    y, _ = to_jax(net)(params, state, (x, np.array([1, 0, 3, 4])))
+    y, _ = jax.jit(to_jax(net))(params, state, (x, np.array([1, 0, 3, 4])))
     assert np.isnan(y).all(axis=(1, 2)).tolist() == [False, True, False, True]
     net = fnn.MultiHeadAttention(1, mask=True)
     _, params, state = net.init(Key.of(0), ((3, 2), (3,)))
     mask = np.array([[True, False, False], [False] * 3])
-    y, _ = to_jax(net)(params, state, (x[:2], mask))
+    y, _ = jax.jit(to_jax(net))(params, state, (x[:2], mask))
     assert np.isnan(y).any(axis=(1, 2)).tolist() == [False, True]
 
 
@@ -366,5 +356,6 @@ def test_what_stands_in_the_padding_is_never_seen():
     x = np.ones((2, 3, 2), "float32")
     x[0, 2:] = np.nan
     lengths = np.array([2, 3])
-    grads = jax.grad(lambda p: to_jax(net)(p, state, (x, lengths))[0].sum())(params)
+    total = jax.jit(jax.grad(lambda p: to_jax(net)(p, state, (x, lengths))[0].sum()))
+    grads = total(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))

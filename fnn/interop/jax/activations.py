@@ -62,7 +62,7 @@ _number_by_number(more.HardTanh, lambda x, o: _clipped(x, -1, 1))
 _number_by_number(more.HardSigmoid, lambda x, o: _clipped(x * (1 / 6) + 0.5, 0, 1))
 _number_by_number(more.HardSwish, lambda x, o: x * _clipped(x / 6 + 0.5, 0, 1))
 _number_by_number(more.Exp, lambda x, o: jnp.exp(x))
-_number_by_number(more.Abs, lambda x, o: jnp.abs(x))
+_number_by_number(more.Abs, lambda x, o: x * lax.stop_gradient(jnp.sign(x)))  # 0 at 0, not 1.
 _number_by_number(more.Square, lambda x, o: x * x)
 
 

@@ -69,7 +69,7 @@ def run_again(layer: Layer) -> Run:
     inner = function_of(options_of(layer).layer)
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
-        again = jax.checkpoint(lambda *given: inner(*given[:3], train, given[3]))
+        again = jax.checkpoint(lambda params, state, x, key: inner(params, state, x, train, key))
         return again(params, state, x, key)
 
     return run

@@ -82,8 +82,8 @@ def to_jax(net: Layer) -> Apply:
                 if not isinstance(tree, Mapping):
                     got = type(tree).__name__
                     raise TreeError(f"expected params and state as init returns them, got {got}")
-            arrays = jax.tree.map(jnp.asarray, (params, state, x))
-            y, moved = run(*arrays, train, None if key is None else jax_key(key))
+            params, state, x = jax.tree.map(jnp.asarray, (params, state, x))
+            y, moved = run(params, state, x, train, None if key is None else jax_key(key))
         except FnnError as error:
             raise error.inside(net.name, net.where) from error.__cause__
         # In the structure that came, dict or Tree, so that a scan can carry it.

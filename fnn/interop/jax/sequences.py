@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from fnn.errors import DTypeError, FnnError
 from fnn.interop.jax.peer import jax, jnp, lax
@@ -21,7 +21,12 @@ from fnn.layers.recurrent.over_time import GRU, LSTM, RNN, rnn
 
 # --- cells: step(params, carry, x) -> (carry, y) -------------------------------------------------
 
-of_cell: Any = rules.of  # Cells are no layers, but are made by constructors likewise.
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def of_cell(make: Callable[..., Cell]) -> Callable[[C], C]:
+    """Return what makes a function the rule of a cell, which is made by a constructor as layers are."""
+    return cast(Any, rules).of(make)
 
 
 class _Gated:
@@ -98,7 +103,7 @@ def over_time(layer: Layer) -> Run:
 
     def run(params: Any, state: Any, value: Any, train: bool, key: Any) -> Any:
         x, *rest = value if o.lengths or o.carry else (value,)
-        ends = rest[0] if o.lengths else None
+        ends: Any = rest[0] if o.lengths else None
         check_floats("x", x)
         first = rest[-1] if o.carry else _zeros(cell.shapes(x.shape[2:])[1], x)
         check_floats("what is carried", *jax.tree.leaves(first))
@@ -139,7 +144,7 @@ def _scanned(step: Any, params: Any, first: Any, xs: Any, shown: Any) -> tuple[A
             new = jax.tree.map(lambda a, b: jnp.where(_wide(goes_on, a), a, b), new, carry)
         return new, y
 
-    return lax.scan(one, first, (step.inputs(params, xs) if is_gated else xs, shown))  # type: ignore[no-any-return]
+    return lax.scan(one, first, (step.inputs(params, xs) if is_gated else xs, shown))
 
 
 def _zeros(shape: Any, x: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -67,22 +67,19 @@ def from_stax(
     """
     check_layer("from_stax", "net", net)
     _, fresh, state = net.init(Key.of(0), in_shape)
-    groups = list(_groups(params))
+    walk = _Walk(list(_groups(params)), kernels)
     with asked_once():
-        walk = _Walk(groups, kernels)
         try:
-            walk.through(asked(net.name, net, in_shape), net, "", _is_image(in_shape))
+            walk.through(
+                asked(net.name, net, in_shape), net, "", "image" if len(in_shape) > 2 else None
+            )
         except FnnError as error:
             raise error.inside(net.name, net.where) from error.__cause__
     walk.finish()
-    # Every leaf is there now, whatever dtype the first values had.
-    new = {path: np.asarray(leaf) for path, leaf in walk.found.items()}
-    if missing := sorted({path for path, _ in tree.items(fresh)} ^ new.keys()):
-        raise TreeError(f"expected weights for all of params, got none for {missing}")
-    dtypes = sorted({str(leaf.dtype) for leaf in new.values()})
+    dtypes = sorted({str(leaf.dtype) for leaf in walk.found.values()})
     if len(dtypes) > 1:
-        raise TreeError(f"expected weights of one dtype, got {dtypes}")
-    return tree.update(fresh, new), tree.cast(state, dtypes[0]) if dtypes else state
+        raise TreeError(f"expected weights of one dtype, got {dtypes}", path=("from_stax",))
+    return tree.update(Tree(fresh), walk.found), Tree(tree.cast(state, dtypes[0]) if dtypes else state)
 
 
 def _groups(node: Any) -> Iterator[list[Any]]:
@@ -98,10 +95,6 @@ def _groups(node: Any) -> Iterator[list[Any]]:
         return
     for each in node:
         yield from _groups(each)
-
-
-def _is_image(shape: Shape) -> Order:
-    return "image" if len(shape) >= 3 else None
 
 
 _IN_SPACE = (Conv, ConvTranspose, pooling.MaxPool, pooling.AvgPool, pooling.SumPool)
@@ -153,71 +146,81 @@ class _Walk:
             orders = order if isinstance(order, tuple) else (order,) * len(parts)
             return tuple(map(inside, parts, orders))
         if kind == "branch":
-            *ways, last = parts if parts[-1][0].name == "merge" else (*parts, None)
-            came = tuple(inside(each, order) for each in ways if each is not None)
-            if last is not None:
-                return inside(last, came)
+            ends_here = parts[-1][0].name == "merge"
+            ways = parts[:-1] if ends_here else parts
+            came = tuple(inside(each, order) for each in ways)
+            if ends_here:
+                return inside(parts[-1], came)
+            more = bare(layer).recipe.kwargs
             shapes = tuple(child.out_shape for child, _ in ways)
-            recipe = bare(layer).recipe
-            return _merged(
-                recipe.kwargs.get("merge", "sum"), recipe.kwargs.get("axis", 1), shapes, came
-            )
+            return _merged(more.get("merge", "sum"), shapes, came)
         raise OptionError(f"expected a composition that stax has, got {layer!r:.200}")
 
     def _leaf(self, call: ChildInit, layer: Layer, path: str, order: Order) -> Order:
-        recipe, shape = bare(layer).recipe, call.in_shape
+        recipe = bare(layer).recipe
         if call.params:
-            taking = {Dense: _dense, Conv: _conv, ConvTranspose: _conv, BatchNorm: _batch_norm}
-            if recipe.call not in taking:
-                raise OptionError(f"expected a layer that stax has, got {layer!r:.200}")
-            if self.taken == len(self.groups):
-                raise TreeError(f"expected weights for it, got {self.taken} layers in stax")
-            arrays = self.groups[self.taken]
-            self.taken += 1
-            layout = ""
-            if recipe.call in (Conv, ConvTranspose):
-                self.convolutions.add(path)
-                layout = self.kernels if isinstance(self.kernels, str) else self.kernels.get(path, "")
-            new, order = taking[recipe.call](call, recipe, arrays, order, layout)
-            for name, leaf in call.params.items():
-                if name not in new:
-                    raise TreeError(f"expected an array for {name}, got {len(arrays)} in stax")
-                if new[name].shape != leaf.shape:
-                    expected = f"expected {name} of shape {leaf.shape}"
-                    raise ShapeError(f"{expected}, got {new[name].shape} of stax in our layout")
-                self.found[f"{path}/{name}" if path else name] = np.ascontiguousarray(new[name])
-            return order
+            return self._weights(call, layer, path, order)
         if recipe.call in _IN_SPACE:
             return "image"
         if recipe.call is Flatten:
-            return _flattened(shape, order)
+            return _flattened(call.in_shape, order)
         if recipe.call is fan_out:
             return (order,) * recipe.args[0]
         if recipe.call is fan_in:
-            return _merged(recipe.args[0], recipe.kwargs.get("axis", 1), shape, order)
-        if call.out_shape != shape and order is not None:
+            return _merged(recipe.args[0], call.in_shape, order)
+        if call.out_shape != call.in_shape and order is not None:
             raise OptionError(f"expected a layer that keeps the shape of images, got {layer!r:.200}")
         return order
 
+    def _weights(self, call: ChildInit, layer: Layer, path: str, order: Order) -> Order:
+        """Take the next weights for a layer; return where the numbers of y lie."""
+        make = bare(layer).recipe.call
+        if make not in _TAKING:
+            raise OptionError(f"expected a layer that stax has, got {layer!r:.200}")
+        if self.taken == len(self.groups):
+            raise TreeError(f"expected weights for it, got {self.taken} layers in stax")
+        arrays, layout = self.groups[self.taken], ""
+        self.taken += 1
+        if make in (Conv, ConvTranspose):
+            self.convolutions.add(path)
+            layout = self.kernels if isinstance(self.kernels, str) else self.kernels.get(path, "")
+        new, order = _TAKING[make](call, arrays, order, layout)
+        if make is ConvTranspose:
+            # stax spreads by correlation, ours is the derivative of one: its window is turned round.
+            new["w"] = np.flip(new["w"].swapaxes(0, 1), tuple(range(2, new["w"].ndim)))
+        own: Any = call.params
+        if new.keys() != own.keys():
+            raise TreeError(f"expected arrays for {sorted(own)}, got those for {sorted(new)} in stax")
+        for name, leaf in own.items():
+            if new[name].shape != leaf.shape:
+                got = f"{new[name].shape} of stax in our layout"
+                raise ShapeError(f"expected {name} of shape {leaf.shape}, got {got}")
+            self.found[f"{path}/{name}" if path else name] = np.ascontiguousarray(new[name])
+        return order
 
-# --- layers with weights: from the arrays of stax to ours, and the order of what comes out -------
+
+# --- layers with weights: our arrays of those of stax, and the order of what comes out -----------
+
+_Taken: TypeAlias = tuple[dict[str, Array], Order]
 
 
-def _dense(call: ChildInit, recipe: Any, arrays: list[Any], order: Order, layout: str) -> Any:
+def _present(**arrays: Any) -> dict[str, Array]:
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _dense(call: ChildInit, arrays: list[Any], order: Order, layout: str) -> _Taken:
     if isinstance(order, str):
         raise OptionError(f"expected a Flatten before, got images {call.in_shape}: stax maps channels")
-    w, *b = arrays
+    w, b = (*arrays, None)[:2]
     if order is not None:
         if len(w) != len(order):
             raise ShapeError(f"expected w of {len(order)} rows, got {w.shape}")
-        turned = np.empty_like(w)
-        turned[order] = w
-        w = turned
-    return {"w": w, **({"b": b[0]} if b else {})}, None
+        w = w[np.argsort(order)]
+    return _present(w=w, b=b), None
 
 
-def _conv(call: ChildInit, recipe: Any, arrays: list[Any], order: Order, layout: str) -> Any:
-    w, *b = arrays
+def _conv(call: ChildInit, arrays: list[Any], order: Order, layout: str) -> _Taken:
+    w, b = (*arrays, None)[:2]
     n_axes = len(call.in_shape) - 1
     layout = layout or "HWD"[:n_axes] + "IO"
     if len(layout) != n_axes + 2 or len(set(layout)) != len(layout) or not {*"IO"} <= set(layout):
@@ -225,24 +228,27 @@ def _conv(call: ChildInit, recipe: Any, arrays: list[Any], order: Order, layout:
     if w.ndim != n_axes + 2:
         raise ShapeError(f"expected kernels of {n_axes + 2} axes, got {w.shape}")
     space = [at for at, axis in enumerate(layout) if axis not in "IO"]
-    first, second = ("O", "I") if recipe.call is Conv else ("I", "O")
-    w = w.transpose(layout.index(first), layout.index(second), *space)
-    if recipe.call is ConvTranspose:
-        # stax spreads by correlation, ours is the derivative of one: its window is turned round.
-        w = np.flip(w, tuple(range(2, w.ndim)))
+    w = w.transpose(layout.index("O"), layout.index("I"), *space)
     # The bias of stax has axes of size 1 beside.
-    return {"w": w, **({"b": b[0].reshape(-1)} if b else {})}, "image"
+    return _present(w=w, b=None if b is None else b.reshape(-1)), "image"
 
 
-def _batch_norm(call: ChildInit, recipe: Any, arrays: list[Any], order: Order, layout: str) -> Any:
-    shift, scale = (*arrays, None, None)[:2]
-    both = {"shift": shift, "scale": scale}
-    if order is not None and not isinstance(order, str):
-        if any(each is not None and len(each) != len(order) for each in both.values()):
+def _batch_norm(call: ChildInit, arrays: list[Any], order: Order, layout: str) -> _Taken:
+    shift, scale = (*arrays, None)[:2]
+    if isinstance(order, np.ndarray):
+        if any(each is not None and each.shape != order.shape for each in (shift, scale)):
             raise ShapeError(f"expected {len(order)} features, got {[np.shape(a) for a in arrays]}")
         back = np.argsort(order)
-        both = {name: each if each is None else each[back] for name, each in both.items()}
-    return {name: each for name, each in both.items() if each is not None}, order
+        shift, scale = (None if each is None else each[back] for each in (shift, scale))
+    return _present(shift=shift, scale=scale), order
+
+
+_TAKING: dict[Any, Callable[[ChildInit, list[Any], Order, str], _Taken]] = {
+    Dense: _dense,
+    Conv: _conv,
+    ConvTranspose: _conv,
+    BatchNorm: _batch_norm,
+}
 
 
 # --- layers without weights -------------------------------------------------------------------
@@ -262,13 +268,12 @@ def _one(orders: tuple[Order, ...]) -> Order:
     return first
 
 
-def _merged(merge: str, axis: int, shapes: Any, orders: Order) -> Order:
+def _merged(merge: str, shapes: Any, orders: Order) -> Order:
     """Return the order of what a merge makes of several arrays, of which `shapes` are the examples'."""
-    rows = [each for each in orders if isinstance(each, np.ndarray)]
-    if merge != "concat" or not rows:
+    if merge != "concat" or not any(isinstance(each, np.ndarray) for each in orders):
         return _one(orders)
-    if len(rows) < len(orders) and any(isinstance(each, str) for each in orders):
-        return _one(orders)
+    if any(isinstance(each, str) for each in orders):
+        raise OptionError("expected features or images to be joined, got both")
     starts = np.cumsum([0, *(shape[-1] for shape in shapes)])[:-1]
     return np.concatenate(
         [
