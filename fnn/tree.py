@@ -146,15 +146,9 @@ class Tree(dict[str, Any]):
         return Tree(dict.fromkeys(keys, value))
 
     def __repr__(self) -> str:
-        entries = (f"{name}: {_shown(value)}" for name, value in self.items())
-        return f"Tree({', '.join(entries)})"
-
-
-def _shown(value: Any) -> str:
-    # Where others map a Tree, as JAX does, its leaves may be anything.
-    if type(value) is Tree or not hasattr(value, "dtype"):
-        return repr(value)
-    return f"{value.dtype}{list(value.shape)}"
+        # Where others map a Tree, as JAX does, its leaves may be anything.
+        shown = (f"{v.dtype}{list(v.shape)}" if hasattr(v, "dtype") else repr(v) for v in self.values())
+        return f"Tree({', '.join(f'{name}: {v}' for name, v in zip(self, shown, strict=True))})"
 
 
 def _wrap(frozen: Mapping[str, Any]) -> Tree:

@@ -66,6 +66,7 @@ def from_stax(
         TreeError: If there are more or fewer layers with weights in stax than in `net`.
     """
     check_layer("from_stax", "net", net)
+    fresh: Any
     _, fresh, state = net.init(Key.of(0), in_shape)
     walk = _Walk(list(_groups(params)), kernels)
     with asked_once():
@@ -79,7 +80,8 @@ def from_stax(
     dtypes = sorted({str(leaf.dtype) for leaf in walk.found.values()})
     if len(dtypes) > 1:
         raise TreeError(f"expected weights of one dtype, got {dtypes}", path=("from_stax",))
-    return tree.update(Tree(fresh), walk.found), Tree(tree.cast(state, dtypes[0]) if dtypes else state)
+    moved = tree.cast(state, dtypes[0]) if dtypes else state
+    return tree.update(fresh, walk.found), moved
 
 
 def _groups(node: Any) -> Iterator[list[Any]]:
