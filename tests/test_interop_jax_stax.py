@@ -78,11 +78,11 @@ def test_images_that_are_flattened_at_once_have_their_rows_turned_too():
 
 def test_batch_norms_have_the_order_of_what_they_normalise():
     theirs = stax.serial(
-        stax.Conv(4, (2, 2)), stax.BatchNorm(), stax.Relu, stax.AvgPool((2, 2), (2, 2)), stax.Flatten,
+        stax.Conv(3, (2, 2)), stax.BatchNorm(), stax.Relu, stax.AvgPool((2, 2), (2, 2)), stax.Flatten,
         stax.BatchNorm(axis=0), stax.Tanh, stax.Dense(3), stax.BatchNorm(axis=0, center=False),
     )  # fmt: skip
     ours = serial(
-        Conv(4, 2), BatchNorm(), Relu(), AvgPool(2), Flatten(), BatchNorm(), Tanh(), Dense(3),
+        Conv(3, 2), BatchNorm(), Relu(), AvgPool(2), Flatten(), BatchNorm(), Tanh(), Dense(3),
         BatchNorm(shift=False),
     )  # fmt: skip
     assert_imported(theirs, ours, IMAGE, train=True)

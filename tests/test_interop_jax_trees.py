@@ -350,6 +350,28 @@ def test_what_values_alone_can_tell_gives_nan_for_that_example():
     assert np.isnan(y).any(axis=(1, 2)).tolist() == [False, True]
 
 
+def test_a_query_that_may_see_no_step_gets_zeros_and_sound_derivatives():
+    net = fnn.MultiHeadAttention(1, mask=True, causal=True)
+    shape = (3, 2), (3,)
+    params, state = jax_cases.trees(net, shape, "float32")
+    x = jax_cases.inputs(net, shape, "float32")[0], np.array([[False, True, False]] * 3)
+    jax_cases.agrees(net, params, state, x, "float32", train=False)
+    np.testing.assert_allclose(to_jax(net)(params, state, x)[0][:, 0], params["b_o"][None].repeat(3, 0))
+
+
+def test_what_is_carried_is_never_differentiated():
+    net = fnn.serial(fnn.Dense(2), fnn.BatchNorm(), fnn.spectral_norm(fnn.Dense(2)))
+    _, params, state = net.init(Key.of(0), (3,))
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+
+    @jax.grad
+    def through(params):
+        moved = to_jax(net)(params, state, x, train=True)[1]
+        return sum(leaf.sum() for leaf in jax.tree.leaves(moved))
+
+    assert not any(map(np.any, jax.tree.leaves(through(params))))
+
+
 def test_what_stands_in_the_padding_is_never_seen():
     net = fnn.serial(fnn.LSTM(2, lengths=True))
     _, params, state = net.init(Key.of(0), ((3, 2), ()))

@@ -81,11 +81,10 @@ def spectral_normed(layer: Layer) -> Run:
                 got = f"{u.shape} and {v.shape}"
                 raise TreeError(f"expected {path}/u and {path}/v to fit {rows.shape}, got {got}")
             if train and moves(path):
-                fixed = lax.stop_gradient(rows)  # No derivative goes through the vectors.
                 for _ in range(o.iterations):
-                    u = unit(fixed @ v)
-                    v = unit(fixed.T @ u)
-            u, v = lax.stop_gradient((u, v))
+                    u = unit(rows @ v)
+                    v = unit(rows.T @ u)
+            u, v = lax.stop_gradient((u, v))  # No derivative goes through the vectors.
             vectors[path] = {"u": u, "v": v}
             scaled[path] = w / (u @ (rows @ v))
         own_params = mapped(is_weight, lambda path, w: scaled[path], params)

@@ -67,6 +67,7 @@ def from_stax(
     """
     check_layer("from_stax", "net", net)
     fresh: Any
+    state: Any
     _, fresh, state = net.init(Key.of(0), in_shape)
     walk = _Walk(list(_groups(params)), kernels)
     with asked_once():
