@@ -26,7 +26,7 @@ SHAPES = [(4,), (2, 5, 4), (3, 4)]
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
