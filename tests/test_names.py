@@ -158,6 +158,8 @@ def test_no_public_name_hides_a_module():
             *parents, name = parents
         if not parents or name == "__main__":
             continue
+        if "interop" in parents and name != "rules":  # Its peer may be missing.
+            continue
         package = importlib.import_module(".".join(parents))
         module = importlib.import_module(".".join([*parents, name]))
         assert getattr(package, name) is module
