@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # Importing it takes a hundredth of the time that NumPy takes
     from numpy.typing import DTypeLike
 
 Array: TypeAlias = np.ndarray
-TreeLike: TypeAlias = "Array | Mapping[str, TreeLike]"
+TreeLike: TypeAlias = Array | Mapping[str, "TreeLike"]
 
 
 # --- leaves ---------------------------------------------------------------------------------

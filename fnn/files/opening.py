@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from fnn.errors import DataError
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
-Spot: TypeAlias = "tuple[str, int | None]"
+PathLike: TypeAlias = str | os.PathLike[str]
+Spot: TypeAlias = tuple[str, int | None]
 """A file's name and its open folder; where there is no folder, the name is a path."""
 
 # Windows cannot open a name in an open folder; there everything is looked at before and after.

@@ -46,7 +46,7 @@ Keeps: TypeAlias = Callable[[Shape, Shape], int]
 Shapes: TypeAlias = Callable[[Shape], tuple[Shape, Mapping[str, Any], Mapping[str, Any]]]
 """From the shape of an example to out_shape, and the leaves of params and of state by name."""
 
-Inputs: TypeAlias = "Callable[[Key, int, Shape], Any]"
+Inputs: TypeAlias = Callable[[Key, int, Shape], Any]
 """From a key, a number n and in_shape to n valid examples."""
 
 Change: TypeAlias = "Callable[[str, Layer], Layer]"

@@ -19,7 +19,7 @@ from fnn.optimizers.transform import Transform
 from fnn.options import returned
 from fnn.tree import Array, Tree, TreeLike
 
-Held: TypeAlias = "dict[str, Array]"
+Held: TypeAlias = dict[str, Array]
 """What is remembered of one leaf, by role."""
 
 LeafFormula: TypeAlias = Callable[[Now, Array, Array, Held], "tuple[Array, Held]"]

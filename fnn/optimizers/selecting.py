@@ -16,7 +16,7 @@ from fnn.options import Number, at_step, number
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Array, Tree, TreeLike
 
-Where: TypeAlias = "str | list[str] | tuple[str, ...] | Callable[[str, Array], Any]"
+Where: TypeAlias = str | list[str] | tuple[str, ...] | Callable[[str, Array], Any]
 """Which leaves: a path or several, of whole names ("dense_0" is every leaf of that layer), or a
 predicate `(path, leaf) -> bool` of their paths, shapes and dtypes."""
 

@@ -15,7 +15,7 @@ from fnn.options import real
 from fnn.recipe import HasRecipe, Recipe, constructor
 from fnn.tree import Array, Tree
 
-PenaltyFunction: TypeAlias = "Callable[[Tree], tuple[Any, Any]]"
+PenaltyFunction: TypeAlias = Callable[[Tree], tuple[Any, Any]]
 """From what is trained to a number and its gradient, a tree of that structure."""
 
 

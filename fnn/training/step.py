@@ -35,7 +35,7 @@ from fnn.training.state import (
 )
 from fnn.tree import Tree
 
-Step: TypeAlias = "Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]"
+Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
 
 def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Any, Tree]]:

@@ -128,7 +128,7 @@ class Augmentation(HasRecipe):
         return _sealed(new_x) if y is None else (_sealed(new_x), _sealed(new_y))
 
 
-Transformation: TypeAlias = "Augmentation | Callable[[Key, Any], Any]"
+Transformation: TypeAlias = Augmentation | Callable[[Key, Any], Any]
 """What batches are sent through: an augmentation, or somebody's own pure function of a key and x."""
 
 

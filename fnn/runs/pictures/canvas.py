@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from fnn.files import PathLike, replacing
 
-Labels: TypeAlias = "Sequence[str] | None"
+Labels: TypeAlias = Sequence[str] | None
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = (
     "#0072B2",

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-Cell: TypeAlias = "str | int | float"
+Cell: TypeAlias = str | int | float
 MAX_TEXT = 400
 """Longer text from a file is cut, so that nobody's file makes a page of any size."""
 MAX_ROWS, MAX_COLUMNS, MAX_CARDS, MAX_NOTES = 200, 24, 8, 20
