@@ -88,7 +88,7 @@ def parts(layer):
         yield from parts(child)
 
 
-@pytest.mark.parametrize("in_shape", [(3,), (2, 3, 3)])
+@pytest.mark.parametrize("in_shape", [(3,), pytest.param((2, 3, 3), marks=pytest.mark.slow)])
 def test_a_wrong_layer_in_the_alphabet_is_left_almost_alone(in_shape):
     strategy = networks(in_shape, 4, layers=lambda shape: layers(shape) | st.just(WRONG))
     found = find(
