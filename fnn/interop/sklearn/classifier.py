@@ -100,7 +100,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
         validation_fraction: float | None = None,
         early_stopping: int | None = None,
         monitor: str | None = None,
-        mode: str | None = None,
+        mode: Any = None,
         plateau: Any = None,
         metrics: Any = (),
         callbacks: Any = (),
@@ -222,7 +222,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
         labels: Array = self.classes_[self._coding().decode(outputs, len(self.classes_))]
         return labels
 
-    @available_if(_tells_probabilities)
+    @available_if(_tells_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes, shape (n, n_classes), in the order of `classes_`.
 
@@ -235,9 +235,9 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
             p: Array = probabilities(outputs)
         return p if len(self.classes_) > 1 else np.ones_like(p[:, :1])
 
-    @available_if(_tells_scores_alone)
+    @available_if(_tells_scores_alone)  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> Array:
-        """Return scores, the largest for the likeliest class; of two classes the second's, shape (n,)."""
+        """Return scores, the largest for the likeliest class; of two classes that of the second alone."""
         outputs = self._outputs(X)
         if outputs.shape[1] == 2:
             return outputs[:, 1] - outputs[:, 0]

@@ -55,7 +55,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         validation_fraction: float | None,
         early_stopping: int | None,
         monitor: str | None,
-        mode: str | None,
+        mode: Any,
         plateau: Any,
         metrics: Any,
         callbacks: Any,

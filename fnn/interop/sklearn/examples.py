@@ -37,8 +37,8 @@ def settled(data: Dataset, batch_size: int) -> Dataset:
     if len(data) <= batch_size:
         rows = np.concatenate([_bytes(data.x), _bytes(data.y)], axis=1)
         _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-        weight = np.bincount(place.ravel(), weights=data.weight)
-        data = Dataset(data.x[first], data.y[first], weight=weight)
+        counts = np.bincount(place.ravel(), weights=data.weight)
+        data = Dataset(data.x[first], data.y[first], weight=counts)
     weight = data.weight
     if weight is not None and weight.min() == weight.max():
         return Dataset(data.x, data.y)

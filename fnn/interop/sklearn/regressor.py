@@ -61,7 +61,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         validation_fraction: float | None = None,
         early_stopping: int | None = None,
         monitor: str | None = None,
-        mode: str | None = None,
+        mode: Any = None,
         plateau: Any = None,
         metrics: Any = (),
         callbacks: Any = (),

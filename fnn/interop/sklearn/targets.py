@@ -24,10 +24,9 @@ def name_of(loss: Any) -> str | None:
     """Return by what name a loss is one of the library's, with whatever options; None if it is not."""
     while isinstance(loss, functools.partial):
         loss = loss.func
-    name = getattr(loss, "__name__", None)
-    if name in LOSSES and (LOSSES[name] is loss or isinstance(loss, LossWithOptions)):
-        return str(name)
-    return None
+    name = getattr(loss, "__name__", "")
+    is_ours = name in LOSSES and (LOSSES[name] is loss or isinstance(loss, LossWithOptions))
+    return name if is_ours else None
 
 
 # --- classes
