@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 
-from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_digits, load_iris, make_regression
-from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.datasets import load_iris, make_regression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fnn
-from fnn import errors
 from fnn.interop.sklearn import FnnClassifier, FnnRegressor
 from fnn.kernels.softmax import softmax
 

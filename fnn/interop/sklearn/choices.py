@@ -91,8 +91,17 @@ def optimizer_of(optimizer: Any, learning_rate: Any) -> Transform:
             expected = f"None beside {optimizer!r:.80}, which has its own"
             raise OptionError(f"learning_rate: expected {expected}, got {learning_rate!r}")
         return optimizer
-    make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    made = make(LEARNING_RATE if learning_rate is None else learning_rate) if callable(make) else make
+    if isinstance(optimizer, str):
+        named = OPTIMIZERS[optimizer]
+        if "learning_rate" in inspect.signature(named).parameters:
+            return named(learning_rate=LEARNING_RATE if learning_rate is None else learning_rate)
+        if learning_rate is not None:
+            expected = f"None beside {optimizer!r}, which has none"
+            raise OptionError(f"learning_rate: expected {expected}, got {learning_rate!r}")
+        return named()
+    made = optimizer
+    if callable(optimizer):
+        made = optimizer(LEARNING_RATE if learning_rate is None else learning_rate)
     if not isinstance(made, Transform):
         expected = "a name, a Transform, or a function from a learning rate to one"
         raise OptionError(f"optimizer: expected {expected}, got {made!r:.80}")
@@ -117,6 +126,8 @@ def metrics_of(metrics: Any) -> Any:
     Raises:
         OptionError: If there is no metric of a name.
     """
+    if metrics is None:
+        return ()
     if isinstance(metrics, str):
         return {metrics: METRICS[metrics]}
     if callable(metrics) or not isinstance(metrics, Iterable):
@@ -124,6 +135,19 @@ def metrics_of(metrics: Any) -> Any:
     if isinstance(metrics, Mapping):
         return {n: METRICS[each] if isinstance(each, str) else each for n, each in metrics.items()}
     return [METRICS[each] if isinstance(each, str) else each for each in metrics]
+
+
+def callbacks_of(callbacks: Any) -> tuple[Any, ...]:
+    """Return callbacks, of which there may be one, several or none.
+
+    Raises:
+        OptionError: If it is something else.
+    """
+    if callbacks is None or callable(callbacks):
+        return () if callbacks is None else (callbacks,)
+    if not isinstance(callbacks, Iterable):
+        raise OptionError(f"callbacks: expected functions, got {callbacks!r:.80}")
+    return tuple(callbacks)
 
 
 def key_of(random_state: Any) -> Key:

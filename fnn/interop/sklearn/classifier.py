@@ -80,6 +80,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
         history_: A record per epoch, as of `fnn.fit`.
         net_: The network.
         state_: The TrainState that predictions are made with: `fnn.predict(net_, state_, x)`.
+        scaling_: What makes x of X, `scaling_.apply(X)`; None where nothing is scaled.
         in_shape_: Shape of an example.
         n_features_in_, feature_names_in_, n_iter_: As everywhere in scikit-learn.
     """
@@ -237,7 +238,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
 
     @available_if(_tells_scores_alone)  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> Array:
-        """Return scores, the largest for the likeliest class; of two classes that of the second alone."""
+        """Return scores, the largest for the likeliest class; of two classes the second's alone."""
         outputs = self._outputs(X)
         if outputs.shape[1] == 2:
             return outputs[:, 1] - outputs[:, 0]

@@ -38,7 +38,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
     n_iter_: int
     in_shape_: tuple[int, ...]
     _dtype: str
-    _scaling: Scaling | None
+    scaling_: Scaling | None
     _progress: Progress
     _course: tuple[Any, ...]
 
@@ -117,7 +117,10 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
     def _goes_on(self, *, is_partial: bool) -> bool:
         """Return whether a training goes on from the last one."""
         with placed(self):
-            return hasattr(self, "state_") and (is_partial or flag("", "warm_start", self.warm_start))
+            goes_on = is_partial or flag("", "warm_start", self.warm_start)
+        if not goes_on:  # A fit that fails leaves nothing fitted, rather than halves of two.
+            vars(self).pop("state_", None)
+        return hasattr(self, "state_")
 
     def _train(self, x: Array, y: Array, weight: Any, *, goes_on: bool, is_partial: bool) -> Self:
         """Train on arrays that scikit-learn has checked; `partial_fit` takes them all, and once."""
@@ -135,7 +138,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
             train, held = examples.split(data, fraction, key, stratified=self._stratified)
             if not goes_on:
                 chosen = self.scale if is_scaled else None
-                self._scaling = examples.scaling_of("scale", chosen, train.x, train.weight)
+                self.scaling_ = examples.scaling_of("scale", chosen, train.x, train.weight)
                 self._learn_targets(train)
             options = self._watched(is_validated=held is not None, is_partial=is_partial)
             watched = options["monitor"], options["mode"], tuple(options["metrics"])
@@ -159,7 +162,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _watched(self, *, is_validated: bool, is_partial: bool) -> dict[str, Any]:
         """Return what `fit` is to measure, watch and call."""
-        callbacks = (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks)
+        callbacks = choices.callbacks_of(self.callbacks)
         monitor, mode = self.monitor, self.mode
         if is_partial and str(monitor).startswith("validation_"):
             monitor = mode = None
@@ -181,7 +184,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         return {"start": start, "key": key, "epochs": start.epoch + epochs}
 
     def _ready(self, data: Dataset) -> Dataset:
-        x = data.x if self._scaling is None else self._scaling.apply(data.x)
+        x = data.x if self.scaling_ is None else self.scaling_.apply(data.x)
         return Dataset(x, self._encoded(data), weight=data.weight)
 
     # --- prediction
@@ -199,7 +202,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
                 weights = tree.cast(weights.params, dtype), tree.cast(weights.state, dtype)
             if not _are_integers(self.net_, x):
                 x = examples.floating(x)
-                x = x if self._scaling is None else self._scaling.apply(x)
+                x = x if self.scaling_ is None else self.scaling_.apply(x)
                 x = cast("X", x, dtype or self._dtype)
             outputs: Array = predict(self.net_, weights, x)
             return outputs

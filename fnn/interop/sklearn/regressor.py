@@ -39,13 +39,14 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
 
     Attributes:
         n_outputs_: How many numbers are predicted.
-        history_, net_, state_, in_shape_, n_features_in_, feature_names_in_, n_iter_: As of
+        target_scaling_: How targets were scaled, which `target_scaling_.undo` reverts; None if not.
+        history_, net_, state_, scaling_, in_shape_, n_features_in_, feature_names_in_, n_iter_: As of
             `FnnClassifier`.
     """
 
     n_outputs_: int
     _is_flat: bool
-    _target_scaling: Scaling | None
+    target_scaling_: Scaling | None
 
     def __init__(
         self,
@@ -128,7 +129,8 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
             if goes_on and table.shape[1] != self.n_outputs_:
                 message = f"y: expected {self.n_outputs_} numbers per example, got {table.shape[1]}"
                 raise ShapeError(message)
-        self.n_outputs_, self._is_flat = table.shape[1], y.ndim == 1
+        if not goes_on:
+            self.n_outputs_, self._is_flat = table.shape[1], y.ndim == 1
         return self._train(x, table, weight, goes_on=goes_on, is_partial=is_partial)
 
     # --- what the shared part asks for
@@ -143,10 +145,10 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         if self.target_scale is not None and not self._coding().scales:
             expected = f"None with the loss {self.loss!r}, which wants targets as they are"
             raise OptionError(f"target_scale: expected {expected}, got {self.target_scale!r}")
-        self._target_scaling = scaling_of("target_scale", self.target_scale, train.y, train.weight)
+        self.target_scaling_ = scaling_of("target_scale", self.target_scale, train.y, train.weight)
 
     def _encoded(self, data: Dataset) -> Array:
-        scaling = self._target_scaling
+        scaling = self.target_scaling_
         y: Array = data.y
         return y if scaling is None else scaling.apply(y)
 
@@ -157,7 +159,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         outputs = self._outputs(X, "float64")
         with np.errstate(all="ignore"):
             y = self._coding().predicted(outputs)
-            y = y if self._target_scaling is None else self._target_scaling.undo(y)
+            y = y if self.target_scaling_ is None else self.target_scaling_.undo(y)
         return y[:, 0] if self._is_flat else y
 
 

@@ -15,6 +15,7 @@ from fnn.kernels.activation import sigmoid
 from fnn.kernels.softmax import softmax
 from fnn.losses import LOSSES
 from fnn.losses.optioned import LossWithOptions
+from fnn.losses.robust import gaussian_nll
 from fnn.tree import Array
 
 Map: TypeAlias = Callable[[Array], Array]
@@ -26,7 +27,8 @@ def name_of(loss: Any) -> str | None:
         loss = loss.func
     name = getattr(loss, "__name__", "")
     is_ours = name in LOSSES and (LOSSES[name] is loss or isinstance(loss, LossWithOptions))
-    return name if is_ours else None
+    # It is in no registry, for it wants other outputs than its siblings.
+    return name if is_ours or loss is gaussian_nll else None
 
 
 # --- classes
