@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sklearn.utils import check_random_state
@@ -23,8 +23,8 @@ from fnn.optimizers import OPTIMIZERS
 from fnn.optimizers.transform import Transform
 from fnn.options import integer
 
-LEARNING_RATE = 0.001
-"""That of an optimizer given by name, where none is said."""
+LEARNING_RATE = 0.01
+"""Where none is said, that of an optimizer that has no default of its own."""
 
 
 def network(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], each: str) -> Layer:
@@ -44,7 +44,7 @@ def network(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], eac
     if isinstance(net, Layer):
         made = net
     elif callable(net):
-        made = net(in_shape, math.prod(out_shape)) if _takes_two(net) else net(in_shape)
+        made = net(in_shape, math.prod(out_shape)) if _takes(net, 2) else net(in_shape)
         if not isinstance(made, Layer):
             raise OptionError(f"net: expected the function to return a Layer, got {made!r:.80}")
     else:
@@ -72,9 +72,10 @@ def _dense(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> L
     return serial(*before, *(layer for _, layer in chain.children), *behind)
 
 
-def _takes_two(fn: Callable[..., Any]) -> bool:
+def _takes(fn: Any, n: int) -> bool:
+    """Return whether a function can be called with so many arguments."""
     try:
-        inspect.signature(fn).bind(None, None)
+        inspect.signature(fn).bind(*range(n))
     except (TypeError, ValueError):
         return False
     return True
@@ -91,17 +92,15 @@ def optimizer_of(optimizer: Any, learning_rate: Any) -> Transform:
             expected = f"None beside {optimizer!r:.80}, which has its own"
             raise OptionError(f"learning_rate: expected {expected}, got {learning_rate!r}")
         return optimizer
-    if isinstance(optimizer, str):
-        named = OPTIMIZERS[optimizer]
-        if "learning_rate" in inspect.signature(named).parameters:
-            return named(learning_rate=LEARNING_RATE if learning_rate is None else learning_rate)
-        if learning_rate is not None:
-            expected = f"None beside {optimizer!r}, which has none"
-            raise OptionError(f"learning_rate: expected {expected}, got {learning_rate!r}")
-        return named()
-    made = optimizer
-    if callable(optimizer):
-        made = optimizer(LEARNING_RATE if learning_rate is None else learning_rate)
+    is_named = isinstance(optimizer, str)
+    make = OPTIMIZERS[optimizer] if is_named else optimizer
+    rates = () if learning_rate is None else (learning_rate,)
+    if is_named and rates and "learning_rate" not in inspect.signature(make).parameters:
+        expected = f"None beside {optimizer!r}, which has none"
+        raise OptionError(f"learning_rate: expected {expected}, got {learning_rate!r}")
+    if not rates and not _takes(make, 0):
+        rates = (LEARNING_RATE,)
+    made = make(*rates) if callable(make) else make
     if not isinstance(made, Transform):
         expected = "a name, a Transform, or a function from a learning rate to one"
         raise OptionError(f"optimizer: expected {expected}, got {made!r:.80}")

@@ -49,7 +49,8 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
             logarithms for "nll". A loss of one's own gets labels from 0, and its outputs are taken for
             scores as those of "softmax_cross_entropy".
         optimizer: By name, as a function of the learning rate, or as a transform.
-        learning_rate: A number or a schedule; None is 0.001. A transform has its own.
+        learning_rate: A number or a schedule; None is what the optimizer has by default, as adam has
+            0.001, or else 0.01. A transform has its own.
         epochs: How often to go through the examples.
         batch_size: Examples per step.
         scale: "standard" for features of mean 0 and deviation 1 over what is trained on, None for

@@ -118,9 +118,11 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         """Return whether a training goes on from the last one."""
         with placed(self):
             goes_on = is_partial or flag("", "warm_start", self.warm_start)
+        if not hasattr(self, "state_"):
+            return False
         if not goes_on:  # A fit that fails leaves nothing fitted, rather than halves of two.
-            vars(self).pop("state_", None)
-        return hasattr(self, "state_")
+            del self.state_
+        return goes_on
 
     def _train(self, x: Array, y: Array, weight: Any, *, goes_on: bool, is_partial: bool) -> Self:
         """Train on arrays that scikit-learn has checked; `partial_fit` takes them all, and once."""
