@@ -39,6 +39,16 @@ def same(a, b, x=X):
     return says and a.state_.params == b.state_.params
 
 
+def noting(seen):
+    """Return a loss that notes the targets that it gets."""
+
+    def loss(pred, target, *, weight=None):
+        seen.append(target)
+        return fnn.softmax_cross_entropy(pred, target, weight=weight)
+
+    return loss
+
+
 # --- scikit-learn's own checks
 
 
@@ -161,6 +171,21 @@ def test_a_warm_start_with_another_optimizer_goes_on_from_the_weights():
     assert made.n_iter_ == 1
     gap = fnn.tree.ravel(before)[0] - fnn.tree.ravel(made.state_.params)[0]
     assert 0 < np.abs(gap).max() < 1e-6
+
+
+def test_a_warm_start_in_another_precision_goes_on_from_the_weights():
+    made = quick(warm_start=True).fit(X, Y).set_params(dtype="float64", epochs=1).fit(X, Y)
+    assert made.n_iter_ == 1
+    assert made.predict_proba(X).dtype == "float64"
+
+
+def test_what_is_held_out_stays_so_when_a_training_goes_on_otherwise():
+    seen = []
+    made = quick(warm_start=True, validation_fraction=0.2, loss=noting(seen)).fit(X, Y)
+    for rate in (0.001, 0.002):
+        made.set_params(learning_rate=rate).fit(X, Y)
+    sets = {part.tobytes() for part in seen if len(part) == 30}
+    assert len(sets) == 1
 
 
 def test_without_a_warm_start_a_second_fit_forgets_the_first():

@@ -102,6 +102,9 @@ def test_a_network_with_state_and_masks_predicts_in_evaluation_mode():
         ("softmax_cross_entropy_dense", None),
         ("smoothed_cross_entropy", None),
         (fnn.focal(1.0), None),
+        ("cross_entropy", None),
+        ("nll", None),
+        ("kl_divergence", None),
         ("cross_entropy", fnn.Softmax()),
         ("nll", fnn.LogSoftmax()),
         ("kl_divergence", fnn.LogSoftmax()),
@@ -313,11 +316,26 @@ def test_weights_that_are_none_are_refused(weight, message):
         quick().fit(X, Y, sample_weight=np.full(len(X), weight))
 
 
+@pytest.mark.parametrize("made", [quick(), numbers()])
+def test_masks_are_not_lost_without_a_word(made):
+    masked = np.ma.masked_array(X, X > 5)
+    with pytest.raises(errors.DataError, match="expected X without a mask"):
+        made.fit(masked, Y)
+    with pytest.raises(errors.DataError, match="expected y without a mask"):
+        made.fit(X, np.ma.masked_array(Y, Y == 1))
+    with pytest.raises(errors.DataError, match="expected sample_weight without a mask"):
+        made.fit(X, Y, sample_weight=np.ma.masked_array(np.ones(150), X[:, 0] > 5))
+    with pytest.raises(errors.DataError, match="expected X without a mask"):
+        made.fit(X, Y).predict(masked)
+
+
 def test_labels_that_were_not_announced_are_refused():
     with pytest.raises(errors.OptionError, match="classes: expected all labels at the first"):
         quick().partial_fit(X, Y)
-    with pytest.raises(errors.DataError, match=r"y: expected labels of the classes \[0 1\], got \[2\]"):
+    with pytest.raises(errors.DataError, match=r"y: expected labels of the classes \[0 1\], got 2"):
         quick().partial_fit(X, Y, classes=[0, 1])
+    with pytest.raises(errors.DataError, match=r"classes: .* got strings among others"):
+        quick().partial_fit(X, Y, classes=[0, 1, "two"])
     made = quick().partial_fit(X, Y, classes=[0, 1, 2])
     with pytest.raises(errors.OptionError, match=r"classes: expected \[0 1 2\] as before"):
         made.partial_fit(X, Y, classes=[0, 1, 2, 3])
@@ -325,13 +343,17 @@ def test_labels_that_were_not_announced_are_refused():
         quick(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
 
 
-def test_a_training_that_diverges_says_so_and_leaves_nothing_half_fitted():
-    made = quick().fit(X, Y)
+@pytest.mark.parametrize("made", [quick(), numbers()])
+def test_a_training_that_fails_says_why_and_leaves_the_estimator_as_it_was(made):
+    before = clone(made).fit(X, Y)
+    made = clone(made).fit(X, Y)
     made.set_params(optimizer="sgd", learning_rate=1e30)
-    with pytest.raises(errors.DivergedError, match=r"^FnnClassifier: expected a finite loss"):
-        made.fit(X * 2, Y)
+    with pytest.raises(errors.DivergedError, match=rf"^{type(made).__name__}: expected a finite loss"):
+        made.fit(1e3 * X[:, :3], np.where(Y == 2, 5, 4))
+    assert np.array_equal(made.predict(X), before.predict(X))
+    assert vars(made).keys() == vars(before).keys()
     with pytest.raises(NotFittedError):
-        made.predict(X)
+        clone(made).predict(X)
 
 
 def test_a_warm_start_refuses_another_network():

@@ -27,7 +27,9 @@ LEARNING_RATE = 0.01
 """Where none is said, that of an optimizer that has no default of its own."""
 
 
-def network(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], each: str) -> Layer:
+def network(
+    net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], each: str, end: tuple[Layer, ...]
+) -> Layer:
     """Return the network: itself, what a function of the shapes returns, or a chain of dense layers.
 
     Args:
@@ -36,6 +38,7 @@ def network(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], eac
         in_shape: Shape of one example.
         out_shape: Shape of what has to come out for it.
         each: What there is an output for, as errors say it.
+        end: Layers that come behind those made of widths.
 
     Raises:
         OptionError: If it is none of these.
@@ -48,7 +51,7 @@ def network(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], eac
         if not isinstance(made, Layer):
             raise OptionError(f"net: expected the function to return a Layer, got {made!r:.80}")
     else:
-        made = _dense(net, in_shape, out_shape)
+        made = _dense(net, in_shape, out_shape, end)
     with shapes_only():
         found, _, _ = made.init(Key.of(0), in_shape)
     if found != out_shape:
@@ -56,7 +59,9 @@ def network(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], eac
     return made
 
 
-def _dense(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Layer:
+def _dense(
+    net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], end: tuple[Layer, ...]
+) -> Layer:
     is_listed = isinstance(net, Iterable) and not isinstance(net, str | bytes | Mapping)
     given = list(net) if is_listed else [net]
     try:
@@ -66,7 +71,7 @@ def _dense(net: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> L
         raise OptionError(f"net: expected {expected}, got {net!r:.80}") from None
     chain = mlp((*widths, math.prod(out_shape)))
     before = [Flatten()] if len(in_shape) > 1 else []
-    behind = [Reshape(out_shape)] if len(out_shape) > 1 else []
+    behind = [*([Reshape(out_shape)] if len(out_shape) > 1 else []), *end]
     if not before and not behind:
         return chain
     return serial(*before, *(layer for _, layer in chain.children), *behind)

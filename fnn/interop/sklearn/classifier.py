@@ -10,13 +10,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from fnn.datasets.dataset import Dataset
+from fnn.datasets.one_hot import labels_of
 from fnn.errors import DataError, OptionError
+from fnn.interop.sklearn.attempts import attempt
 from fnn.interop.sklearn.choices import loss_of
-from fnn.interop.sklearn.estimator import FnnEstimator, placed
+from fnn.interop.sklearn.estimator import FnnEstimator
 from fnn.interop.sklearn.targets import ClassCoding, class_coding
+from fnn.layers.contract import Layer
 from fnn.tree import Array
 
 
@@ -46,8 +48,9 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
         loss: By name or as a function. It says what the targets are and what the outputs mean: scores
             of classes for "softmax_cross_entropy", "focal" and "multiclass_hinge", one score for two
             classes for "sigmoid_cross_entropy" and "hinge", probabilities for "cross_entropy", their
-            logarithms for "nll". A loss of one's own gets labels from 0, and its outputs are taken for
-            scores as those of "softmax_cross_entropy".
+            logarithms for "nll"; where `net` is widths, the layer that gives these comes along. A loss
+            of one's own gets labels from 0, and its outputs are taken for scores as those of
+            "softmax_cross_entropy" are.
         optimizer: By name, as a function of the learning rate, or as a transform.
         learning_rate: A number or a schedule; None is what the optimizer has by default, as adam has
             0.001, or else 0.01. A transform has its own.
@@ -124,6 +127,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
         )  # fmt: skip
         self.class_weight = class_weight
 
+    @attempt
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on examples X and their labels y.
 
@@ -140,11 +144,12 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
             DivergedError: If the loss is not finite any more.
         """
         goes_on = self._goes_on(is_partial=False)
-        x, y = validate_data(self, X, y, reset=not goes_on, dtype="numeric", allow_nd=True)
+        x, y = self._checked(X, y, reset=not goes_on)
         check_classification_targets(y)
         classes = self.classes_ if goes_on else np.unique(y)
         return self._classify(x, y, sample_weight, classes, goes_on=goes_on, is_partial=False)
 
+    @attempt
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Go through some examples once, from where the last training ended.
 
@@ -160,27 +165,25 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
             DivergedError: If the loss is not finite any more.
         """
         goes_on = self._goes_on(is_partial=True)
-        x, y = validate_data(self, X, y, reset=not goes_on, dtype="numeric", allow_nd=True)
+        x, y = self._checked(X, y, reset=not goes_on)
         check_classification_targets(y)
-        with placed(self):
-            if classes is None and not goes_on:
-                raise OptionError("classes: expected all labels at the first partial_fit, got None")
-            given = self.classes_ if classes is None else np.unique(np.asarray(classes))
-            if goes_on and not np.array_equal(given, self.classes_):
-                raise OptionError(f"classes: expected {self.classes_} as before, got {given}")
+        if classes is None and not goes_on:
+            raise OptionError("classes: expected all labels at the first partial_fit, got None")
+        given = self.classes_ if classes is None else np.unique(labels_of("classes", classes))
+        if goes_on and not np.array_equal(given, self.classes_):
+            raise OptionError(f"classes: expected {self.classes_} as before, got {given}")
         return self._classify(x, y, sample_weight, given, goes_on=goes_on, is_partial=True)
 
     def _classify(
         self, x: Array, y: Array, weight: Any, classes: Array, *, goes_on: bool, is_partial: bool
     ) -> Self:
-        with placed(self):
-            encoder = LabelEncoder().fit(classes)
-            unknown = np.setdiff1d(y, classes)
-            if len(unknown):
-                message = f"y: expected labels of the classes {classes}, got {unknown[:10]}"
-                raise DataError(message)
-            labels = encoder.transform(y)
-        self.classes_ = encoder.classes_
+        encoder = LabelEncoder().fit(classes)
+        known = set(encoder.classes_.tolist())
+        unknown = [label for label in np.unique(y).tolist() if label not in known]
+        if unknown:
+            message = f"y: expected labels of the classes {classes}, got {unknown[0]!r}"
+            raise DataError(message)
+        labels, self.classes_ = encoder.transform(y), encoder.classes_
         return self._train(x, labels, weight, goes_on=goes_on, is_partial=is_partial)
 
     # --- what the shared part asks for
@@ -188,10 +191,11 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
     def _coding(self) -> ClassCoding:
         return class_coding(loss_of(self.loss))
 
-    def _wanted(self) -> tuple[tuple[int, ...], str]:
+    def _wanted(self) -> tuple[tuple[int, ...], str, tuple[Layer, ...]]:
         n_classes, coding = len(self.classes_), self._coding()
         width = coding.width(n_classes)
-        return (width,), f"for {n_classes} classes" if width < n_classes else "one per class"
+        each = f"for {n_classes} classes" if width < n_classes else "one per class"
+        return (width,), each, () if coding.end is None else (coding.end(),)
 
     def _weighed(self, data: Dataset, *, is_partial: bool) -> Dataset:
         weights = self.class_weight

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, Self
 
 import attrs
@@ -16,8 +14,10 @@ from fnn import tree
 from fnn.datasets.dataset import Dataset
 from fnn.datasets.entries import cast, precision
 from fnn.datasets.scaling import Scaling
-from fnn.errors import FnnError, OptionError, ShapeError
+from fnn.errors import OptionError, ShapeError
 from fnn.interop.sklearn import choices, examples
+from fnn.interop.sklearn.attempts import placed
+from fnn.kernels.conversion import check_unmasked
 from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.options import flag, integer
@@ -39,6 +39,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
     in_shape_: tuple[int, ...]
     _dtype: str
     scaling_: Scaling | None
+    _key: Key
     _progress: Progress
     _course: tuple[Any, ...]
 
@@ -97,8 +98,8 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
 
     _stratified = False
 
-    def _wanted(self) -> tuple[tuple[int, ...], str]:
-        """Return the shape of what the network has to say of an example, and what it is for."""
+    def _wanted(self) -> tuple[tuple[int, ...], str, tuple[Layer, ...]]:
+        """Return the shape of what the network has to say of an example, what for, and its end."""
         raise NotImplementedError
 
     def _weighed(self, data: Dataset, *, is_partial: bool) -> Dataset:
@@ -116,49 +117,42 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _goes_on(self, *, is_partial: bool) -> bool:
         """Return whether a training goes on from the last one."""
-        with placed(self):
-            goes_on = is_partial or flag("", "warm_start", self.warm_start)
-        if not hasattr(self, "state_"):
-            return False
-        if not goes_on:  # A fit that fails leaves nothing fitted, rather than halves of two.
-            del self.state_
-        return goes_on
+        warm_start = flag("", "warm_start", self.warm_start)
+        return (is_partial or warm_start) and hasattr(self, "state_")
 
     def _train(self, x: Array, y: Array, weight: Any, *, goes_on: bool, is_partial: bool) -> Self:
         """Train on arrays that scikit-learn has checked; `partial_fit` takes them all, and once."""
-        with placed(self):
-            wanted = self._wanted()
-            net = choices.network(self.net, x.shape[1:], *wanted)
-            batch_size = integer("", "batch_size", self.batch_size)
-            epochs = 1 if is_partial else integer("", "epochs", self.epochs)
-            optimizer = choices.optimizer_of(self.optimizer, self.learning_rate)
-            is_scaled = not _are_integers(net, x)
-            data = examples.weighed(examples.floating(x) if is_scaled else x, y, weight)
-            data = examples.settled(self._weighed(data, is_partial=is_partial), batch_size)
-            key = self._progress.now.key if goes_on else choices.key_of(self.random_state)
-            fraction = None if is_partial else self.validation_fraction
-            train, held = examples.split(data, fraction, key, stratified=self._stratified)
-            if not goes_on:
-                chosen = self.scale if is_scaled else None
-                self.scaling_ = examples.scaling_of("scale", chosen, train.x, train.weight)
-                self._learn_targets(train)
-            options = self._watched(is_validated=held is not None, is_partial=is_partial)
-            watched = options["monitor"], options["mode"], tuple(options["metrics"])
-            course = (optimizer, self.plateau, held is None, watched)
-            options |= self._from(course, key, epochs) if goes_on else {"key": key, "epochs": epochs}
-            kept: deque[Progress] = deque(maxlen=1)
-            dtype = _dtype(self.dtype)
-            done = fit(
-                net, choices.loss_of(self.loss), optimizer, self._ready(train), batch_size=batch_size,
-                validation=None if held is None else self._ready(held), plateau=self.plateau,
-                augment=self.augment, penalty=self.penalty, dtype=dtype,
-                progress=_shown(self.verbose), save=kept.append, **options,
-            )  # fmt: skip
+        net = choices.network(self.net, x.shape[1:], *self._wanted())
+        batch_size = integer("", "batch_size", self.batch_size)
+        epochs = 1 if is_partial else integer("", "epochs", self.epochs)
+        optimizer = choices.optimizer_of(self.optimizer, self.learning_rate)
+        dtype = _dtype(self.dtype)
+        is_scaled = not _are_integers(net, x)
+        data = examples.weighed(examples.floating(x) if is_scaled else x, y, weight)
+        data = examples.settled(self._weighed(data, is_partial=is_partial), batch_size)
+        key = self._key if goes_on else choices.key_of(self.random_state)
+        fraction = None if is_partial else self.validation_fraction
+        train, held = examples.split(data, fraction, key, stratified=self._stratified)
+        if not goes_on:
+            chosen = self.scale if is_scaled else None
+            self.scaling_ = examples.scaling_of("scale", chosen, train.x, train.weight)
+            self._learn_targets(train)
+        options = self._watched(is_validated=held is not None, is_partial=is_partial)
+        watched = options["monitor"], options["mode"], tuple(options["metrics"])
+        course = optimizer, self.plateau, dtype, held is None, watched
+        options |= self._from(course, epochs) if goes_on else {"key": key, "epochs": epochs}
+        kept: deque[Progress] = deque(maxlen=1)
+        done = fit(
+            net, choices.loss_of(self.loss), optimizer, self._ready(train), batch_size=batch_size,
+            validation=None if held is None else self._ready(held), plateau=self.plateau,
+            augment=self.augment, penalty=self.penalty, dtype=dtype,
+            progress=_shown(self.verbose), save=kept.append, **options,
+        )  # fmt: skip
         self.net_, self.in_shape_, self._dtype = net, x.shape[1:], dtype
-        self._progress, self._course = kept[0], course
-        self.state_ = done.last if held is None else done.best
+        self._key, self._progress, self._course = key, kept[0], course
         self.history_, self.n_iter_ = done.history, len(done.history)
-        if done.interrupted:  # What was reached is there, and a search over many ends.
+        self.state_ = done.last if held is None else done.best
+        if done.interrupted:
             raise KeyboardInterrupt
         return self
 
@@ -176,9 +170,9 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         metrics = metric_table(choices.metrics_of(self.metrics))
         return {"metrics": metrics, "callbacks": callbacks, "monitor": monitor, "mode": mode}
 
-    def _from(self, course: tuple[Any, ...], key: Key, epochs: int) -> dict[str, Any]:
+    def _from(self, course: tuple[Any, ...], epochs: int) -> dict[str, Any]:
         """Return from where `fit` goes on: exactly where it was, or from the weights alone."""
-        start, now = self._progress, self.state_
+        start, now, key = self._progress, self.state_, self._progress.now.key
         if start.batch or course != self._course:
             anew = {"key": key.fold("again"), "epochs": epochs}
             return {"params": now.params, "state": now.state, **anew}
@@ -189,13 +183,19 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         x = data.x if self.scaling_ is None else self.scaling_.apply(data.x)
         return Dataset(x, self._encoded(data), weight=data.weight)
 
-    # --- prediction
+    # --- what comes in, and what goes out
+
+    def _checked(self, X: Any, *y: Any, reset: bool, **options: Any) -> Any:
+        """Return X, or X and y, as arrays that scikit-learn has nothing against."""
+        for name, given in zip(("X", "y"), (X, *y), strict=False):
+            check_unmasked(name, given)
+        return validate_data(self, X, *y, reset=reset, dtype="numeric", allow_nd=True, **options)
 
     def _outputs(self, X: Any, dtype: str | None = None) -> Array:
         """Return what the network says of examples, in the precision of its training or another."""
         check_is_fitted(self, "state_")
-        x = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
         with placed(self):
+            x = self._checked(X, reset=False)
             if x.shape[1:] != self.in_shape_:
                 message = f"expected examples of shape {self.in_shape_}, got {x.shape[1:]}"
                 raise ShapeError(message)
@@ -208,15 +208,6 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
                 x = cast("X", x, dtype or self._dtype)
             outputs: Array = predict(self.net_, weights, x)
             return outputs
-
-
-@contextlib.contextmanager
-def placed(estimator: BaseEstimator) -> Iterator[None]:
-    """Have errors say which estimator they come from."""
-    try:
-        yield
-    except FnnError as error:
-        raise error.inside(type(estimator).__name__, "")  # noqa: B904 - the same error, with its place
 
 
 def _are_integers(net: Layer, x: Array) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from fnn.datasets.dataset import Dataset
 from fnn.datasets.scaling import Scaling
 from fnn.errors import DataError, OptionError
+from fnn.kernels.conversion import check_unmasked
 from fnn.keys import Key
 from fnn.options import real
 from fnn.tree import Array
@@ -21,6 +22,7 @@ def weighed(x: Array, y: Array, sample_weight: Any) -> Dataset:
         DataError, DTypeError, ShapeError: If weights are not one number of 0 or more per example, or
             all of them are zero.
     """
+    check_unmasked("sample_weight", sample_weight)
     weight = None if sample_weight is None else np.asarray(sample_weight)
     if weight is not None and weight.size and weight.dtype.kind in "fiub" and not weight.any():
         raise DataError("sample_weight: expected at least one weight above 0, got zero for all")

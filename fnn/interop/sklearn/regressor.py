@@ -6,15 +6,16 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import validate_data
 
 from fnn.datasets.dataset import Dataset
 from fnn.datasets.scaling import Scaling
 from fnn.errors import DTypeError, OptionError, ShapeError
+from fnn.interop.sklearn.attempts import attempt
 from fnn.interop.sklearn.choices import loss_of
-from fnn.interop.sklearn.estimator import FnnEstimator, placed
+from fnn.interop.sklearn.estimator import FnnEstimator
 from fnn.interop.sklearn.examples import floating, scaling_of
 from fnn.interop.sklearn.targets import NumberCoding, number_coding
+from fnn.layers.contract import Layer
 from fnn.tree import Array
 
 
@@ -88,6 +89,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
+    @attempt
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on examples X and their targets y.
 
@@ -105,6 +107,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         """
         return self._regress(X, y, sample_weight, is_partial=False)
 
+    @attempt
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go through some examples once, from where the last training ended.
 
@@ -121,16 +124,14 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
 
     def _regress(self, X: Any, y: Any, weight: Any, *, is_partial: bool) -> Self:
         goes_on = self._goes_on(is_partial=is_partial)
-        x, y = validate_data(
-            self, X, y, reset=not goes_on, dtype="numeric", allow_nd=True, multi_output=True
-        )
-        with placed(self):
-            table = _numbers(y).reshape(len(y), -1)
-            if goes_on and table.shape[1] != self.n_outputs_:
-                message = f"y: expected {self.n_outputs_} numbers per example, got {table.shape[1]}"
-                raise ShapeError(message)
+        x, y = self._checked(X, y, reset=not goes_on, multi_output=True)
+        numbers = _numbers(y)
+        table = numbers.reshape(len(numbers), -1)
+        if goes_on and table.shape[1] != self.n_outputs_:
+            message = f"y: expected {self.n_outputs_} numbers per example, got {table.shape[1]}"
+            raise ShapeError(message)
         if not goes_on:
-            self.n_outputs_, self._is_flat = table.shape[1], y.ndim == 1
+            self.n_outputs_, self._is_flat = table.shape[1], numbers.ndim == 1
         return self._train(x, table, weight, goes_on=goes_on, is_partial=is_partial)
 
     # --- what the shared part asks for
@@ -138,8 +139,9 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
     def _coding(self) -> NumberCoding:
         return number_coding(loss_of(self.loss))
 
-    def _wanted(self) -> tuple[tuple[int, ...], str]:
-        return (self.n_outputs_, *self._coding().per_target), "as the loss wants for each target"
+    def _wanted(self) -> tuple[tuple[int, ...], str, tuple[Layer, ...]]:
+        shape = self.n_outputs_, *self._coding().per_target
+        return shape, "as the loss wants for each target", ()
 
     def _learn_targets(self, train: Dataset) -> None:
         if self.target_scale is not None and not self._coding().scales:
@@ -163,12 +165,14 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         return y[:, 0] if self._is_flat else y
 
 
-def _numbers(y: Array) -> Array:
+def _numbers(y: Any) -> Array:
     """Return targets as floats; objects that are numbers too.
 
     Raises:
         DTypeError: If they are something else.
     """
+    if not isinstance(y, np.ndarray):
+        raise DTypeError(f"y: expected an array, got {type(y).__name__}")
     try:
         return floating(y.astype("float64") if y.dtype.kind == "O" else y)
     except (TypeError, ValueError):

@@ -13,6 +13,8 @@ from fnn.datasets.one_hot import OneHot
 from fnn.errors import OptionError
 from fnn.kernels.activation import sigmoid
 from fnn.kernels.softmax import softmax
+from fnn.layers.activation import LogSoftmax, Softmax
+from fnn.layers.contract import Layer
 from fnn.losses import LOSSES
 from fnn.losses.optioned import LossWithOptions
 from fnn.losses.robust import gaussian_nll
@@ -58,10 +60,12 @@ class ClassCoding:
         form: "labels" as they are; "rows", one-hot; "answers", whether it is the class, 0 or 1, with a
             single output for two classes; "signs", likewise with -1 for no.
         probabilities: From outputs to probabilities, one per class; None if they say no such thing.
+        end: The layer that a network ends in for such outputs, where it is made of widths alone.
     """
 
     form: str
     probabilities: Map | None
+    end: Callable[[], Layer] | None = None
 
     @property
     def is_single(self) -> bool:
@@ -96,9 +100,10 @@ _CLASSES = {
     "focal": ClassCoding("labels", softmax),
     "smoothed_cross_entropy": ClassCoding("labels", softmax),
     "softmax_cross_entropy_dense": ClassCoding("rows", softmax),
-    "cross_entropy": ClassCoding("labels", _same),
-    "nll": ClassCoding("labels", np.exp),
-    "kl_divergence": ClassCoding("rows", np.exp),
+    "cross_entropy": ClassCoding("labels", _same, Softmax),
+    # Of logarithms that are none of probabilities, softmax makes some at least.
+    "nll": ClassCoding("labels", softmax, LogSoftmax),
+    "kl_divergence": ClassCoding("rows", softmax, LogSoftmax),
     "multiclass_hinge": ClassCoding("labels", None),
     "sigmoid_cross_entropy": ClassCoding("answers", _answered),
     "binary_focal": ClassCoding("answers", _answered),
