@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 import fnn
 from fnn import errors
 from fnn.interop.sklearn import FnnClassifier, FnnRegressor
+from fnn.interop.sklearn.targets import class_coding
 from fnn.losses.robust import gaussian_nll
 
 X, Y = load_iris(return_X_y=True)
@@ -64,7 +65,7 @@ def test_images_may_keep_their_axes():
     digits = fnn.digits("train").take(300)
     images = digits.x.reshape(-1, 1, 8, 8)
     net = fnn.serial(fnn.Conv(4, 3), fnn.Relu(), fnn.Flatten(), fnn.Dense(10))
-    made = quick(net, epochs=8).fit(images, digits.y)
+    made = quick(net, epochs=8, scale=None).fit(images, digits.y)
     assert made.in_shape_ == (1, 8, 8)
     assert made.score(images, digits.y) > 0.8
     assert quick((8,), epochs=1).fit(images, digits.y).net_.children[0][1] == fnn.Flatten()
@@ -140,11 +141,16 @@ def test_a_loss_of_margins_brings_scores_alone(loss, classes):
     assert made.score(X[at], Y[at]) > 0.9
 
 
-def test_where_every_answer_is_no_the_classes_share_alike():
-    made = quick(loss="sigmoid_cross_entropy", epochs=1, scale=None).fit(X, Y)
-    far = made.predict_proba(np.full((1, 4), -1e30))
-    assert np.isfinite(far).all()
-    assert np.allclose(far.sum(), 1)
+def test_answers_of_yes_and_no_become_probabilities_that_add_up_to_1():
+    coding = class_coding(fnn.sigmoid_cross_entropy)
+    one = np.array([[-0.5], [0.5]], np.float32)
+    assert coding.decode(one, 2).tolist() == [0, 1]
+    assert np.allclose(coding.probabilities(one), [[0.622459, 0.377541], [0.377541, 0.622459]])
+    three = np.array([[0, 0, -np.inf], [-np.inf] * 3], np.float32)
+    with np.errstate(over="ignore"):
+        assert np.allclose(coding.probabilities(three), [[0.5, 0.5, 0], [1 / 3] * 3])
+    assert coding.encode(np.array([0, 2]), 3).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert class_coding(fnn.hinge).encode(np.array([0, 1]), 2).tolist() == [[-1], [1]]
 
 
 def test_a_loss_of_ones_own_gets_labels_and_trains_scores():
@@ -245,8 +251,27 @@ def test_whether_an_example_is_there_twice_or_weighs_twice_changes_no_bit_of_a_w
     assert repeated.state_ == weighed.state_
 
 
+@pytest.mark.parametrize("made", [quick(class_weight="balanced"), numbers()])
+def test_an_example_of_weight_0_is_as_if_it_were_not_there(made):
+    there = np.arange(150) % 3 > 0
+    far = np.where(there[:, None], X, 1e5)
+    whole = clone(made).fit(far, Y, sample_weight=np.where(there, 1 + Y, 0))
+    part = clone(made).fit(X[there], Y[there], sample_weight=1 + Y[there])
+    assert whole.state_ == part.state_
+
+
 def test_equal_weights_are_none():
-    assert quick().fit(X, Y, sample_weight=np.full(150, 3.0)).state_ == quick().fit(X, Y).state_
+    assert quick().fit(X, Y, sample_weight=np.full(150, 0.7)).state_ == quick().fit(X, Y).state_
+
+
+def test_targets_are_scaled_by_the_weights_of_their_examples():
+    weight = np.linspace(0.1, 2.0, 200)
+    scaling = numbers(epochs=1).fit(R, T, sample_weight=weight).target_scaling_
+    mean = np.average(T, weights=weight)
+    assert np.allclose(scaling.undo(np.zeros((1, 1))), mean)
+    assert np.allclose(
+        scaling.undo(np.ones((1, 1))) - mean, np.sqrt(np.cov(T, aweights=weight, ddof=0))
+    )
 
 
 # --- what is refused
