@@ -38,7 +38,8 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
     Weights, order and masks follow from `random_state`: what is predicted is, to the bit, what
     `fnn.fit` with the same arguments and `key=Key.of(random_state)` comes to. A set that is no larger
     than a batch is brought into an order of its own first, equal examples merged, so that neither their
-    order nor a repetition in the place of a weight changes a bit.
+    order nor a repetition in the place of a weight changes a bit; but not where the network draws masks
+    or normalises batches, examples are augmented, or the loss takes no weights.
 
     Args:
         net: Widths of hidden layers, with ReLU between them; a layer, which has to end in as many

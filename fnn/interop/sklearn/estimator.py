@@ -129,7 +129,12 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         dtype = _dtype(self.dtype)
         is_scaled = not _are_integers(net, x)
         data = examples.weighed(examples.floating(x) if is_scaled else x, y, weight)
-        data = examples.settled(self._weighed(data, is_partial=is_partial), batch_size)
+        data = self._weighed(data, is_partial=is_partial)
+        loss, metrics = choices.loss_of(self.loss), metric_table(choices.metrics_of(self.metrics))
+        mergeable = self.augment is None and examples.is_mergeable(net, [loss, *metrics.values()])
+        if mergeable and len(data) <= batch_size:
+            data = examples.merged(data)
+        data = examples.even(data)
         key = self._key if goes_on else choices.key_of(self.random_state)
         fraction = None if is_partial else self.validation_fraction
         train, held = examples.split(data, fraction, key, stratified=self._stratified)
@@ -138,12 +143,12 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
             self.scaling_ = examples.scaling_of("scale", chosen, train.x, train.weight)
             self._learn_targets(train)
         options = self._watched(is_validated=held is not None, is_partial=is_partial)
-        watched = options["monitor"], options["mode"], tuple(options["metrics"])
+        watched = options["monitor"], options["mode"], tuple(metrics)
         course = optimizer, self.plateau, dtype, held is None, watched
         options |= self._from(course, epochs) if goes_on else {"key": key, "epochs": epochs}
         kept: deque[Progress] = deque(maxlen=1)
         done = fit(
-            net, choices.loss_of(self.loss), optimizer, self._ready(train), batch_size=batch_size,
+            net, loss, optimizer, self._ready(train), batch_size=batch_size, metrics=metrics,
             validation=None if held is None else self._ready(held), plateau=self.plateau,
             augment=self.augment, penalty=self.penalty, dtype=dtype,
             progress=_shown(self.verbose), save=kept.append, **options,
@@ -157,7 +162,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _watched(self, *, is_validated: bool, is_partial: bool) -> dict[str, Any]:
-        """Return what `fit` is to measure, watch and call."""
+        """Return what `fit` is to watch and call."""
         callbacks = choices.callbacks_of(self.callbacks)
         monitor, mode = self.monitor, self.mode
         if is_partial and str(monitor).startswith("validation_"):
@@ -167,8 +172,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         if self.early_stopping is not None and not is_partial:
             patience = integer("", "early_stopping", self.early_stopping)
             callbacks = (*callbacks, early_stopping(patience, monitor=monitor, mode=mode))
-        metrics = metric_table(choices.metrics_of(self.metrics))
-        return {"metrics": metrics, "callbacks": callbacks, "monitor": monitor, "mode": mode}
+        return {"callbacks": callbacks, "monitor": monitor, "mode": mode}
 
     def _from(self, course: tuple[Any, ...], epochs: int) -> dict[str, Any]:
         """Return from where `fit` goes on: exactly where it was, or from the weights alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from fnn.datasets.scaling import Scaling
 from fnn.errors import DataError, OptionError
 from fnn.kernels.conversion import check_unmasked
 from fnn.keys import Key
+from fnn.layers.contract import Layer
 from fnn.options import real
+from fnn.training.evaluation import check_weighed
 from fnn.tree import Array
 
 
@@ -29,22 +32,40 @@ def weighed(x: Array, y: Array, sample_weight: Any) -> Dataset:
     return Dataset(x, y, weight=weight).present()
 
 
-def settled(data: Dataset, batch_size: int) -> Dataset:
-    """Return the set in the form that is trained on.
+def merged(data: Dataset) -> Dataset:
+    """Return the set with equal examples as one of the sum of their weights, in an order of its own.
 
-    Where every step sees all examples, a step depends on what they are and how much they weigh, and
-    not on their order, nor on whether one of weight 2 is there twice instead. So equal ones become
-    one, and all get an order of their own: the bits of the result then depend on neither either.
+    So neither the order in which they came, nor whether one of weight 2 was there twice instead, shows
+    in what is returned.
     """
-    if len(data) <= batch_size:
-        rows = np.concatenate([_bytes(data.x), _bytes(data.y)], axis=1)
-        _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-        counts = np.bincount(place.ravel(), weights=data.weight)
-        data = Dataset(data.x[first], data.y[first], weight=counts)
+    rows = np.concatenate([_bytes(data.x), _bytes(data.y)], axis=1)
+    _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    counts = np.bincount(place.ravel(), weights=data.weight)
+    return Dataset(data.x[first], data.y[first], weight=counts)
+
+
+def even(data: Dataset) -> Dataset:
+    """Return the set without its weights, if all of them are equal."""
     weight = data.weight
-    if weight is not None and weight.min() == weight.max():
-        return Dataset(data.x, data.y)
-    return data
+    if weight is None or weight.min() < weight.max():
+        return data
+    return Dataset(data.x, data.y)
+
+
+def is_mergeable(net: Layer, measures: Iterable[Any]) -> bool:
+    """Return whether a step over all examples depends on what they are and on their weights alone.
+
+    It does not where every example has draws of its own, where statistics of the batch count each as
+    one, and where a loss or a metric takes no weights.
+    """
+    if net.traits.stochastic or net.traits.mixes_batch:
+        return False
+    try:
+        for measure in measures:
+            check_weighed("", measure)
+    except OptionError:
+        return False
+    return True
 
 
 def _bytes(array: Array) -> Array:
