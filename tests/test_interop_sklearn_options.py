@@ -249,6 +249,14 @@ def test_whether_an_example_is_there_twice_or_weighs_twice_changes_no_bit_of_a_w
     assert repeated.state_ == weighed.state_
 
 
+def test_weights_that_are_all_2_double_a_loss_that_is_a_sum():
+    made = numbers(loss="half_squared_error", optimizer="sgd", learning_rate=0.001, batch_size=500)
+    twice = clone(made).fit(np.concatenate([R, R]), np.concatenate([T, T]))
+    assert twice.state_ == clone(made).fit(R, T, sample_weight=np.full(200, 2.0)).state_
+    once = made.fit(R, T)
+    assert np.isclose(twice.history_[0]["loss"], 2 * once.history_[0]["loss"])
+
+
 @pytest.mark.parametrize("made", [quick(class_weight="balanced"), numbers()])
 def test_an_example_of_weight_0_is_as_if_it_were_not_there(made):
     there = np.arange(150) % 3 > 0
@@ -262,9 +270,9 @@ def without_weights(pred, target):
     return fnn.softmax_cross_entropy(pred, target)
 
 
-def test_equal_weights_are_none():
+def test_weights_of_1_are_none():
     made = quick(loss=without_weights)
-    equal = clone(made).fit(X, Y, sample_weight=np.full(150, 0.7))
+    equal = clone(made).fit(X, Y, sample_weight=np.ones(150))
     assert equal.state_ == made.fit(X, Y).state_
     with pytest.raises(errors.OptionError, match="got one that takes none"):
         made.fit(X, Y, sample_weight=1 + Y)

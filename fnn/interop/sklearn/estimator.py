@@ -134,7 +134,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         mergeable = self.augment is None and examples.is_mergeable(net, [loss, *metrics.values()])
         if mergeable and len(data) <= batch_size:
             data = examples.merged(data)
-        data = examples.even(data)
+        data = examples.bare(data)
         key = self._key if goes_on else choices.key_of(self.random_state)
         fraction = None if is_partial else self.validation_fraction
         train, held = examples.split(data, fraction, key, stratified=self._stratified)

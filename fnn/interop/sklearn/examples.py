@@ -44,12 +44,11 @@ def merged(data: Dataset) -> Dataset:
     return Dataset(data.x[first], data.y[first], weight=counts)
 
 
-def even(data: Dataset) -> Dataset:
-    """Return the set without its weights, if all of them are equal."""
+def bare(data: Dataset) -> Dataset:
+    """Return the set without its weights, if each is 1."""
     weight = data.weight
-    if weight is None or weight.min() < weight.max():
-        return data
-    return Dataset(data.x, data.y)
+    # Not where each is 2: a loss that is a sum would halve.
+    return data if weight is None or (weight != 1).any() else Dataset(data.x, data.y)
 
 
 def is_mergeable(net: Layer, measures: Iterable[Any]) -> bool:
