@@ -20,6 +20,7 @@ from fnn.datasets import (
     batches,
     digits,
 )
+from fnn.datasets.scaling import Scaling
 from fnn.errors import DataError, DTypeError, OptionError, ShapeError
 from fnn.keys import Key
 
@@ -190,6 +191,26 @@ def test_a_test_set_is_standardised_like_the_training_set():
 def test_huge_and_tiny_features_are_standardised_without_overflow():
     x = np.array([[1e300, 1e-300], [-1e300, 3e-300]])
     np.testing.assert_allclose(Dataset(x, [0, 1]).standardize().x, [[1, -1], [-1, 1]])
+
+
+def test_scales_are_values_that_can_be_applied_elsewhere_and_undone():
+    x = np.array([[1e9, 3.0], [1e9 + 2, 3.0]])
+    scaling = Scaling.of(x)
+    assert scaling.apply(x).tolist() == [[-1, 0], [1, 0]]
+    assert scaling.apply(x[:1] + 1).tolist() == [[0, 1]]
+    assert scaling.undo(np.array([[0.0, 0.0], [2.0, 1.0]])).tolist() == [[1e9 + 1, 3], [1e9 + 3, 4]]
+    assert scaling.undo(np.zeros((1, 2), "float32")).dtype == "float64"
+    weighed = Scaling.of(x, np.array([3.0, 1.0]))
+    assert weighed.undo(np.zeros((1, 2))).tolist() == [[1e9 + 0.5, 3]]
+    with pytest.raises(ShapeError, match=r"examples of shape \(2,\), got \(3,\)"):
+        scaling.apply(np.zeros((1, 3)))
+    with pytest.raises(DTypeError, match="x of floats, got int64"):
+        Scaling.of(np.zeros((2, 2), "int64"))
+
+
+def test_examples_of_a_single_number_are_standardised_too():
+    assert Dataset(np.array([1.0, 3.0]), [0, 1]).standardize().x.tolist() == [-1, 1]
+    assert Dataset(np.array([2.0, 2.0]), [0, 1]).standardize().x.tolist() == [0, 0]
 
 
 def test_what_cannot_be_standardised_is_refused():

@@ -56,8 +56,7 @@ class Scaling:
             for part, by in _weighed_chunks(like, weight):
                 squares += (np.square((part - origin) / spread - mean) * by).sum(axis=0)
             std = np.sqrt(squares / n)
-        std[std == 0] = 1.0
-        return cls(origin, spread, mean, std)
+        return cls(origin, spread, mean, np.where(std == 0, 1.0, std))
 
     def apply(self, x: Array) -> Array:
         """Return (x - mean) / std per feature, read-only and in x's dtype.
