@@ -8,9 +8,9 @@ memory of an optimizer such as those of optax, are trees of the same structure. 
 `jax`.
 """
 
-from fnn.interop.jax.network import Apply, to_jax
+from fnn.interop.arrays.translating import Run
+from fnn.interop.jax.network import Apply, function_of, rules, to_jax
 from fnn.interop.jax.peer import jax_key
 from fnn.interop.jax.stax import from_stax
-from fnn.interop.jax.translating import Run, function_of, rules
 
 __all__ = ["Apply", "Run", "from_stax", "function_of", "jax_key", "rules", "to_jax"]

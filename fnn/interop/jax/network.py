@@ -6,19 +6,37 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fnn.errors import FnnError, OptionError, TreeError
-from fnn.interop.jax import (  # noqa: F401 - each adds its rules.
-    activations,
-    combinators,
-    images,
-    norms,
-    plain,
-    reparametrization,
-    sequences,
-)
+from fnn.interop.arrays import layers, translating  # noqa: F401 - layers adds the rules.
+from fnn.interop.arrays.translating import Run, System, within
+from fnn.interop.jax import arrays  # noqa: F401 - adds the functions that rules call.
 from fnn.interop.jax.peer import jax, jax_key, jnp
-from fnn.interop.jax.translating import function_of
 from fnn.layers.chains import check_layer
 from fnn.layers.contract import Layer
+
+JAX = System("JAX", "fnn.interop.jax")
+rules = JAX.rules
+"""How JAX expresses layers of one's own: a function for each constructor.
+
+    @rules.of(Scale)
+    def scale(layer):
+        return lambda params, state, x, train, key: (params["g"] * x, state)
+
+`fnn.interop.rules.options_of(layer)` has the options that the layer was made with, and `function_of`
+the functions of layers inside it. Of a cell (`make_cell`) the rule returns
+`step(params, carry, x) -> (carry, y)`.
+"""
+
+
+def function_of(layer: Layer) -> Run:
+    """Return what a layer is in JAX: `run(params, state, x, train, key) -> (y, state)`.
+
+    For rules of compositions; `to_jax` is for everybody else.
+
+    Raises:
+        OptionError: If there is no rule for it or for a layer inside it.
+    """
+    with within(JAX):
+        return translating.function_of(layer)
 
 
 class Apply(Protocol):

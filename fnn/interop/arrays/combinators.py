@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 from fnn.ensemble.layers import stacked
 from fnn.errors import DTypeError, ShapeError
-from fnn.interop.jax.peer import jax, jnp, lax
-from fnn.interop.jax.plain import plain, rows_of
-from fnn.interop.jax.translating import (
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.plain import plain, rows_of
+from fnn.interop.arrays.translating import (
     Part,
     Run,
     called,
     chain,
+    current,
     folded,
     function_of,
-    is_float,
     need_key,
     part,
     parts_in,
     rules,
     shape_of,
+    within,
 )
 from fnn.interop.rules import options_of
 from fnn.layers.activation import ACTIVATIONS
@@ -58,7 +60,7 @@ def still(layer: Layer) -> Run:
     inner = function_of(options_of(layer).layer)
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
-        return inner(jax.tree.map(lax.stop_gradient, params), state, x, False, None)[0], state
+        return inner(a.map_tree(a.stop_gradient, params), state, x, False, None)[0], state
 
     return run
 
@@ -69,8 +71,10 @@ def run_again(layer: Layer) -> Run:
     inner = function_of(options_of(layer).layer)
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
-        again = jax.checkpoint(lambda params, state, x, key: inner(params, state, x, train, key))
-        return again(params, state, x, key)
+        def again(params: Any, state: Any, x: Any, key: Any) -> Any:
+            return inner(params, state, x, train, key)
+
+        return a.checkpoint(again, params, state, x, key)
 
     return run
 
@@ -92,10 +96,11 @@ def used_again(layer: Layer) -> Run:
 @rules.of(lazy)
 def made_late(layer: Layer) -> Run:
     """Make the layer when the shape of what comes is known."""
-    make = options_of(layer).make
+    make, system = options_of(layer).make, current()
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
-        inner = chain(parts_in(named_children("", (make(shape_of(x)),))))
+        with within(system):
+            inner = chain(parts_in(named_children("", (make(shape_of(x)),))))
         return inner(params, state, x, train, key)
 
     return run
@@ -107,13 +112,13 @@ def over_axis(layer: Layer) -> Run:
     inner = function_of(options_of(layer).layer)
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
-        leads = {each.shape[:2] for each in jax.tree.leaves(x)}
+        leads = {each.shape[:2] for each in a.arrays_in(x)}
         if len(leads) > 1 or len(min(leads)) < 2:
             raise ShapeError(f"expected one size of axis 1, got in_shape={shape_of(x)}")
         [lead] = leads
-        rows = jax.tree.map(lambda each: each.reshape(-1, *each.shape[2:]), x)
+        rows = a.map_value(lambda each: each.reshape(-1, *each.shape[2:]), x)
         y, state = inner(params, state, rows, train, key)
-        return jax.tree.map(lambda each: each.reshape(*lead, *each.shape[1:]), y), state
+        return a.map_value(lambda each: each.reshape(*lead, *each.shape[1:]), y), state
 
     return run
 
@@ -126,18 +131,17 @@ def members(layer: Layer) -> Run:
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
         draws = train and o.net.traits.stochastic
-        # Something has to have a member for each, also where there are neither params nor state.
-        keys = jax.random.split(need_key(key), o.n) if draws else jnp.arange(o.n)
+        sizes = {each.shape[1:2] for each in a.arrays_in(x)} if not o.shared else {(o.n,)}
+        sizes |= {each.shape[:1] for each in a.arrays_in((params, state))}
+        if sizes != {(o.n,)}:
+            sizes = {tuple(each) for each in sizes}
+            raise ShapeError(f"expected {o.n} members, got sizes {sorted(sizes)} on their axis")
 
         def member(params: Any, state: Any, x: Any, key: Any) -> Any:
-            return inner(params, state, x, train, key if draws else None)
+            return inner(params, state, x, train, key)
 
-        axes = 0, 0, None if o.shared else 1, 0
-        sizes = {each.shape[1:2] for each in jax.tree.leaves(x)} if not o.shared else {(o.n,)}
-        sizes |= {each.shape[:1] for each in jax.tree.leaves((params, state))}
-        if sizes != {(o.n,)}:
-            raise ShapeError(f"expected {o.n} members, got sizes {sorted(sizes)} on their axis")
-        return jax.vmap(member, in_axes=axes, out_axes=(1, 0))(params, state, x, keys)
+        key = need_key(key) if draws else None
+        return a.members(member, params, state, x, key, n=o.n, shared=o.shared)
 
     return run
 
@@ -151,7 +155,7 @@ def _added(y: Any, short: Any) -> Any:
     if isinstance(y, tuple) or isinstance(short, tuple) or y.shape != short.shape:
         shapes = [shape_of(each) for each in (y, short)]
         raise ShapeError(f"expected both ways to end in one shape, got {shapes[0]} + {shapes[1]}")
-    if not is_float(y) or not is_float(short):
+    if not a.is_float(y) or not a.is_float(short):
         raise DTypeError(f"expected floating numbers to add, got {y.dtype} + {short.dtype}")
     return y + short
 
@@ -225,7 +229,7 @@ def fanned_out(layer: Layer) -> Run:
 
 def _larger(best: Any, each: Any) -> Any:
     # Of equal ones the first; NaN passes through.
-    return jnp.where((each > best) | (jnp.isnan(each) & ~jnp.isnan(best)), each, best)
+    return a.where((each > best) | (a.isnan(each) & ~a.isnan(best)), each, best)
 
 
 @rules.of(fan_in)
@@ -233,11 +237,11 @@ def fanned_in(layer: Layer) -> Run:
     """Make one array of a tuple of them."""
     o = options_of(layer)
     merges = {
-        "sum": lambda x: functools.reduce(jnp.add, x),
-        "mean": lambda x: functools.reduce(jnp.add, x) / len(x),
-        "product": lambda x: functools.reduce(jnp.multiply, x),
+        "sum": lambda x: functools.reduce(operator.add, x),
+        "mean": lambda x: functools.reduce(operator.add, x) / len(x),
+        "product": lambda x: functools.reduce(operator.mul, x),
         "max": lambda x: functools.reduce(_larger, x),
-        "concat": lambda x: jnp.concatenate(x, axis=o.axis),
+        "concat": lambda x: a.concatenate(x, axis=o.axis),
     }
     return plain(merges[o.merge])
 
@@ -268,7 +272,7 @@ def transformer_block(layer: Layer) -> Run:
     o = options_of(layer)
     bend = ACTIVATIONS[o.activation]() if isinstance(o.activation, str) else o.activation
     same: Any = {"causal": o.causal, "dropout": o.dropout, "positions": o.positions, "mask": o.mask}
-    attention = MultiHeadAttention(o.heads, **same)
+    attention, system = MultiHeadAttention(o.heads, **same), current()
 
     @functools.lru_cache(maxsize=8)
     def parts_of(width: int) -> dict[str, Part]:
@@ -277,9 +281,10 @@ def transformer_block(layer: Layer) -> Run:
         layers = {"norm_1": LayerNorm(), "attention": attention, "norm_2": LayerNorm(), "mlp": mlp}
         if o.dropout:
             layers |= {"dropout_1": Dropout(o.dropout), "dropout_2": Dropout(o.dropout)}
-        return {name: part(name, each) for name, each in layers.items()}
+        with within(system):
+            return {name: part(name, each) for name, each in layers.items()}
 
-    parts_of(1)  # What JAX cannot express is refused now, whatever the width.
+    parts_of(1)  # What cannot be expressed is refused now, whatever the width.
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
         value, *mask = x if o.mask and isinstance(x, tuple) else (x,)

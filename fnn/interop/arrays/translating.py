@@ -1,17 +1,19 @@
-"""From layers to functions of JAX: the rules, the checks around them, and parts of compositions.
+"""From layers to functions of another system: rules, the checks around them, parts of compositions.
 
-A layer becomes `run(params, state, x, train, key) -> (y, state)`, of which `train` is True or False
-while JAX traces it, and `key` one of JAX or None.
+A layer becomes `run(params, state, x, train, key) -> (y, state)`, of which `train` is True or False,
+and `key` whatever the system draws with, or None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 from fnn.errors import DTypeError, FnnError, OptionError, ShapeError, TreeError
-from fnn.interop.jax.peer import jax, jnp
+from fnn.interop.arrays import functions as a
 from fnn.interop.rules import Rules
 from fnn.kernels.values import is_tuple_of_shapes
 from fnn.layers.calls import Shape
@@ -21,23 +23,57 @@ from fnn.layers.contract import Layer
 Run: TypeAlias = Callable[[Any, Any, Any, bool, Any], tuple[Any, Any]]
 """run(params, state, x, train, key) -> (y, state)."""
 
-rules: Rules[Callable[[Any], Any]] = Rules("JAX")
-"""How JAX expresses layers: from a layer to its `run(params, state, x, train, key) -> (y, state)`.
+rules: Rules[Callable[[Any], Any]] = Rules("other systems")
+"""Of the layers that come along, for all systems: from a layer to its `run`."""
 
-    @rules.of(Scale)
-    def scale(layer):
-        return lambda params, state, x, train, key: (params["g"] * x, state)
 
-`fnn.interop.rules.options_of(layer)` has the options that the layer was made with, and `function_of`
-the functions of layers inside it. Of a cell (`make_cell`) the rule returns
-`step(params, carry, x) -> (carry, y)`.
-"""
+class System:
+    """One system: its name, its room, and the rules that users add for its arrays."""
+
+    def __init__(self, name: str, room: str) -> None:
+        """Begin without any rules but those for all."""
+        self.room = room
+        self.rules: Rules[Callable[[Any], Any]] = Rules(name)
+
+
+_current: ContextVar[System] = ContextVar("system")
+
+
+def current() -> System:
+    """Return the system that a layer is being translated to."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def within(system: System) -> Iterator[None]:
+    """Translate to a system."""
+    token = _current.set(system)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def is_known(layer: Any) -> bool:
+    """Return whether there is a rule for a layer, or a cell."""
+    return layer in current().rules or layer in rules
+
+
+def rule_of(layer: Any) -> Callable[[Any], Any]:
+    """Return the rule for a layer, or a cell: a user's own, or that for all systems.
+
+    Raises:
+        OptionError: If there is none.
+    """
+    return (
+        rules.rule(layer)
+        if layer in rules and layer not in current().rules
+        else (current().rules.rule(layer))
+    )
 
 
 def function_of(layer: Layer) -> Run:
-    """Return what a layer is in JAX: `run(params, state, x, train, key) -> (y, state)`.
-
-    For rules of compositions; `to_jax` is for everybody else.
+    """Return what a layer is in the system: `run(params, state, x, train, key) -> (y, state)`.
 
     Raises:
         OptionError: If there is no rule for it or for a layer inside it.
@@ -47,20 +83,20 @@ def function_of(layer: Layer) -> Run:
 
 
 def _ruled(layer: Layer) -> Run:
-    if layer in rules:
-        return rules.rule(layer)(layer)
+    if is_known(layer):
+        return rule_of(layer)(layer)
     if layer.rebuilt is not None and layer.children:
         # A constructor of a composition: what it was composed by.
         inner = layer.rebuilt(lambda name, child: child)
-        if inner in rules:
+        if is_known(inner):
             return function_of(inner)
         if layer.members == "chain":
             return chain(parts_in(layer.children))
     try:
-        return rules.rule(layer)(layer)
+        return rule_of(layer)(layer)
     except OptionError as error:
         maker = getattr(layer.made_by().call, "__name__", "its constructor")
-        how = f"fnn.interop.jax.rules.of({maker}) gives it a rule"
+        how = f"{current().room}.rules.of({maker}) gives it a rule"
         if maker in ("make_layer", "elementwise", "Lambda", "Layer"):
             how = f"{maker} is given functions of NumPy: put it into a @constructor of its own, {how}"
             how = how.replace(f"rules.of({maker})", "rules.of(that)")
@@ -103,7 +139,7 @@ def folded(key: Any, *names: str | int) -> Any:
     """Return the key at a path, as `Key.fold` does; None stays None."""
     for name in names:
         if key is not None:
-            key = jax.random.fold_in(key, crc32(name.encode()) if isinstance(name, str) else name)
+            key = a.fold(key, crc32(name.encode()) if isinstance(name, str) else name)
     return key
 
 
@@ -128,7 +164,7 @@ def chain(parts: list[Part]) -> Run:
     return run
 
 
-# --- checks, which cost nothing once JAX has traced them ---------------------------------------
+# --- checks, which cost nothing once a system has traced them ---------------------------------------
 
 
 def shape_of(x: Any) -> Shape:
@@ -140,25 +176,16 @@ def shape_of(x: Any) -> Shape:
     return tuple(x.shape[1:])
 
 
-def is_float(array: Any) -> bool:
-    """Return whether an array holds floating numbers, those of 16 bits too."""
-    return bool(jnp.issubdtype(array.dtype, jnp.floating))
-
-
 def check_floats(what: str, *arrays: Any) -> None:
     """Refuse integers and complex numbers where floating ones are wanted."""
     for array in arrays:
-        if not is_float(array):
+        if not a.is_float(array):
             raise DTypeError(f"expected {what} as floating numbers, got {array.dtype}")
-
-
-def _arrays(x: Any) -> list[Any]:
-    return [each for one in x for each in _arrays(one)] if isinstance(x, tuple) else [x]
 
 
 def _check_value(layer: Layer, x: Any) -> list[Any]:
     """Return the floating parts of x, or refuse what the layer does not take."""
-    traits, arrays = layer.traits, _arrays(x)
+    traits, arrays = layer.traits, a.arrays_in(x)
     if isinstance(x, tuple) and not (x and traits.takes_tuples):
         raise ShapeError(f"expected one array, got a tuple of {len(x)}")
     if len({each.shape[:1] for each in arrays}) > 1:
@@ -166,7 +193,7 @@ def _check_value(layer: Layer, x: Any) -> list[Any]:
         raise ShapeError(f"expected parts with one batch axis, got {sizes}")
     if not traits.takes_integers:
         check_floats("x", *arrays)
-    floats = [each for each in arrays if is_float(each)]
+    floats = [each for each in arrays if a.is_float(each)]
     if any(each.dtype != floats[0].dtype for each in floats):
         raise DTypeError(f"expected parts in one precision, got {[str(a.dtype) for a in floats]}")
     return floats
@@ -180,7 +207,7 @@ def _check_tree(what: str, tree: Any, leaves: Mapping[str, Any], floats: list[An
         shape = getattr(tree[name], "shape", None)
         if shape != tuple(leaf.shape):
             raise ShapeError(f"expected {name} of shape {tuple(leaf.shape)}, got {shape}")
-        if floats and is_float(tree[name]) and tree[name].dtype != floats[0].dtype:
+        if floats and a.is_float(tree[name]) and tree[name].dtype != floats[0].dtype:
             got = f"{tree[name].dtype}; cast one of them"
             raise DTypeError(f"expected {name} in {floats[0].dtype} as x is, got {got}")
 

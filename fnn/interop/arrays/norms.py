@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from fnn.errors import ShapeError
-from fnn.interop.jax.peer import jnp, lax
-from fnn.interop.jax.translating import Run, rules
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.translating import Run, rules
 from fnn.interop.rules import options_of
 from fnn.layers.contract import Layer
 from fnn.layers.norm import BatchNorm
@@ -41,7 +41,7 @@ def batch_norm(layer: Layer) -> Run:
         wide = _along(x, (at,))
         if not train:
             mean, var = (state[name].reshape(wide) for name in ("mean", "var"))
-            return _scaled((x - mean) / jnp.sqrt(var + o.eps), params, wide), state
+            return _scaled((x - mean) / a.sqrt(var + o.eps), params, wide), state
         axes = tuple(each for each in range(x.ndim) if each != at)
         count = math.prod(x.shape[each] for each in axes)
         if count < 2:
@@ -52,10 +52,10 @@ def batch_norm(layer: Layer) -> Run:
         batch = {"mean": x.mean(axis=axes), "var": unbiased}
         moved = {
             # What is carried is never differentiated.
-            name: lax.stop_gradient(o.momentum * state[name] + (1 - o.momentum) * batch[name])
+            name: a.stop_gradient(o.momentum * state[name] + (1 - o.momentum) * batch[name])
             for name in state
         }
-        return _scaled(centered / jnp.sqrt(var + o.eps), params, wide), moved
+        return _scaled(centered / a.sqrt(var + o.eps), params, wide), moved
 
     return run
 
@@ -69,7 +69,7 @@ def layer_norm(layer: Layer) -> Run:
         given = o.axis if isinstance(o.axis, tuple) else (o.axis,)
         axes = tuple(each % x.ndim for each in given)
         centered, square = _moments(x, axes) if centers else (x, (x * x).mean(axes, keepdims=True))
-        return _scaled(centered / jnp.sqrt(square + o.eps), params, _along(x, axes)), state
+        return _scaled(centered / a.sqrt(square + o.eps), params, _along(x, axes)), state
 
     return run
 
@@ -83,7 +83,7 @@ def group_norm(layer: Layer) -> Run:
         batch, channels = x.shape[:2]
         n = getattr(o, "groups", channels)
         centered, var = _moments(x.reshape(batch, n, -1), (2,))
-        z = (centered / jnp.sqrt(var + o.eps)).reshape(x.shape)
+        z = (centered / a.sqrt(var + o.eps)).reshape(x.shape)
         return _scaled(z, params, _along(x, (1,))), state
 
     return run

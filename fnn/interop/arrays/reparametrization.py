@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fnn.errors import TreeError
-from fnn.interop.jax.peer import jnp, lax
-from fnn.interop.jax.translating import Run, function_of, rules
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.translating import Run, function_of, rules
 from fnn.interop.rules import options_of
 from fnn.layers.contract import Layer
 from fnn.layers.reparametrization import spectral_norm, weight_norm
@@ -15,7 +15,7 @@ from fnn.layers.weights import is_pair, is_weight, mapped, output_axis, weights_
 
 
 def _rows(w: Any, at: int) -> Any:
-    moved = jnp.moveaxis(w, at, 0)
+    moved = a.moveaxis(w, at, 0)
     return moved.reshape(moved.shape[0], -1)
 
 
@@ -30,7 +30,7 @@ def weight_normed(layer: Layer) -> Run:
         at = axis_at(path, v)
         if g.shape != v.shape[at : at + 1]:
             raise TreeError(f"expected {path}/g of shape {v.shape[at : at + 1]}, got {g.shape}")
-        factor = g / jnp.sqrt((_rows(v, at) ** 2).sum(axis=1))
+        factor = g / a.sqrt((_rows(v, at) ** 2).sum(axis=1))
         return v * factor.reshape(tuple(-1 if each == at else 1 for each in range(v.ndim)))
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
@@ -63,8 +63,8 @@ def spectral_normed(layer: Layer) -> Run:
     inner, axis_at = function_of(o.layer), output_axis("spectral_norm", o.axis)
     still = [each for each in o.layer.frozen if each]
 
-    def unit(a: Any) -> Any:
-        return a / jnp.maximum(jnp.sqrt((a * a).sum()), o.eps)
+    def unit(v: Any) -> Any:
+        return v / a.maximum(a.sqrt((v * v).sum()), o.eps)
 
     def moves(path: str) -> bool:
         return not o.layer.stands_still and not any(f"{path}/".startswith(f"{s}/") for s in still)
@@ -84,7 +84,7 @@ def spectral_normed(layer: Layer) -> Run:
                 for _ in range(o.iterations):
                     u = unit(rows @ v)
                     v = unit(rows.T @ u)
-            u, v = lax.stop_gradient((u, v))  # No derivative goes through the vectors.
+            u, v = a.stop_gradient(u), a.stop_gradient(v)  # No derivative goes through the vectors.
             vectors[path] = {"u": u, "v": v}
             scaled[path] = w / (u @ (rows @ v))
         own_params = mapped(is_weight, lambda path, w: scaled[path], params)

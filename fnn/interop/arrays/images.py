@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from typing import Any
 
 import numpy as np
 
-from fnn.interop.jax.peer import jnp, lax
-from fnn.interop.jax.plain import plain
-from fnn.interop.jax.translating import Run, rules
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.plain import plain
+from fnn.interop.arrays.translating import Run, rules
 from fnn.interop.rules import options_of
 from fnn.kernels.padding import resized
 from fnn.kernels.pooling import average_pool, sum_pool
@@ -20,12 +19,6 @@ from fnn.layers.contract import Layer
 from fnn.layers.convolution import FILLED, Conv, ConvTranspose, DepthwiseConv
 from fnn.layers.resizing import AdaptiveAvgPool, Pad, PixelShuffle, Upsample
 from fnn.options import each_size, padding_of, sizes
-
-_MODES = {"zeros": "constant", "reflect": "reflect", "circular": "wrap", "edge": "edge"}
-
-
-def _padded(x: Any, pads: Any, mode: str) -> Any:
-    return jnp.pad(x, ((0, 0), (0, 0), *pads), _MODES[mode])
 
 
 def _with_bias(y: Any, params: Any) -> Any:
@@ -47,13 +40,13 @@ def conv(layer: Layer) -> Run:
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
         w, geometry = params["w"], windows_over(x.shape[2:])
-        y = lax.conv_general_dilated(
-            _padded(x, geometry.pads, fill) if fill else x,
+        y = a.conv(
+            a.pad_images(x, geometry.pads, fill) if fill else x,
             w,
-            geometry.stride,
-            ((0, 0),) * len(geometry.pads) if fill else geometry.pads,
-            rhs_dilation=geometry.dilation,
-            feature_group_count=x.shape[1] // w.shape[1],
+            stride=geometry.stride,
+            pads=((0, 0),) * len(geometry.pads) if fill else geometry.pads,
+            dilation=geometry.dilation,
+            groups=x.shape[1] // w.shape[1],
         )
         return _with_bias(y, params), state
 
@@ -85,15 +78,15 @@ def conv_transpose(layer: Layer) -> Run:
         ]
         # From (in, out / groups) to (out, in / groups), and the window turned round.
         by_group = w.reshape(o.groups, w.shape[0] // o.groups, *w.shape[1:]).swapaxes(1, 2)
-        kernel = jnp.flip(by_group.reshape(-1, *by_group.shape[2:]), tuple(range(2, w.ndim)))
-        y = lax.conv_general_dilated(
+        kernel = a.flip(by_group.reshape(-1, *by_group.shape[2:]), tuple(range(2, w.ndim)))
+        y = a.conv(
             x,
             kernel,
-            (1,) * n_axes,
-            around,
-            lhs_dilation=stride,
-            rhs_dilation=dilation,
-            feature_group_count=o.groups,
+            stride=(1,) * n_axes,
+            pads=around,
+            apart=stride,
+            dilation=dilation,
+            groups=o.groups,
         )
         return _with_bias(y, params), state
 
@@ -101,36 +94,6 @@ def conv_transpose(layer: Layer) -> Run:
 
 
 # --- pools ------------------------------------------------------------------------------------
-
-
-def _reduced(x: Any, geometry: Windows, start: float, f: Any) -> Any:
-    """Return f over every window, `start` being the padding."""
-    return lax.reduce_window(
-        x,
-        start,
-        f,
-        (1, 1, *geometry.size),
-        (1, 1, *geometry.stride),
-        ((0, 0), (0, 0), *geometry.pads),
-        window_dilation=(1, 1, *geometry.dilation),
-    )
-
-
-def _largest(x: Any, geometry: Windows) -> Any:
-    """Return the largest value of every window, of equal ones the first."""
-    if set(geometry.dilation) <= {1}:
-        return _reduced(x, geometry, -jnp.inf, lax.max)
-    # JAX has no derivative of a maximum over windows with gaps: their values side by side instead.
-    z = lax.pad(x, jnp.array(-jnp.inf, x.dtype), [(0, 0, 0)] * 2 + [(*p, 0) for p in geometry.pads])
-    cuts = [
-        [slice(i * d, i * d + (n - 1) * s + 1, s) for i in range(k)]
-        for k, d, n, s in zip(
-            geometry.size, geometry.dilation, geometry.out, geometry.stride, strict=True
-        )
-    ]
-    values = [z[(..., *at)] for at in itertools.product(*cuts)]
-    side = jnp.stack(values)
-    return jnp.take_along_axis(side, jnp.argmax(side, axis=0)[None], 0)[0]
 
 
 @functools.lru_cache(maxsize=64)
@@ -154,13 +117,13 @@ def pool(layer: Layer) -> Run:
     def f(x: Any) -> Any:
         geometry = windows_over(x.shape[2:])
         if kind is pooling.MaxPool:
-            return _largest(x, geometry)
+            return a.window_max(x, geometry)
         if kind is pooling.MinPool:
-            return -_largest(-x, geometry)
-        total = _reduced(x, geometry, 0.0, lax.add)
+            return -a.window_max(-x, geometry)
+        total = a.window_sum(x, geometry)
         if kind is pooling.SumPool:
             return total
-        return total * jnp.asarray(_inverse_counts(geometry, o.count_padding), x.dtype)
+        return total * a.constant(_inverse_counts(geometry, o.count_padding), x)
 
     return plain(f)
 
@@ -177,7 +140,7 @@ def global_max_pool(layer: Layer) -> Run:
 
     def f(x: Any) -> Any:
         rows = x.reshape(*x.shape[:2], -1)
-        return jnp.take_along_axis(rows, jnp.argmax(rows, axis=2, keepdims=True), 2)[..., 0]
+        return a.take_along_axis(rows, a.argmax(rows, axis=2, keepdims=True), 2)[..., 0]
 
     return plain(f)
 
@@ -193,7 +156,7 @@ def pad(layer: Layer) -> Run:
 
     def f(x: Any) -> Any:
         pads = padding if isinstance(padding, tuple) else ((padding, padding),) * (x.ndim - 2)
-        return _padded(x, pads, o.mode)
+        return a.pad_images(x, pads, o.mode)
 
     return plain(f)
 
@@ -207,10 +170,10 @@ def _weights(n: int, n_out: int, kind: Any) -> Any:
 def _resized(x: Any, out: tuple[int, ...], kind: str) -> Any:
     for axis, n_out in enumerate(out, start=2):
         if kind == "nearest":
-            x = jnp.repeat(x, n_out // x.shape[axis], axis)
+            x = a.repeat(x, n_out // x.shape[axis], axis)
         else:
-            weights = jnp.asarray(_weights(x.shape[axis], n_out, kind), x.dtype)
-            x = jnp.moveaxis(jnp.moveaxis(x, axis, -1) @ weights, -1, axis)
+            weights = a.constant(_weights(x.shape[axis], n_out, kind), x)
+            x = a.moveaxis(a.moveaxis(x, axis, -1) @ weights, -1, axis)
     return x
 
 
@@ -237,6 +200,6 @@ def pixel_shuffle(layer: Layer) -> Run:
     def f(x: Any) -> Any:
         n, channels, height, width = x.shape
         parts = x.reshape(n, channels // (r * r), r, r, height, width)
-        return parts.transpose(0, 1, 4, 2, 5, 3).reshape(n, -1, height * r, width * r)
+        return a.transpose(parts, (0, 1, 4, 2, 5, 3)).reshape(n, -1, height * r, width * r)
 
     return plain(f)

@@ -1,6 +1,6 @@
 """Rules of activations and gates; where a function bends, its derivative is that of `fnn`.
 
-JAX splits a derivative between the two sides of a bend, or among values that tie. Here, as in the
+Systems split a derivative between the two sides of a bend, or among values that tie. Here, as in the
 layers, it belongs to one of them.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from fnn.interop.jax.peer import jax, jnp, lax
-from fnn.interop.jax.plain import plain
-from fnn.interop.jax.translating import Run, rules
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.plain import plain
+from fnn.interop.arrays.translating import Run, rules
 from fnn.interop.rules import options_of
 from fnn.layers import activation as basic
 from fnn.layers import gates
@@ -25,44 +25,44 @@ def _number_by_number(make: Callable[..., Layer], f: Callable[[Any, SimpleNamesp
 
     def rule(layer: Layer) -> Run:
         options = options_of(layer)
-        return plain(lambda x: jax.tree.map(lambda each: f(each, options), x))
+        return plain(lambda x: a.map_value(lambda each: f(each, options), x))
 
     rules.of(make)(rule)
 
 
 def _elu(x: Any, alpha: float, width: float = 1.0) -> Any:
-    below = jnp.where(x > 0, 0, x)  # So that what lies on the other side does not overflow.
-    return jnp.where(x > 0, x, alpha * jnp.expm1(below if width == 1 else below / width))
+    below = a.where(x > 0, 0, x)  # So that what lies on the other side does not overflow.
+    return a.where(x > 0, x, alpha * a.expm1(below if width == 1 else below / width))
 
 
 def _clipped(x: Any, low: float, high: float) -> Any:
     """Return x cut off; the derivative on the bounds is 0."""
     inside = (x > low) & (x < high)
-    return jnp.where(inside, x, lax.stop_gradient(jnp.clip(x, low, high)))
+    return a.where(inside, x, a.stop_gradient(a.clip(x, low, high)))
 
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 _number_by_number(basic.Identity, lambda x, o: x)
-_number_by_number(basic.Relu, lambda x, o: jax.nn.relu(x))
-_number_by_number(basic.LeakyRelu, lambda x, o: jnp.where(x > 0, x, o.slope * x))
-_number_by_number(basic.Sigmoid, lambda x, o: jax.nn.sigmoid(x))
-_number_by_number(basic.Tanh, lambda x, o: jnp.tanh(x))
+_number_by_number(basic.Relu, lambda x, o: a.relu(x))
+_number_by_number(basic.LeakyRelu, lambda x, o: a.where(x > 0, x, o.slope * x))
+_number_by_number(basic.Sigmoid, lambda x, o: a.sigmoid(x))
+_number_by_number(basic.Tanh, lambda x, o: a.tanh(x))
 _number_by_number(more.Elu, lambda x, o: _elu(x, o.alpha))
 _number_by_number(more.Selu, lambda x, o: _SELU_SCALE * _elu(x, _SELU_ALPHA))
 _number_by_number(more.Celu, lambda x, o: _elu(x, o.alpha, o.alpha))
-_number_by_number(more.Gelu, lambda x, o: jax.nn.gelu(x, approximate=o.approximate))
-_number_by_number(more.Silu, lambda x, o: x * jax.nn.sigmoid(x))
-_number_by_number(more.Mish, lambda x, o: x * jnp.tanh(jax.nn.softplus(x)))
-_number_by_number(more.Softplus, lambda x, o: jax.nn.softplus(x))
-_number_by_number(more.Softsign, lambda x, o: x / (1 + jnp.abs(x)))
-_number_by_number(more.LogSigmoid, lambda x, o: -jax.nn.softplus(-x))
+_number_by_number(more.Gelu, lambda x, o: a.gelu(x, approximate=o.approximate))
+_number_by_number(more.Silu, lambda x, o: x * a.sigmoid(x))
+_number_by_number(more.Mish, lambda x, o: x * a.tanh(a.softplus(x)))
+_number_by_number(more.Softplus, lambda x, o: a.softplus(x))
+_number_by_number(more.Softsign, lambda x, o: x / (1 + a.abs_(x)))
+_number_by_number(more.LogSigmoid, lambda x, o: -a.softplus(-x))
 _number_by_number(more.Relu6, lambda x, o: _clipped(x, 0, 6))
 _number_by_number(more.HardTanh, lambda x, o: _clipped(x, -1, 1))
 _number_by_number(more.HardSigmoid, lambda x, o: _clipped(x * (1 / 6) + 0.5, 0, 1))
 _number_by_number(more.HardSwish, lambda x, o: x * _clipped(x / 6 + 0.5, 0, 1))
-_number_by_number(more.Exp, lambda x, o: jnp.exp(x))
-_number_by_number(more.Abs, lambda x, o: x * lax.stop_gradient(jnp.sign(x)))  # 0 at 0, not 1.
+_number_by_number(more.Exp, lambda x, o: a.exp(x))
+_number_by_number(more.Abs, lambda x, o: x * a.stop_gradient(a.sign(x)))  # 0 at 0, not 1.
 _number_by_number(more.Square, lambda x, o: x * x)
 
 
@@ -73,7 +73,7 @@ _number_by_number(more.Square, lambda x, o: x * x)
 def softmax(layer: Layer) -> Run:
     """Turn scores into probabilities or their logarithms."""
     o = options_of(layer)
-    f = jax.nn.softmax if layer.made_by().call is basic.Softmax else jax.nn.log_softmax
+    f = a.softmax if layer.made_by().call is basic.Softmax else a.log_softmax
     return plain(lambda x: f(x if o.temperature == 1 else x / o.temperature, axis=o.axis))
 
 
@@ -83,16 +83,16 @@ def sparsemax(layer: Layer) -> Run:
     axis = options_of(layer).axis
 
     def f(x: Any) -> Any:
-        x = jnp.moveaxis(x, axis, -1)
-        fixed = lax.stop_gradient(x)
-        x, fixed = (each - fixed.max(axis=-1, keepdims=True) for each in (x, fixed))
-        ordered = -jnp.sort(-fixed, axis=-1)
-        ranks = jnp.arange(1, x.shape[-1] + 1, dtype=x.dtype)
-        count = (1 + ranks * ordered > jnp.cumsum(ordered, axis=-1)).sum(axis=-1, keepdims=True)
-        held = fixed >= jnp.take_along_axis(ordered, count - 1, axis=-1)
-        total = jnp.where(held, x, 0).sum(axis=-1, keepdims=True)
-        y = x - (total - 1) / held.sum(axis=-1, keepdims=True).astype(x.dtype)
-        return jnp.moveaxis(jnp.where(held & (y > 0), y, 0), -1, axis)
+        x = a.moveaxis(x, axis, -1)
+        fixed = a.stop_gradient(x)
+        x, fixed = (each - a.amax(fixed, axis=-1) for each in (x, fixed))
+        ordered = -a.sort(-fixed, axis=-1)
+        ranks = a.as_dtype_of(a.arange_like(x, x.shape[-1]), x) + 1
+        count = (1 + ranks * ordered > a.cumsum(ordered, axis=-1)).sum(axis=-1, keepdims=True)
+        held = fixed >= a.take_along_axis(ordered, count - 1, axis=-1)
+        total = a.where(held, x, 0).sum(axis=-1, keepdims=True)
+        y = x - (total - 1) / a.as_dtype_of(held.sum(axis=-1, keepdims=True), x)
+        return a.moveaxis(a.where(held & (y > 0), y, 0), -1, axis)
 
     return plain(f)
 
@@ -100,9 +100,9 @@ def sparsemax(layer: Layer) -> Run:
 # --- gates ------------------------------------------------------------------------------------
 
 _GATES: dict[Any, Callable[[Any], Any]] = {
-    gates.Glu: lambda gate: jax.nn.sigmoid(gate),
-    gates.GeGlu: lambda gate: jax.nn.gelu(gate, approximate=False),
-    gates.SwiGlu: lambda gate: gate * jax.nn.sigmoid(gate),
+    gates.Glu: lambda gate: a.sigmoid(gate),
+    gates.GeGlu: lambda gate: a.gelu(gate, approximate=False),
+    gates.SwiGlu: lambda gate: gate * a.sigmoid(gate),
 }
 
 
@@ -112,7 +112,7 @@ def gated(layer: Layer) -> Run:
     axis, f = options_of(layer).axis, _GATES[layer.made_by().call]
 
     def open_by(x: Any) -> Any:
-        value, gate = jnp.split(x, 2, axis=axis)
+        value, gate = a.split(x, 2, axis=axis)
         return value * f(gate)
 
     return plain(open_by)
@@ -125,7 +125,7 @@ def p_relu(layer: Layer) -> Run:
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
         slope = params["slope"]
         wide = slope.reshape(-1, *(1,) * (x.ndim - 2)) if options_of(layer).per_channel else slope[0]
-        return jnp.where(x > 0, x, wide * x), state
+        return a.where(x > 0, x, wide * x), state
 
     return run
 
@@ -139,7 +139,7 @@ def maxout(layer: Layer) -> Run:
         at = o.axis % x.ndim
         size = x.shape[at] // o.pieces
         parts = x.reshape(*x.shape[:at], size, o.pieces, *x.shape[at + 1 :])
-        best = jnp.expand_dims(jnp.argmax(parts, axis=at + 1), at + 1)
-        return jnp.take_along_axis(parts, best, at + 1).squeeze(at + 1)
+        best = a.expand_dims(a.argmax(parts, axis=at + 1), at + 1)
+        return a.take_along_axis(parts, best, at + 1).squeeze(at + 1)
 
     return plain(f)

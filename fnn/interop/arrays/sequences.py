@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from fnn.errors import DTypeError, FnnError
-from fnn.interop.jax.peer import jax, jnp, lax
-from fnn.interop.jax.plain import affine, dropped, plain
-from fnn.interop.jax.translating import Run, check_floats, rules
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.plain import affine, dropped, plain
+from fnn.interop.arrays.translating import Run, check_floats, rule_of, rules
 from fnn.interop.rules import options_of
 from fnn.kernels.attention import later, sinusoids
 from fnn.kernels.values import is_tuple_of_shapes
@@ -45,7 +46,7 @@ class _Gated:
 @of_cell(RNNCell)
 def rnn_cell(cell: Cell) -> _Gated:
     """Make the step of a simple recurrence."""
-    f = jax.nn.relu if options_of(cell).activation == "relu" else jnp.tanh  # type: ignore[arg-type]
+    f = a.relu if options_of(cell).activation == "relu" else a.tanh  # type: ignore[arg-type]
 
     def step(params: Any, h: Any, z: Any) -> tuple[Any, Any]:
         h = f(z + h @ params["w_state"])
@@ -60,9 +61,9 @@ def lstm_cell(cell: Cell) -> _Gated:
 
     def step(params: Any, carry: Any, z: Any) -> tuple[Any, Any]:
         h, c = carry
-        i, f, g, o = jnp.split(z + h @ params["w_state"], 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        i, f, g, o = a.split(z + h @ params["w_state"], 4, axis=-1)
+        c = a.sigmoid(f) * c + a.sigmoid(i) * a.tanh(g)
+        h = a.sigmoid(o) * a.tanh(c)
         return (h, c), h
 
     return _Gated(step)
@@ -73,10 +74,10 @@ def gru_cell(cell: Cell) -> _Gated:
     """Make the step of a gated recurrent unit."""
 
     def step(params: Any, h: Any, z: Any) -> tuple[Any, Any]:
-        of_r, of_z, of_n = jnp.split(z, 3, axis=-1)
-        by_r, by_z, by_n = jnp.split(affine(h, params["w_state"], params["b_state"]), 3, axis=-1)
-        n = jnp.tanh(of_n + jax.nn.sigmoid(of_r + by_r) * by_n)
-        update = jax.nn.sigmoid(of_z + by_z)
+        of_r, of_z, of_n = a.split(z, 3, axis=-1)
+        by_r, by_z, by_n = a.split(affine(h, params["w_state"], params["b_state"]), 3, axis=-1)
+        n = a.tanh(of_n + a.sigmoid(of_r + by_r) * by_n)
+        update = a.sigmoid(of_z + by_z)
         h = (1 - update) * n + update * h
         return h, h
 
@@ -97,7 +98,7 @@ def over_time(layer: Layer) -> Run:
     else:
         cell = {LSTM: LSTMCell, GRU: GRUCell}[make](o.width)
     try:
-        step = rules.rule(cell)(cell)
+        step = rule_of(cell)(cell)
     except FnnError as error:
         raise error.inside("cell", cell.where) from None
 
@@ -106,27 +107,27 @@ def over_time(layer: Layer) -> Run:
         ends: Any = rest[0] if o.lengths else None
         check_floats("x", x)
         first = rest[-1] if o.carry else _zeros(cell.shapes(x.shape[2:])[1], x)
-        check_floats("what is carried", *jax.tree.leaves(first))
-        xs, shown = jnp.swapaxes(x, 0, 1), None
+        check_floats("what is carried", *a.arrays_in(first))
+        xs, shown = a.swapaxes(x, 0, 1), None
         time = len(xs)
         if ends is not None:
             shown = _valid(ends, time)
             # What stands in the padding is never seen, whatever it is.
-            xs = jnp.where(_wide(shown, xs), xs, 0)
+            xs = a.where(_wide(shown, xs), xs, 0)
         if o.reverse:
-            xs, shown = jnp.flip(xs, 0), None if shown is None else jnp.flip(shown, 0)
+            xs, shown = a.flip(xs, 0), None if shown is None else a.flip(shown, 0)
         carried, ys = _scanned(step, params, first, xs, shown)
         if o.last and (ends is None or o.reverse):
             y = ys[-1]
         elif o.last:
-            y = ys[jnp.clip(ends - 1, 0, time - 1), jnp.arange(len(x))]
+            y = ys[a.clip(ends - 1, 0, time - 1), a.arange_like(x, len(x))]
         else:
-            ys = ys if shown is None else jnp.where(_wide(shown, ys), ys, 0)
-            y = jnp.swapaxes(jnp.flip(ys, 0) if o.reverse else ys, 0, 1)
+            ys = ys if shown is None else a.where(_wide(shown, ys), ys, 0)
+            y = a.swapaxes(a.flip(ys, 0) if o.reverse else ys, 0, 1)
         came = (y, carried) if o.carry else y
         if ends is not None:
             is_right = (ends >= 1) & (ends <= time)
-            came = jax.tree.map(lambda each: jnp.where(_wide(is_right, each), each, jnp.nan), came)
+            came = a.map_value(lambda each: a.where(_wide(is_right, each), each, math.nan), came)
         return came, state
 
     return run
@@ -141,23 +142,23 @@ def _scanned(step: Any, params: Any, first: Any, xs: Any, shown: Any) -> tuple[A
         x, goes_on = now
         new, y = call(params, carry, x)
         if goes_on is not None:
-            new = jax.tree.map(lambda a, b: jnp.where(_wide(goes_on, a), a, b), new, carry)
+            new = a.map_value(lambda b, c: a.where(_wide(goes_on, b), b, c), new, carry)
         return new, y
 
-    return lax.scan(one, first, (step.inputs(params, xs) if is_gated else xs, shown))
+    return a.scan(one, first, (step.inputs(params, xs) if is_gated else xs, shown))
 
 
 def _zeros(shape: Any, x: Any) -> Any:
     if is_tuple_of_shapes(shape):
         return tuple(_zeros(each, x) for each in shape)
-    return jnp.zeros((len(x), *shape), x.dtype)
+    return a.zeros_like(x, (len(x), *shape))
 
 
 def _valid(lengths: Any, time: int) -> Any:
     """Return (time, batch): where examples have not ended."""
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+    if not a.is_integer(lengths):
         raise DTypeError(f"expected lengths as integers, got {lengths.dtype}")
-    return jnp.arange(time)[:, None] < lengths
+    return a.arange_like(lengths, time)[:, None] < lengths
 
 
 def _wide(where: Any, like: Any) -> Any:
@@ -171,21 +172,21 @@ def _turned(x: Any, base: float) -> Any:
     """Turn each pair of features of x (..., time, width) by its step's angle."""
     time, width = x.shape[-2:]
     # The sine of each angle stands at an even place, its cosine behind it.
-    table = jnp.asarray(sinusoids(time, width, base, jnp.dtype(x.dtype)))
+    table = a.constant(sinusoids(time, width, base, a.numpy_dtype(x)), x)
     sin, cos = table[:, ::2], table[:, 1::2]
     even, odd = x[..., ::2], x[..., 1::2]
-    return jnp.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1).reshape(x.shape)
+    return a.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1).reshape(x.shape)
 
 
 def _weights(scores: Any, hidden: Any) -> Any:
     """Return the softmax over the keys that are not hidden; 0 where there are none."""
     if hidden is None:
-        return jax.nn.softmax(scores, axis=-1)
-    scores = jnp.where(hidden, -jnp.inf, scores)
-    most = lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-    shares = jnp.exp(scores - jnp.where(most == -jnp.inf, 0, most))
+        return a.softmax(scores, axis=-1)
+    scores = a.where(hidden, -math.inf, scores)
+    most = a.stop_gradient(a.amax(scores, axis=-1))
+    shares = a.exp(scores - a.where(most == -math.inf, 0, most))
     total = shares.sum(axis=-1, keepdims=True)
-    return shares / jnp.where(total == 0, 1, total)
+    return shares / a.where(total == 0, 1, total)
 
 
 @rules.of(MultiHeadAttention)
@@ -194,7 +195,7 @@ def multi_head_attention(layer: Layer) -> Run:
     o = options_of(layer)
 
     def by_head(x: Any) -> Any:
-        return jnp.swapaxes(x.reshape(*x.shape[:2], o.heads, -1), 1, 2)
+        return a.swapaxes(x.reshape(*x.shape[:2], o.heads, -1), 1, 2)
 
     def run(params: Any, state: Any, value: Any, train: bool, key: Any) -> Any:
         x, *rest = value if o.cross or o.mask else (value,)
@@ -207,19 +208,19 @@ def multi_head_attention(layer: Layer) -> Run:
         )
         if o.positions:
             q, k = _turned(q, BASE), _turned(k, BASE)
-        hidden = jnp.asarray(later(x.shape[1], memory.shape[1])) if o.causal else None
+        hidden = a.constant(later(x.shape[1], memory.shape[1]), x) if o.causal else None
         if shown is not None:
-            if shown.dtype != bool:
+            if not a.is_bool(shown):
                 raise DTypeError(f"expected a mask of booleans, got {shown.dtype}")
             is_hidden = ~shown[:, None, None, :]
             hidden = is_hidden if hidden is None else hidden | is_hidden
-        weights = _weights((q * q.shape[-1] ** -0.5) @ jnp.swapaxes(k, 2, 3), hidden)
+        weights = _weights((q * q.shape[-1] ** -0.5) @ a.swapaxes(k, 2, 3), hidden)
         if o.dropout and train:
             weights = dropped(weights, o.dropout, key)
-        seen = jnp.swapaxes(weights @ v, 1, 2)
+        seen = a.swapaxes(weights @ v, 1, 2)
         y = affine(seen.reshape(*seen.shape[:2], -1), params["w_o"], params.get("b_o"))
         if shown is not None:
-            y = jnp.where(_wide(shown.any(axis=1), y), y, jnp.nan)
+            y = a.where(_wide(shown.any(axis=1), y), y, math.nan)
         return y, state
 
     return run
@@ -229,7 +230,7 @@ def multi_head_attention(layer: Layer) -> Run:
 def sinusoidal_positions(layer: Layer) -> Run:
     """Add sines and cosines of the position."""
     base = options_of(layer).base
-    return plain(lambda x: x + jnp.asarray(sinusoids(*x.shape[1:], base, jnp.dtype(x.dtype))))
+    return plain(lambda x: x + a.constant(sinusoids(*x.shape[1:], base, a.numpy_dtype(x)), x))
 
 
 @rules.of(positions.RotaryPositions)

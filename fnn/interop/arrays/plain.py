@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fnn.errors import DTypeError
-from fnn.interop.jax.peer import jax, jnp
-from fnn.interop.jax.translating import Run, need_key, rules, shape_of
+from fnn.interop.arrays import functions as a
+from fnn.interop.arrays.translating import Run, need_key, rules, shape_of
 from fnn.interop.rules import options_of
 from fnn.layers.contract import Layer
 from fnn.layers.dense import Dense
@@ -44,11 +44,9 @@ def reshaped(layer: Layer) -> Run:
 
 def rows_of(w: Any, tokens: Any) -> Any:
     """Return w[tokens]; NaN for those that are out of range."""
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+    if not a.is_integer(tokens):
         raise DTypeError(f"expected tokens as integers, got {tokens.dtype}")
-    n = w.shape[0]
-    # What is below 0 would be counted from the end.
-    return w.at[jnp.where(tokens < 0, n, tokens)].get(mode="fill", fill_value=jnp.nan)
+    return a.rows(w, tokens)
 
 
 @rules.of(Embedding)
@@ -65,8 +63,7 @@ def dropped(x: Any, rate: float, key: Any, shape: tuple[int, ...] | None = None)
     key = need_key(key)
     if rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape if shape is None else shape)
-    return x * (kept.astype(x.dtype) / (1 - rate))
+    return x * (a.bernoulli(key, 1 - rate, x.shape if shape is None else shape, x) / (1 - rate))
 
 
 @rules.of(Dropout, SpatialDropout, StochasticDepth)
@@ -91,7 +88,7 @@ def gaussian_noise(layer: Layer) -> Run:
 
     def run(params: Any, state: Any, x: Any, train: bool, key: Any) -> Any:
         if train:
-            x = x + std * jax.random.normal(need_key(key), x.shape, x.dtype)
+            x = x + std * a.normal(need_key(key), x)
         return x, state
 
     return run

@@ -1,0 +1,5 @@
+"""What every layer computes, said once for all systems that have arrays and derivatives of their own.
+
+`fnn.interop.jax` and `fnn.interop.torch` bring the functions of their arrays (`functions.register`);
+the rules here call those. A rule turns a layer into `run(params, state, x, train, key) -> (y, state)`.
+"""
