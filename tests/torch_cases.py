@@ -19,18 +19,18 @@ TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 RATES = ("rate", "dropout", "std")
 
 
-def expressible(layer):
+def expressible(layer, *, of_numpy=(fnn.elementwise,)):
     """Return a layer like it with all rates of dropout and noise 0, and Tanh for functions of NumPy."""
     recipe = layer.made_by()
     if recipe.call in (fnn.Dropout, fnn.SpatialDropout, fnn.StochasticDepth, fnn.GaussianNoise):
         return recipe.call(0)
-    if recipe.call is fnn.elementwise:
+    if recipe.call in of_numpy:
         return fnn.Tanh()
     if recipe.call is fnn.make_layer:
         return layer
 
     def changed(value):
-        return expressible(value) if isinstance(value, fnn.Layer) else value
+        return expressible(value, of_numpy=of_numpy) if isinstance(value, fnn.Layer) else value
 
     args = [changed(each) for each in recipe.args]
     more = {name: 0 if name in RATES else changed(each) for name, each in recipe.kwargs.items()}

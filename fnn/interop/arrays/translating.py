@@ -204,7 +204,7 @@ def _check_tree(what: str, tree: Any, leaves: Mapping[str, Any], floats: list[An
         got = sorted(tree) if isinstance(tree, Mapping) else type(tree).__name__
         raise TreeError(f"expected {what} {sorted(leaves)}, got {got}; made by another network's init?")
     for name, leaf in leaves.items():
-        shape = getattr(tree[name], "shape", None)
+        shape = tuple(getattr(tree[name], "shape", ()))
         if shape != tuple(leaf.shape):
             raise ShapeError(f"expected {name} of shape {tuple(leaf.shape)}, got {shape}")
         if floats and a.is_float(tree[name]) and tree[name].dtype != floats[0].dtype:
