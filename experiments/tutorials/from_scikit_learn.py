@@ -7,7 +7,6 @@
 
 # %%
 import numpy as np
-from fnn.interop.sklearn import FnnClassifier
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
@@ -15,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fnn
+from fnn.interop.sklearn import FnnClassifier
 
 images, labels = load_digits(return_X_y=True)
 names = np.array("zero one two three four five six seven eight nine".split())[labels]

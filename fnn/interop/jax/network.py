@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fnn.errors import FnnError, OptionError, TreeError
-from fnn.interop.arrays import layers, translating  # noqa: F401 - layers adds the rules.
+from fnn.interop.arrays import translating
 from fnn.interop.arrays.translating import Run, System, within
 from fnn.interop.jax import arrays  # noqa: F401 - adds the functions that rules call.
 from fnn.interop.jax.peer import jax, jax_key, jnp

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import FnnError, TreeError
-from fnn.interop.arrays import layers, translating  # noqa: F401 - layers adds the rules.
+from fnn.interop.arrays import translating
 from fnn.interop.arrays.translating import Run, System, within
 from fnn.interop.torch.arrays import Draws, torch
 from fnn.layers.chains import check_layer
