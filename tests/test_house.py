@@ -65,10 +65,10 @@ runs.checkpoint runs.pictures
 runs.experiment
 runs.sweep runs.report
 runs.command_line
-interop.rules
-interop demo
 runs
 experiment sweep report checkpoint testing
+interop.rules
+interop demo
 testing.laws
 testing.strategies testing.mutation
 testing.pytest_plugin

@@ -380,3 +380,12 @@ def test_early_stopping_refuses_what_makes_no_sense():
             fnn.early_stopping(**given)
     with pytest.raises(OptionError, match=r"expected one of .'v'., got 'w'"):
         fnn.early_stopping(1, monitor="w", mode="min")(None, fnn.History([{"v": 1}]))
+
+
+def test_callbacks_that_are_none_are_refused_by_name():
+    data = fnn.Dataset(np.zeros((4, 2), "f4"), np.zeros((4, 1), "f4"))
+    with pytest.raises(fnn.OptionError, match="fit: callbacks: expected functions, got 3"):
+        fnn.fit(
+            fnn.Dense(1), fnn.squared_error, fnn.sgd(0.1), data,
+            epochs=1, batch_size=2, key=fnn.Key.of(0), callbacks=3,
+        )  # fmt: skip

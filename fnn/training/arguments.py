@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -58,6 +59,8 @@ def check_progress(progress: Any) -> None:
 
 def checked_callbacks(callbacks: Any, columns: list[str]) -> tuple[Callback, ...]:
     """Return the callbacks in their order."""
+    if not callable(callbacks) and not isinstance(callbacks, Iterable):
+        raise OptionError(f"callbacks: expected functions, got {callbacks!r:.80}", path=("fit",))
     listed = (callbacks,) if callable(callbacks) else tuple(callbacks)
     for callback in listed:
         if not callable(callback):
