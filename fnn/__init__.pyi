@@ -321,6 +321,8 @@ from fnn.training.derivatives import per_example_grads as per_example_grads
 from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.evaluation import predict as predict
 from fnn.training.generation import generate as generate
+from fnn.training.health import Diagnosis as Diagnosis
+from fnn.training.health import diagnose as diagnose
 from fnn.training.history import History as History
 from fnn.training.history import early_stopping as early_stopping
 from fnn.training.jitted import jit as jit

@@ -53,6 +53,8 @@ training.outputs
 training.evaluation training.history
 training.progress training.plateau
 training.step
+training.findings
+training.health
 training.replay training.derivatives
 training.course
 training.jitted
