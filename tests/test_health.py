@@ -1,4 +1,4 @@
-"""A diagnosis names what is wrong with networks made ill on purpose, and is silent about healthy ones."""
+"""A diagnosis names what is wrong with networks made ill on purpose, and nothing of healthy ones."""
 
 from __future__ import annotations
 
@@ -200,3 +200,69 @@ def test_what_does_not_fit_is_refused(net, batch, error):
     now = fnn.init_train_state(MLP, fnn.sgd(0.1), (64,), Key.of(0))
     with pytest.raises(error):
         fnn.diagnose(net, now, batch, CROSS)
+
+
+# --- watching ----------------------------------------------------------------------------------------
+
+
+def fitted(optimizer, **options):
+    data = DIGITS.take(200)
+    return fnn.fit(
+        MLP, CROSS, optimizer, data, epochs=4, batch_size=50, key=Key.of(0), progress=False, **options
+    )
+
+
+def test_watching_changes_no_number_and_says_nothing_of_what_is_well():
+    plain, watched = fitted(fnn.adam(0.003)), fitted(fnn.adam(0.003), watch=True)
+    assert watched.last == plain.last
+    assert watched.history == plain.history
+    assert plain.health == ()
+    assert len(watched.health) == 4
+    assert watched.advice() == []
+    assert str(watched) == str(plain)
+
+
+def test_what_is_wrong_is_said_with_the_epoch_since_which_it_has_been():
+    def schedule(step):
+        return 0.003 if step < 8 else 1e-9  # From the third epoch on.
+
+    watched = fitted(fnn.sgd(schedule), watch=True)
+    (said,) = watched.advice()
+    assert "since epoch 2" in said or "since epoch 3" in said
+    assert said.endswith("raise the learning rate")
+    assert str(watched).endswith(said)
+
+
+def test_a_run_says_and_notes_what_is_wrong(tmp_path, capsys):
+    import json
+
+    from fnn import experiment
+
+    @attrs.frozen
+    class Config:
+        """Of a test."""
+
+        out: Path = experiment.option(Path("out"), "folder")
+
+    def train(config, run):
+        run.fit(
+            MLP,
+            CROSS,
+            fnn.sgd(1e-9),
+            DIGITS.take(100),
+            epochs=2,
+            batch_size=50,
+            key=Key.of(0),
+            watch=True,
+        )
+        return {}
+
+    experiment.main(train, Config, ["--out", str(tmp_path / "run")])
+    (noted,) = json.loads((tmp_path / "run/run.json").read_text("utf-8"))["health"]
+    assert noted.endswith("since epoch 1; raise the learning rate")
+    assert noted in capsys.readouterr().out
+
+
+def test_watch_is_true_or_false():
+    with pytest.raises(fnn.OptionError, match="fit: watch: expected True or False, got 3"):
+        fitted(fnn.adam(0.003), watch=3)

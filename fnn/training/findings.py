@@ -45,6 +45,10 @@ class Finding:
     path: str
     text: str
 
+    def is_like(self, other: Finding) -> bool:
+        """Return whether another is of the same kind, at the same place."""
+        return (self.what, self.path) == (other.what, other.path)
+
     def __str__(self) -> str:
         return f"{self.path}: {self.text}" if self.path else self.text
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -148,7 +148,7 @@ def diagnose(
 ) -> Diagnosis:
     """Return how a network is doing on a batch: what layers give, gradients, updates, and advice.
 
-        print(fnn.diagnose(net, fit.last, (x, y), fnn.softmax_cross_entropy, optimizer=optimizer))
+        fnn.diagnose(net, fit.last, (x, y), fnn.softmax_cross_entropy, optimizer=optimizer)
 
     It takes one step in training mode and throws it away: nothing of the training changes.
 
@@ -244,3 +244,34 @@ def _pulls(params: Any, grads: Any, updates: Any) -> Iterator[Pull]:
 def _rms(array: Array) -> float:
     wide = np.abs(array).astype(np.float64)
     return float(np.sqrt((wide * wide).mean())) if array.size else 0.0
+
+
+class Watch:
+    """A callback of `fit` that diagnoses every epoch on one batch, the first examples of the data."""
+
+    def __init__(self, net: Layer, loss: Any, optimizer: Transform, batch: Batch) -> None:
+        """Begin without any diagnosis."""
+        self._given, self._optimizer, self._batch = (net, loss), optimizer, batch
+        self.seen: list[Diagnosis] = []
+
+    def __call__(self, now: TrainState, history: Any) -> None:
+        """Look at the state after an epoch."""
+        net, loss = self._given
+        self.seen.append(diagnose(net, now, self._batch, loss, optimizer=self._optimizer))
+
+
+def advice(health: Sequence[Diagnosis], first: int = 1) -> list[str]:
+    """Return what is wrong at the end, each with the epoch since which it has been.
+
+    Args:
+        health: The diagnoses of epochs, in order.
+        first: The number of the first of them.
+    """
+    said = []
+    for each in health[-1].findings if health else ():
+        since = len(health)
+        while since > 1 and any(each.is_like(other) for other in health[since - 2].findings):
+            since -= 1
+        what, _, helps = str(each).partition("; ")
+        said.append(f"{what} since epoch {first + since - 1}; {helps}")
+    return said

@@ -15,10 +15,11 @@ from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
-from fnn.options import integer
+from fnn.options import flag, integer
 from fnn.training import arguments
 from fnn.training.epochs import Training
 from fnn.training.evaluation import Metrics, check_weighed
+from fnn.training.health import Diagnosis, Watch, advice
 from fnn.training.history import Callback, History, Mode, checked_mode, early_stopping
 from fnn.training.jitted import Jitted, jit
 from fnn.training.penalties import checked_penalty
@@ -40,12 +41,14 @@ class Fit:
         last: State after the last step.
         history: A record per finished epoch.
         interrupted: Whether Ctrl-C ended it.
+        health: A diagnosis per epoch that was watched.
     """
 
     best: TrainState
     last: TrainState
     history: History
     interrupted: bool = False
+    health: tuple[Diagnosis, ...] = ()
 
     def __repr__(self) -> str:
         best = next((r["epoch"] for r in self.history if r["step"] == self.best.step), None)
@@ -55,7 +58,12 @@ class Fit:
         return f"Fit({', '.join(parts)})"
 
     def __str__(self) -> str:
-        return f"{self!r}\n{self.history.table()}"
+        text = f"{self!r}\n{self.history.table()}"
+        return "\n".join([text, *self.advice()])
+
+    def advice(self) -> list[str]:
+        """Return what is wrong at the end, in words, if it was watched; empty where all is well."""
+        return advice(self.health, len(self.history) - len(self.health) + 1)
 
 
 def fit(
@@ -83,6 +91,7 @@ def fit(
     start: Progress | None = None,
     save: Callable[[Progress], Any] | None = None,
     save_every: int | None = None,
+    watch: bool = False,
 ) -> Fit:
     """Train for some epochs, each over all batches in an order of its own.
 
@@ -132,6 +141,9 @@ def fit(
         save: Called as `save(progress)` after every epoch, when its callbacks have answered; when
             Ctrl-C ends it, with what was reached; and as `save_every` says.
         save_every: Save also after every step whose number it divides.
+        watch: Whether to `diagnose` every epoch on the first batch of `train`, in its own order: what
+            layers give, gradients and updates, and advice where something is wrong, in `Fit.health` and
+            the text of `Fit`. It takes about a step per epoch, and changes no number.
 
     Raises:
         DivergedError: If a step's loss, or what comes after it, is not finite. It brings a note with
@@ -169,6 +181,13 @@ def fit(
     def steps(paced: Transform) -> Jitted:
         return jit(train_step(net, loss, paced, metrics=table, penalty=penalty))
 
+    watching = None
+    if flag("fit", "watch", watch):
+        some = train.take(min(batch_size, len(train)))
+        weight = () if some.weight is None else (some.weight,)
+        watching = Watch(net, loss, optimizer, (some.x, some.y, *weight))
+        listeners = (watching, *listeners)
+
     step = steps(optimizer)
     # Made also where a run goes on: it tells which paths, shapes and dtypes `start` has to have.
     first = init_train_state(net, optimizer, train.in_shape, key)
@@ -198,4 +217,5 @@ def fit(
         training.end_lines()
     n_records, best, _ = training.best
     last, history = settled(training.running[0]), History.of(tuple(training.records[:n_records]))
-    return Fit(last if best is None else best, last, history, interrupted)
+    health = () if watching is None else tuple(watching.seen)
+    return Fit(last if best is None else best, last, history, interrupted, health)

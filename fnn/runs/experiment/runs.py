@@ -192,7 +192,7 @@ class Run:
             line: How an epoch is said, e.g. "epoch {epoch:4d}  loss {loss:.4f}"; all columns without.
             save_seconds: Time between two checkpoints, longer where saving takes long; 0 saves at
                 every opportunity.
-            **more: See there: validation, metrics, monitor, mode, plateau, drop_last, progress.
+            **more: See there: validation, metrics, monitor, mode, plateau, drop_last, progress, watch.
 
         Raises:
             KeyboardInterrupt: If Ctrl-C or SIGTERM ended it; what it had reached is saved.
@@ -261,6 +261,10 @@ class Run:
         if reached.interrupted:
             raise KeyboardInterrupt(f"after step {reached.last.step}")
         params = reached.last.params
+        for text in reached.advice():
+            self.say(text)
+        if reached.health:
+            self.note(health=reached.advice())
         self.note(parameters=tree.size(params), digest=tree.digest(params))
         return reached
 
