@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from fnn.errors import OptionError
+from fnn.files import markup
 from fnn.keys import Key
 from fnn.layers.calls import Apply, Core, Init, Shape, Vjp, check_functions, check_name, checked_core
 from fnn.recipe import HasRecipe, Recipe
@@ -202,6 +203,16 @@ class Layer(HasRecipe):
         heads = tuple(f"{path}/" for path in self.frozen)
         there = [path for path, _ in items(params)]
         return [path for path in there if self.stands_still or f"{path}/".startswith(heads)]
+
+    def _repr_html_(self, name: str = "") -> str:
+        """Return the nested layers, for notebooks; `fnn.report.network_svg` draws a picture."""
+        if not self.children:
+            return markup.nested(name, repr(self))
+        recipe = self.made_by()
+        while self.is_named and getattr(recipe.call, "__name__", "") == "named":
+            recipe = recipe.args[1].made_by()  # The name stands before it.
+        call = getattr(recipe.call, "__name__", self.name)
+        return markup.nested(name, call, [each._repr_html_(own) for own, each in self.children])
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.apply, self.vjp))

@@ -8,7 +8,7 @@ import attrs
 
 from fnn import tree
 from fnn.errors import OptionError, ShapeError
-from fnn.files import shown
+from fnn.files import markup, shown
 from fnn.keys import Key
 from fnn.layers.calls import ChildInit, Shape, checked_shape, init_child, noted_inits
 from fnn.layers.chains import asked_once, parts_of
@@ -105,6 +105,12 @@ class Summary:
         flops = ("" if self.is_complete else "≥ ") + f"{self.flops:,}"
         ends = (_number(self.parameters), flops, _number(self.state), _number(self.activation_bytes))
         return [*lines, ("total", "", "", *ends)]
+
+    def _repr_html_(self) -> str:
+        """Return the table, for notebooks."""
+        head, *rows = self.cells()
+        title = f"<div>input {markup.escaped(shape_text(self.in_shape))}</div>"
+        return title + markup.table(head, rows, texts=3)
 
     def __repr__(self) -> str:
         lines = self.cells()

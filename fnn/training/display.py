@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from fnn.files import shown, write_line
+from fnn.files import markup, shown, write_line
 
 T = TypeVar("T")
 
@@ -86,6 +86,51 @@ def in_words(record: Mapping[str, Any]) -> str:
 def _number(value: float) -> str:
     is_usual = value == 0 or 1e-4 <= abs(value) < 1e6
     return f"{value:.4f}" if is_usual else f"{value:.4g}"
+
+
+class LiveCurves:
+    """Curves below a notebook's cell that grow with every epoch, at most twice a second."""
+
+    def __init__(self, display: Any, *, seconds: float = 0.5) -> None:
+        """Keep IPython's `display`, and the time between two pictures."""
+        self._display, self._seconds = display, seconds
+        self._columns: dict[str, list[Any]] = {}
+        self._shown: float | None = None
+        self._handle: Any = None
+
+    def _repr_html_(self) -> str:
+        return markup.history(self._columns)
+
+    def show(self, record: Mapping[str, Any], *, is_last: bool) -> None:
+        """Add an epoch, and draw the curves anew unless it is too soon."""
+        for name, value in record.items():
+            self._columns.setdefault(name, []).append(value)
+        now = time.monotonic()
+        if not is_last and self._shown is not None and now - self._shown < self._seconds:
+            return
+        self._shown = now
+        try:
+            if self._handle is None:
+                self._handle = self._display(self, display_id=True)
+            else:
+                self._handle.update(self)
+        except Exception:  # A notebook that is gone ends no training.
+            self._handle = None
+
+    def end(self, record: Mapping[str, Any]) -> None:
+        """Draw the last finished epoch, whatever ended the training."""
+        if self._handle is not None:
+            self._handle.update(self)
+
+
+def epochs_shown(epochs: int) -> EpochLines | LiveCurves:
+    """Return what shows the epochs of a training: curves in a notebook, lines elsewhere."""
+    # Asked, not imported: whoever runs in a notebook has it.
+    ipython = sys.modules.get("IPython")
+    shell = getattr(ipython, "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is None:
+        return EpochLines(epochs)
+    return LiveCurves(getattr(sys.modules.get("IPython.display"), "display", None))
 
 
 class EpochLines:

@@ -14,7 +14,7 @@ from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.optimizers.rescaling import rescaled
 from fnn.optimizers.transform import Transform
-from fnn.training.display import Bar, EpochLines, bar
+from fnn.training.display import Bar, EpochLines, LiveCurves, bar, epochs_shown
 from fnn.training.evaluation import evaluate
 from fnn.training.history import Callback, History, Mode, Record, better
 from fnn.training.jitted import Jitted
@@ -77,7 +77,7 @@ class Training:
     records: list[Record] = attrs.field(init=False)
     running: Running = attrs.field(init=False)
     best: tuple[int, TrainState | None, float] = attrs.field(init=False)
-    lines: EpochLines | None = attrs.field(init=False)
+    lines: EpochLines | LiveCurves | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         start = self.start
@@ -88,7 +88,7 @@ class Training:
         self.pace, self.paced = Pace(), self.optimizer
         for record in self.records:
             self._slow_down(record)
-        self.lines = EpochLines(self.epochs) if self.show and self.show != "bar" else None
+        self.lines = epochs_shown(self.epochs) if self.show and self.show != "bar" else None
 
     def run(self) -> None:
         """Train until the last epoch, or until a callback asks to stop.

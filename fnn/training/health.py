@@ -14,6 +14,7 @@ import numpy as np
 
 from fnn import tree
 from fnn.errors import OptionError
+from fnn.files import markup
 from fnn.kernels.values import is_integer, named_arrays
 from fnn.keys import Key
 from fnn.layers.activation import Relu, Sigmoid, Tanh
@@ -98,23 +99,29 @@ class Diagnosis:
     loss: float
     findings: tuple[Finding, ...]
 
+    def tables(self) -> list[list[list[str]]]:
+        """Return the table of layers and that of parameters, each with its head."""
+        layers = [["layer", "kind", "mean", "spread", "dead", "saturated"]]
+        for each in self.layers:
+            numbers = _short(each.mean), _short(each.spread), _share(each.dead), _share(each.saturated)
+            layers.append([each.path, each.kind, *numbers])
+        pulls = [["parameter", "size", "gradient", "update / size"]]
+        pulls += [[p.path, *map(_short, (p.size, p.gradient, p.ratio))] for p in self.pulls]
+        return [layers, pulls] if self.pulls else [layers]
+
+    def lines(self) -> list[str]:
+        """Return the loss, and what is wrong."""
+        said = [str(each) for each in self.findings] or ["nothing is wrong"]
+        return [f"loss {self.loss:.4g}", *said]
+
     def __str__(self) -> str:
-        head = ["layer", "kind", "mean", "spread", "dead", "saturated"]
-        rows = [
-            [each.path, each.kind, _short(each.mean), _short(each.spread), _share(each.dead),
-             _share(each.saturated)]
-            for each in self.layers
-        ]  # fmt: skip
-        parts = [_table(head, rows)]
-        if self.pulls:
-            head = ["parameter", "size", "gradient", "update / size"]
-            parts.append(
-                _table(
-                    head, [[p.path, *map(_short, (p.size, p.gradient, p.ratio))] for p in self.pulls]
-                )
-            )
-        said = "\n".join(str(each) for each in self.findings) or "nothing is wrong"
-        return "\n\n".join([*parts, f"loss {self.loss:.4g}\n{said}"])
+        tables = [_table(head, rows) for head, *rows in self.tables()]
+        return "\n\n".join([*tables, "\n".join(self.lines())])
+
+    def _repr_html_(self) -> str:
+        """Return the tables and the advice, for notebooks."""
+        tables = [markup.table(head, rows, texts=len(head) // 2 - 1) for head, *rows in self.tables()]
+        return "".join([*tables, *(f"<div>{markup.escaped(text)}</div>" for text in self.lines())])
 
 
 def _short(value: float | None) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import nan
 from typing import Any, Literal, NoReturn, TypeAlias, overload
 
 import attrs
 import numpy as np
 
 from fnn.errors import OptionError
+from fnn.files import markup
 from fnn.files import shown as shown_as_line
 from fnn.options import integer, real
 from fnn.training.state import TrainState
@@ -106,6 +108,12 @@ class History(Sequence[Any]):
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
             for line in lines
         )
+
+    def _repr_html_(self) -> str:
+        """Return curves of all columns, for notebooks."""
+        names = list(self.records[0]) if self.records else []
+        columns = {name: [each.get(name, nan) for each in self.records] for name in names}
+        return markup.history(columns)
 
 
 def _cell(value: Any) -> str:

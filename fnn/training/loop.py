@@ -11,6 +11,7 @@ from fnn.datasets.augmentation.making import Transformation, checked_transform
 from fnn.datasets.dataset import Dataset, batches
 from fnn.datasets.entries import precision
 from fnn.errors import DivergedError, OptionError
+from fnn.files import markup
 from fnn.keys import Key
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
@@ -60,6 +61,11 @@ class Fit:
     def __str__(self) -> str:
         text = f"{self!r}\n{self.history.table()}"
         return "\n".join([text, *self.advice()])
+
+    def _repr_html_(self) -> str:
+        """Return the curves of the history and the advice, for notebooks."""
+        said = "".join(f"<div>{markup.escaped(text)}</div>" for text in self.advice())
+        return f"<div>{markup.escaped(repr(self))}</div>{self.history._repr_html_()}{said}"
 
     def advice(self) -> list[str]:
         """Return what is wrong at the end, in words, if it was watched; empty where all is well."""
