@@ -33,7 +33,11 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]], *, texts: in
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+    style = "color:inherit;font-size:inherit;border-collapse:collapse"
+    return (
+        f'<table style="{style}">'
+        + f"<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def nested(name: object, text: object, children: Sequence[str] = ()) -> str:
