@@ -50,8 +50,9 @@ def to_onnx(net: Layer, params: Any, state: Any, in_shape: Shape, *, example: An
         params: Its parameters.
         state: What it carries.
         in_shape: Shape of one example; a tuple of shapes if it takes a tuple.
-        example: A batch of inputs, for a network of which only its author knows which of them are
-            integers: layers say so (`Layer.inputs`), but not behind a `fan_out`.
+        example: A batch of inputs, for a network that does not say itself what it takes: which of
+            several are integers where a `fan_out` stands before the layers that know (`Layer.inputs`),
+            or the dtype where there are no params.
 
     Raises:
         OptionError: If a layer cannot be expressed, with its path; or if the weights take 2 GiB.
@@ -61,14 +62,13 @@ def to_onnx(net: Layer, params: Any, state: Any, in_shape: Shape, *, example: An
         raise OptionError(f"net: expected a Layer, got {net!r:.80}", path=("to_onnx",))
     shape = checked_shape(in_shape)
     if not all(map(count_numbers, _arrays(shape))):
-        raise ShapeError(
-            f"expected examples with numbers in them, got in_shape={shape}", path=(net.name,)
-        )
-    dtype = _dtype(net, params, state)
-    x = _example(net, shape, dtype) if example is None else example
-    if example is not None and example_shape(x) != shape:
-        message = f"example: expected in_shape={shape}, got {example_shape(x)}"
+        expected = "expected examples with numbers in them"
+        raise ShapeError(f"{expected}, got in_shape={shape}", path=(net.name,))
+    if example is not None and example_shape(example) != shape:
+        message = f"example: expected in_shape={shape}, got {example_shape(example)}"
         raise ShapeError(message, path=(net.name,))
+    dtype = _dtype(net, params, state, example)
+    x = _example(net, shape, dtype) if example is None else example
     y, _ = net.apply(params, state, x)  # Refuses what does not fit, before anything is written.
     graph = Graph(dtype)
     given = _values("x", x)
@@ -85,10 +85,10 @@ def _arrays(shape: Shape) -> list[Shape]:
     return [shape]
 
 
-def _dtype(net: Layer, params: Any, state: Any) -> np.dtype[Any]:
-    found = {
-        leaf.dtype for tree in (params, state) for _, leaf in items(tree) if leaf.dtype.kind in "fc"
-    }
+def _dtype(net: Layer, params: Any, state: Any, example: Any) -> np.dtype[Any]:
+    """Return the dtype of the floating numbers: that of params and state, or else of the example."""
+    leaves = [leaf for tree in (params, state) for _, leaf in items(tree)]
+    found = {each.dtype for each in (leaves or _leaves(example)) if each.dtype.kind in "fc"}
     if not found:
         return np.dtype("float32")
     if len(found) > 1 or not found <= {np.dtype("float32"), np.dtype("float64")}:

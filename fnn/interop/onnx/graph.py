@@ -63,7 +63,7 @@ class Part:
 
 
 Rule: TypeAlias = Callable[["Graph", Part, Any], Any]
-"""From the graph, the part and x, a `Value` or a tuple of them, to the name of y, or to such a tuple."""
+"""From the graph, the part and x, a `Value` or a tuple of them, to the name of y, or to a tuple."""
 
 LAYERS: Rules[Rule] = Rules("ONNX")
 """The rules by constructor; for layers of one's own, add some: `@LAYERS.of(Swish)`."""

@@ -107,11 +107,9 @@ def again(graph: Graph, part: Part, x: Values) -> Values:
 @LAYERS.of(residual)
 def both_ways(graph: Graph, part: Part, x: Values) -> Any:
     """Write the chain, the shortcut, and their sum."""
-    children = part.layer.children
-    y = graph.chain(part, [child for child in children if child[0] != "shortcut"], x)
-    return added(
-        graph, y, graph.chain(part, [child for child in children if child[0] == "shortcut"], x)
-    )
+    shortcut = [child for child in part.layer.children if child[0] == "shortcut"]
+    y = graph.chain(part, [child for child in part.layer.children if child not in shortcut], x)
+    return added(graph, y, graph.chain(part, shortcut, x))
 
 
 def added(graph: Graph, a: Values, b: Values) -> Any:
@@ -177,7 +175,7 @@ def transformer_block(graph: Graph, part: Part, x: Values) -> Any:
     layers = {each.name: layer for each, layer in parts_of(call, part.layer)}
 
     def run(name: str, value: Values) -> Value:
-        return graph.layer(name, below(part, name, layers[name]), value)  # type: ignore[no-any-return]
+        return graph.layer(name, below(part, name, layers[name]), value)
 
     def attended(value: Value) -> Value:
         return run("attention", (value, *mask) if mask else value)

@@ -252,13 +252,13 @@ def pixel_shuffle(graph: Graph, part: Part, x: Value) -> str:
 
 def _scale_and_shift(graph: Graph, part: Part, n: int | tuple[int, ...]) -> tuple[str, str]:
     """Return the names of both; ones and zeros where the layer has none."""
-    both = []
-    for name, fill in (("scale", 1), ("shift", 0)):
-        own = part.params.get(name)
-        both.append(
-            graph.constant(np.full(n, fill, graph.dtype)) if own is None else graph.weight(name, own)
-        )
-    return both[0], both[1]
+
+    def named(name: str, fill: int) -> str:
+        if name in part.params:
+            return graph.weight(name, part.params[name])
+        return graph.constant(np.full(n, fill, graph.dtype))
+
+    return named("scale", 1), named("shift", 0)
 
 
 def _turned(graph: Graph, x: Any, order: Sequence[int]) -> Any:

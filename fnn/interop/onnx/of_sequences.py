@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from fnn.errors import OptionError
-from fnn.interop.onnx.graph import LAYERS, Graph, Part, Value, Values
+from fnn.interop.onnx.graph import LAYERS, Graph, Part, Value, Values, onnx
 from fnn.interop.onnx.of_numbers import affine, reshaped
 from fnn.interop.rules import options_of
 from fnn.kernels.attention import later, rotated, sinusoids
@@ -62,7 +62,8 @@ def _row(n: int) -> Array:
 @LAYERS.of(RotaryPositions)
 def rotary(graph: Graph, part: Part, x: Value) -> str:
     """Write the pairs, turned."""
-    return turned(graph, x, *x.shape, part.options.base)
+    time, width = x.shape
+    return turned(graph, x, time, width, part.options.base)
 
 
 def turned(graph: Graph, x: Any, time: int, width: int, base: float) -> str:
@@ -96,20 +97,18 @@ def attention(graph: Graph, part: Part, x: Values) -> str:
         w = graph.weight(f"w_{name}", params[f"w_{name}"])
         return affine(graph, into, 2, w, None if b is None else graph.weight(f"b_{name}", b))
 
-    def heads(name: str, into: Value, order: list[int]) -> str:
+    def heads(name: str, into: Value) -> str:
         cut = reshaped(graph, product(name, into), (into.shape[0], options.heads, d))
-        if name != "v" and options.positions:
-            by_head = graph.op("Transpose", cut, perm=[0, 2, 1, 3])
-            spun = turned(graph, by_head, into.shape[0], d, BASE)
-            return (
-                spun if order == [0, 2, 1, 3] else str(graph.op("Transpose", spun, perm=[0, 1, 3, 2]))
-            )
-        return str(graph.op("Transpose", cut, perm=order))
+        y = graph.op("Transpose", cut, perm=[0, 2, 1, 3])
+        if name == "v" or not options.positions:
+            return str(y)
+        return turned(graph, y, into.shape[0], d, BASE)
 
-    q = graph.op("Mul", heads("q", own, [0, 2, 1, 3]), 1 / math.sqrt(d))
-    scores = graph.op("MatMul", q, heads("k", memory, [0, 2, 3, 1]))
+    q = graph.op("Mul", heads("q", own), 1 / math.sqrt(d))
+    k = graph.op("Transpose", heads("k", memory), perm=[0, 1, 3, 2])
+    scores = graph.op("MatMul", q, k)
     weights = _weights(graph, scores, own.shape[0], memory.shape[0], mask, causal=options.causal)
-    seen = graph.op("MatMul", weights, heads("v", memory, [0, 2, 1, 3]))
+    seen = graph.op("MatMul", weights, heads("v", memory))
     joined = graph.op("Transpose", seen, perm=[0, 2, 1, 3])
     return product("o", reshaped(graph, joined, (own.shape[0], total)))
 
@@ -181,7 +180,7 @@ def recurrence(graph: Graph, part: Part, x: Values, gates: Gates, attributes: di
     """Write one direction; ONNX has time first and an axis of directions."""
     options = part.options
     parts = x if isinstance(x, tuple) else (x,)
-    lengths = graph.op("Cast", parts[1], to=onnx_int32()) if options.lengths else None
+    lengths = graph.op("Cast", parts[1], to=onnx.TensorProto.INT32) if options.lengths else None
     carried = parts[-1] if options.carry else ()
     first = [
         graph.op("Unsqueeze", each, np.array([0]))
@@ -205,13 +204,6 @@ def recurrence(graph: Graph, part: Part, x: Values, gates: Gates, attributes: di
     else:
         out = graph.op("Transpose", graph.op("Squeeze", y, np.array([1])), perm=[1, 0, 2])
     return (out, carry if n_states > 1 else carry[0]) if options.carry else out
-
-
-def onnx_int32() -> int:
-    """Return what ONNX calls the integers that lengths are."""
-    from fnn.interop.onnx.graph import onnx
-
-    return int(onnx.TensorProto.INT32)
 
 
 def weights_of(graph: Graph, part: Part, gates: Gates) -> tuple[str, str, str]:
