@@ -8,5 +8,6 @@ net, params, state = from_onnx(model)
 
 from fnn.interop.onnx.exporting import to_onnx
 from fnn.interop.onnx.graph import LAYERS, Graph, Part, Value
+from fnn.interop.onnx.networks import from_onnx
 
-__all__ = ["LAYERS", "Graph", "Part", "Value", "to_onnx"]
+__all__ = ["LAYERS", "Graph", "Part", "Value", "from_onnx", "to_onnx"]

@@ -1,0 +1,69 @@
+"""The door to networks from models: `from_onnx`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from fnn.errors import DataError, FnnError
+from fnn.interop.onnx import (
+    operators_of_images,
+    operators_of_numbers,
+    operators_of_rows,
+    operators_of_shapes,
+    operators_over_time,
+)
+from fnn.interop.onnx.assembling import assembled
+from fnn.interop.onnx.importing import Reader
+from fnn.interop.onnx.reading import read_model
+from fnn.interop.onnx.wiring import Wire
+from fnn.layers.chains import asked_once
+from fnn.layers.contract import Layer
+from fnn.tree import Tree
+
+OPERATORS_OF = (
+    operators_of_numbers,
+    operators_of_rows,
+    operators_of_shapes,
+    operators_of_images,
+    operators_over_time,
+)
+"""Where the operators stand: to import them is to have them."""
+
+
+def from_onnx(model: Any, *, outputs: Sequence[str] | None = None) -> tuple[Layer, Tree, Tree]:
+    """Return net, params and state that predict what a `ModelProto` predicts.
+
+        net, params, state = from_onnx(onnx.load("digits.onnx"))
+        y, _ = net.apply(params, state, x)
+
+    The network is put together from the library's layers as far as they go, in chains, residual ways
+    and branches; what has another form is a graph of layers (`wired`), with layers for operators that
+    the library has none for. It trains on. Weights that the model has as initializers are params; what
+    it has as constants, such as masks, stays as it is.
+
+    Args:
+        model: A `ModelProto`, with sizes for all axes but the batch's. Weights are inside it.
+        outputs: Names of what is to come out, which may be any arrays of the graph; by default the
+            model's own outputs. What they do not depend on is not read.
+
+    Raises:
+        OptionError: If it is no model.
+        DataError: If it is not valid, has weights in other files, or an operator, or an option of one,
+            that no layer can express; names the node.
+    """
+    read = read_model(model)
+    try:
+        with asked_once():
+            reader = Reader(read if outputs is None else attrs.evolve(read, outputs=tuple(outputs)))
+            reader.run()
+            n = len(read.inputs)
+            inputs: Wire = 0 if n == 1 else tuple(range(n))
+            piece = assembled(reader.steps, inputs, reader.outputs())
+    except FnnError as error:
+        raise error.inside("from_onnx", "") from None
+    except RecursionError:
+        raise DataError("expected a graph that is less nested", path=("from_onnx",)) from None
+    return piece.layer, Tree(piece.params), Tree(piece.state)
