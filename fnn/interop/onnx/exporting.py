@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fnn.errors import DTypeError, OptionError, ShapeError
 from fnn.interop.onnx import of_compositions, of_images, of_numbers, of_sequences
-from fnn.interop.onnx.graph import Graph, Part, Value, Values, onnx
+from fnn.interop.onnx.graph import Graph, Part, Rule, Value, Values, onnx
 from fnn.kernels.values import (
     count_numbers,
     example_shape,
@@ -30,7 +31,15 @@ RULES_OF = of_numbers, of_images, of_sequences, of_compositions
 """Where the rules stand: to import them is to have them."""
 
 
-def to_onnx(net: Layer, params: Any, state: Any, in_shape: Shape, *, example: Any = None) -> Any:
+def to_onnx(
+    net: Layer,
+    params: Any,
+    state: Any,
+    in_shape: Shape,
+    *,
+    rules: Mapping[str, Rule] = {},
+    example: Any = None,
+) -> Any:
     """Return a `ModelProto` that predicts what the network predicts, for batches of any size.
 
         model = to_onnx(net, params, state, (784,))
@@ -46,10 +55,12 @@ def to_onnx(net: Layer, params: Any, state: Any, in_shape: Shape, *, example: An
     convolutions in onnxruntime.
 
     Args:
-        net: The network; layers of one's own need a rule in `LAYERS`.
+        net: The network.
         params: Its parameters.
         state: What it carries.
         in_shape: Shape of one example; a tuple of shapes if it takes a tuple.
+        rules: How layers of one's own are written, by their names: those that `Lambda`, `elementwise` or
+            `make_layer` made directly. Those of a constructor of one's own may have theirs in `LAYERS`.
         example: A batch of inputs, for a network that does not say itself what it takes: which of
             several are integers where a `fan_out` stands before the layers that know (`Layer.inputs`),
             or the dtype where there are no params.
@@ -70,7 +81,7 @@ def to_onnx(net: Layer, params: Any, state: Any, in_shape: Shape, *, example: An
     dtype = _dtype(net, params, state, example)
     x = _example(net, shape, dtype) if example is None else example
     y, _ = net.apply(params, state, x)  # Refuses what does not fit, before anything is written.
-    graph = Graph(dtype)
+    graph = Graph(dtype, rules)
     given = _values("x", x)
     for value in _flat(given):
         graph.new(value.name)

@@ -78,9 +78,10 @@ class Graph:
         weights: What is trained or carried, by its path in params or state.
     """
 
-    def __init__(self, dtype: Any) -> None:
-        """Begin without nodes."""
+    def __init__(self, dtype: Any, rules: Mapping[str, Rule]) -> None:
+        """Begin without nodes; `rules` are those by name."""
         self.dtype = np.dtype(dtype)
+        self.rules = rules
         self.nodes: list[Any] = []
         self.weights: dict[str, Array] = {}
         self._path: tuple[str, ...] = ()
@@ -167,17 +168,33 @@ class Graph:
         """
         outer, self._path = self._path, (*self._path, name)
         try:
-            return self.same(part, x)
+            return self.same(part, x, self.rules.get(name))
         except (FnnError, KeyError) as error:
             raise placed_error(error, name, part.layer.where) from error.__cause__
         finally:
             self._path = outer
 
-    def same(self, part: Part, x: Values) -> Values:
-        """Write a layer at the path that is being written."""
-        rule, layer = _rule(part.layer)
+    def same(self, part: Part, x: Values, rule: Rule | None = None) -> Values:
+        """Write a layer at the path that is being written, by a rule of its own if one is given."""
+        rule, layer = (rule, part.layer) if rule else self._rule(part.layer)
         out_shape = asked(part.layer.name, part.layer, shape_of(x)).out_shape
         return shaped(rule(self, attrs.evolve(part, layer=layer), x), out_shape)
+
+    def _rule(self, layer: Layer) -> tuple[Rule, Layer]:
+        """Return the rule for a layer, and that layer as the constructor of the rule made it.
+
+        What a constructor such as `mlp`, or one of the user's own, returns stands for it.
+        """
+        asked_for = layer
+        while layer not in LAYERS:
+            if layer.name in self.rules:
+                return self.rules[layer.name], layer
+            recipe = layer.made_by()
+            inner = getattr(recipe.call, "__wrapped__", None)
+            if inner is None or recipe.call in (make_layer, elementwise):
+                return LAYERS.rule(asked_for), asked_for  # There is none: it says so.
+            layer = inner(*recipe.args, **recipe.kwargs)
+        return LAYERS.rule(layer), layer
 
     def chain(self, part: Part, children: Any, x: Values) -> Values:
         """Write layers one after the other, from their names and themselves."""
@@ -215,18 +232,3 @@ def shaped(y: Any, shape: Shape) -> Values:
 def mapped(fn: Callable[[Value], Any], x: Values) -> Any:
     """Return fn of one value, or the tuple of fn of each."""
     return tuple(mapped(fn, each) for each in x) if isinstance(x, tuple) else fn(x)
-
-
-def _rule(layer: Layer) -> tuple[Rule, Layer]:
-    """Return the rule for a layer, and that layer as the constructor of the rule made it.
-
-    A constructor that is made of others, such as `mlp` or one of the user's own, is what it returns.
-    """
-    asked_for = layer
-    while layer not in LAYERS:
-        recipe = layer.made_by()
-        inner = getattr(recipe.call, "__wrapped__", None)
-        if inner is None or recipe.call in (make_layer, elementwise):
-            return LAYERS.rule(asked_for), asked_for  # There is none: it says so.
-        layer = inner(*recipe.args, **recipe.kwargs)
-    return LAYERS.rule(layer), layer
