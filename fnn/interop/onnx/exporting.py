@@ -59,7 +59,7 @@ def to_onnx(
         params: Its parameters.
         state: What it carries.
         in_shape: Shape of one example; a tuple of shapes if it takes a tuple.
-        rules: How layers of one's own are written, by their names: those that `Lambda`, `elementwise` or
+        rules: How layers of one's own are written, by name: those that `Lambda`, `elementwise` or
             `make_layer` made directly. Those of a constructor of one's own may have theirs in `LAYERS`.
         example: A batch of inputs, for a network that does not say itself what it takes: which of
             several are integers where a `fan_out` stands before the layers that know (`Layer.inputs`),

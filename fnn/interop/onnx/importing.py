@@ -91,7 +91,7 @@ class Reader:
         self._count = len(model.inputs)
         self._taken: dict[int, int] = {}
         for number, each in enumerate(model.inputs):
-            self.values[each.name] = Tensor(number, each.shape, _kind(each))
+            self.values[each.name] = Tensor(number, each.shape, _kind(each), batch=each.batch_axis)
         for name in (*(name for node in _needed(model) for name in node.inputs), *model.outputs):
             self.uses[name] = self.uses.get(name, 0) + 1
 
@@ -178,7 +178,7 @@ class Reader:
             try:
                 y = self._read(node)
             except FnnError as error:
-                raise DataError(f"{node.operator}: {error}", path=(node.name,)) from None
+                raise DataError(f"{node.operator}: {error.message}", path=(node.name,)) from None
             except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
                 message = f"{node.operator}: {error or type(error).__name__}"
                 raise DataError(message[:300], path=(node.name,)) from None
@@ -193,9 +193,8 @@ class Reader:
     def _read(self, node: Node) -> Any:
         rule = OPERATORS.get(node.operator) if node.domain in ("", "ai.onnx") else None
         if rule is None:
-            domain = f" of {node.domain!r}" if node.domain else ""
             raise DataError(
-                f"expected an operator that a layer can express, got {node.operator}{domain}"
+                f"expected an operator that a layer can express, got it from {node.domain or 'ai.onnx'}"
             )
         operands = [self.values[name] if name else None for name in node.inputs]
         if any(each is Nothing for each in operands):
@@ -213,10 +212,8 @@ class Reader:
         value = self.values.get(name)
         if not isinstance(value, Tensor):
             raise DataError(f"expected an output that depends on the inputs, got {name!r}")
-        if value.batch or value.lead:
-            raise DataError(
-                f"expected outputs with the batch on the first axis, got {name!r} otherwise"
-            )
+        if value.batch not in (0, self.model.inputs[0].batch_axis) or value.lead:
+            raise DataError(f"expected outputs with the batch where inputs have it, got {name!r}")
         return value.number
 
 

@@ -21,6 +21,7 @@ from fnn.interop.onnx.reading import read_model
 from fnn.interop.onnx.wiring import Wire
 from fnn.layers.chains import asked_once
 from fnn.layers.contract import Layer
+from fnn.options import integer
 from fnn.tree import Tree
 
 OPERATORS_OF = (
@@ -33,7 +34,9 @@ OPERATORS_OF = (
 """Where the operators stand: to import them is to have them."""
 
 
-def from_onnx(model: Any, *, outputs: Sequence[str] | None = None) -> tuple[Layer, Tree, Tree]:
+def from_onnx(
+    model: Any, *, outputs: Sequence[str] | None = None, batch_axis: int = 0
+) -> tuple[Layer, Tree, Tree]:
     """Return net, params and state that predict what a `ModelProto` predicts.
 
         net, params, state = from_onnx(onnx.load("digits.onnx"))
@@ -48,13 +51,15 @@ def from_onnx(model: Any, *, outputs: Sequence[str] | None = None) -> tuple[Laye
         model: A `ModelProto`, with sizes for all axes but the batch's. Weights are inside it.
         outputs: Names of what is to come out, which may be any arrays of the graph; by default the
             model's own outputs. What they do not depend on is not read.
+        batch_axis: Which axis of the model's inputs is the batch: 1 for recurrent models with time
+            before it. The network has it first, in what comes in and in what goes out.
 
     Raises:
         OptionError: If it is no model.
         DataError: If it is not valid, has weights in other files, or an operator, or an option of one,
             that no layer can express; names the node.
     """
-    read = read_model(model)
+    read = read_model(model, integer("from_onnx", "batch_axis", batch_axis, least=0))
     try:
         with asked_once():
             reader = Reader(read if outputs is None else attrs.evolve(read, outputs=tuple(outputs)))

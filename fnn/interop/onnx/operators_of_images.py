@@ -9,7 +9,7 @@ import numpy as np
 from fnn.errors import DataError
 from fnn.interop.onnx.arrangement import Take
 from fnn.interop.onnx.importing import Nothing, Reader, Tensor, operator
-from fnn.interop.onnx.operators_of_numbers import array, attribute, optional, tensor
+from fnn.interop.onnx.operators_of_numbers import array, attribute, optional, plain, tensor
 from fnn.interop.onnx.reading import Node
 from fnn.kernels.windows import Pairs
 from fnn.layers.convolution import Conv, ConvTranspose
@@ -128,10 +128,11 @@ def resize(reader: Reader, node: Node, operands: list[Any]) -> Any:
     )
     sizes = given[2] if len(given) > 2 else None
     scales = given[0] if node.operator == "Upsample" else optional(given, 1)
-    if sizes is not None:
-        factors = [int(m) / n for m, n in zip(sizes[-len(space) :], space, strict=True)]
-    else:
-        factors = [float(each) for each in (scales if scales is not None else [])[-len(space) :]]
+    axes = [axis % x.n_axes for axis in node.attributes.get("axes", range(x.n_axes))]
+    given_factors = _factors(x, axes, sizes, scales)
+    factors = [given_factors.get(axis, 1.0) for axis in range(2, x.n_axes)]
+    if any(given_factors.get(axis, 1.0) != 1 for axis in (0, 1)):
+        raise DataError(f"expected space to grow, got factors {given_factors} by axis")
     whole = [round(each) for each in factors]
     if len(whole) != len(space) or any(a != b or b < 1 for a, b in zip(factors, whole, strict=True)):
         raise DataError(f"expected images to grow by whole factors, got {factors}")
@@ -141,13 +142,22 @@ def resize(reader: Reader, node: Node, operands: list[Any]) -> Any:
     else:
         way = node.attributes.get("coordinate_transformation_mode", "half_pixel")
         rounded = node.attributes.get("nearest_mode", "round_prefer_floor")
-    if mode == "nearest" and (way == "half_pixel" or (way, rounded) == ("asymmetric", "floor")):
+    repeats = way == "half_pixel" and rounded in ("round_prefer_floor", "round_prefer_ceil")
+    if mode == "nearest" and (repeats or (way, rounded) == ("asymmetric", "floor")):
         return reader.add(Upsample(one(whole)), x)
     grows = all(n * m > 1 for n, m in zip(space, whole, strict=True))
     if mode == "linear" and (way == "half_pixel" or (way == "pytorch_half_pixel" and grows)):
         return reader.add(Upsample(one(whole), "bilinear"), x)
     expected = "expected the modes nearest or linear, with half_pixel"
     raise DataError(f"{expected}, got {mode} with {way}, {rounded}")
+
+
+def _factors(x: Tensor, axes: list[int], sizes: Any, scales: Any) -> dict[int, float]:
+    """Return by how much every axis is to grow; of the batch, whose size is not known, 1."""
+    if sizes is None:
+        return dict(zip(axes, map(plain, scales if scales is not None else ()), strict=True))
+    pairs = zip(axes, sizes, strict=True)
+    return {axis: int(size) / x.shape[axis - 1] if axis else 1.0 for axis, size in pairs}
 
 
 @operator("DepthToSpace")

@@ -222,8 +222,11 @@ def gather(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     x, at = data, own_axis(data, axis)
     index = array(places, "the places")
     index = np.where(index < 0, index + x.shape[at - 1], index)
-    layer = Take(index.tolist(), axis=from_the_end(x, at))
-    return reader.add(layer, x, kind=x.kind)
+    flat = index.reshape(-1) if index.ndim > 1 else index
+    y = reader.add(Take(flat.tolist(), axis=from_the_end(x, at)), x, kind=x.kind)
+    if index.ndim < 2:
+        return y
+    return reader.arranged(y, (*x.shape[: at - 1], *index.shape, *x.shape[at:]))
 
 
 @operator("Concat")

@@ -37,11 +37,19 @@ class Constant:
 
 @attrs.frozen
 class Input:
-    """What comes in: its name, the shape of one example, and how many examples, None for any number."""
+    """What comes in.
+
+    Attributes:
+        name, dtype: As the model says.
+        shape: Shape of one example.
+        batch: How many examples, None for any number.
+        batch_axis: Which axis they are on.
+    """
 
     name: str
     shape: Shape
     batch: int | None
+    batch_axis: int
     dtype: np.dtype[Any]
 
 
@@ -80,8 +88,8 @@ class Model:
     dtype: np.dtype[Any]
 
 
-def read_model(proto: Any) -> Model:
-    """Return what a `ModelProto` says.
+def read_model(proto: Any, batch_axis: int = 0) -> Model:
+    """Return what a `ModelProto` says, whose inputs have the batch on that axis.
 
     Raises:
         OptionError: If it is none.
@@ -91,12 +99,12 @@ def read_model(proto: Any) -> Model:
     if not isinstance(proto, onnx.ModelProto):
         raise OptionError(f"expected a ModelProto, got {type(proto).__name__}", path=("from_onnx",))
     try:
-        return _model(proto)
+        return _model(proto, batch_axis)
     except DataError as error:
         raise error.inside("from_onnx", "") from None
 
 
-def _model(proto: Any) -> Model:
+def _model(proto: Any, batch_axis: int) -> Model:
     graph = proto.graph
     if len(graph.node) > MOST_NODES:
         raise DataError(f"expected at most {MOST_NODES:,} nodes, got {len(graph.node):,}")
@@ -110,7 +118,7 @@ def _model(proto: Any) -> Model:
     except (onnx.checker.ValidationError, ValueError, TypeError) as error:
         raise DataError(f"expected a valid model, got: {_first_line(error)}") from None
     constants = {each.name: Constant(as_array(each), trained=True) for each in graph.initializer}
-    inputs = tuple(_input(each) for each in graph.input if each.name not in constants)
+    inputs = tuple(_input(each, batch_axis) for each in graph.input if each.name not in constants)
     if not inputs:
         raise DataError("expected a model that takes an input, got none")
     nodes = tuple(_node(each, i) for i, each in enumerate(graph.node))
@@ -191,7 +199,7 @@ def as_array(tensor: Any) -> Array:
     return array.astype(np.int64) if array.dtype.kind in "iu" else array.copy()
 
 
-def _input(info: Any) -> Input:
+def _input(info: Any, batch_axis: int) -> Input:
     path = (info.name,)
     if not info.type.HasField("tensor_type"):
         raise DataError("expected an array as input, got a sequence or a map", path=path)
@@ -200,15 +208,20 @@ def _input(info: Any) -> Input:
         got = _name_of(kind.elem_type)
         raise DataError(f"expected float32, float64, integers or truth values, got {got}", path=path)
     if not kind.HasField("shape") or not len(kind.shape.dim):
-        expected = "expected an input whose number of axes is known, the batch first"
-        raise DataError(f"{expected}, got none", path=path)
-    first, *rest = kind.shape.dim
+        raise DataError("expected an input with a batch, whose axes are known, got none", path=path)
+    rest = list(kind.shape.dim)
+    # Lengths and the like have no other axis than the batch's.
+    at = batch_axis if len(rest) > 1 else 0
+    if at >= len(rest):
+        raise DataError(f"expected the batch on axis {at}, got {len(rest)} axes", path=path)
+    first = rest.pop(at)
     sizes = [each.dim_value if each.HasField("dim_value") else None for each in rest]
     if any(not n or n < 0 for n in sizes):
         free = [each.dim_param or each.dim_value or "?" for each in rest]
         raise DataError(f"expected sizes for all axes but the batch's, got {free}", path=path)
     batch = first.dim_value if first.HasField("dim_value") and first.dim_value > 0 else None
-    return Input(info.name, tuple(n for n in sizes if n), batch, _DTYPES[kind.elem_type])
+    shape = tuple(n for n in sizes if n)
+    return Input(info.name, shape, batch, at, _DTYPES[kind.elem_type])
 
 
 def _node(proto: Any, at: int) -> Node:
