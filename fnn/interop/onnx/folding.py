@@ -20,6 +20,7 @@ _PAIRS: dict[str, Callable[..., Any]] = {
     "Sub": np.subtract,
     "Mul": np.multiply,
     "Pow": np.power,
+    "Mod": np.mod,
     "Max": np.maximum,
     "Min": np.minimum,
     "Equal": np.equal,

@@ -112,6 +112,8 @@ class Reader:
         given = flat(x)
         if any(each.batch for each in given):
             raise DataError("expected the batch on the first axis, got it on another")
+        if not layer.traits.takes_integers and any(each.kind != "f" for each in given):
+            raise DataError("expected floating numbers, got integers or truth values")
         leads = {each.lead for each in given}
         if len(leads) > 1:
             raise DataError(f"expected arrays of one batch, got some with {leads} folded into it")
@@ -191,17 +193,17 @@ class Reader:
                         self._taken[each.number] = taken + self.uses.get(name, 0)
 
     def _read(self, node: Node) -> Any:
-        rule = OPERATORS.get(node.operator) if node.domain in ("", "ai.onnx") else None
-        if rule is None:
-            raise DataError(
-                f"expected an operator that a layer can express, got it from {node.domain or 'ai.onnx'}"
-            )
         operands = [self.values[name] if name else None for name in node.inputs]
         if any(each is Nothing for each in operands):
             raise DataError("expected inputs that a layer gives, got an output of no layer")
-        if operands and not any(isinstance(each, Tensor) for each in operands):
+        is_known = node.domain in ("", "ai.onnx")
+        if is_known and operands and not any(isinstance(each, Tensor) for each in operands):
             return folded(node, operands, self.model)
-        return rule(self, node, operands)
+        if not is_known or node.operator not in OPERATORS:
+            domain = f" of {node.domain}" if node.domain else ""
+            expected = "expected an operator that a layer can express"
+            raise DataError(f"{expected}, got {node.operator}{domain}")
+        return OPERATORS[node.operator](self, node, operands)
 
     def outputs(self) -> Wire:
         """Return the numbers of what goes out."""
