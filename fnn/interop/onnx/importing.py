@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -36,6 +37,7 @@ class Tensor:
         shape: Shape of one example.
         kind: "f" for floating numbers, "i" for integers, "b" for truth values.
         lead: Axes that the model has folded into its batch.
+        is_outer: Whether they are outside there, so that the examples of one place stand together.
         batch: Which axis of the model's array is the batch.
     """
 
@@ -44,6 +46,7 @@ class Tensor:
     kind: str
     lead: tuple[int, ...] = ()
     batch: int = 0
+    is_outer: bool = False
 
     @property
     def n_axes(self) -> int:
@@ -114,14 +117,14 @@ class Reader:
             raise DataError("expected the batch on the first axis, got it on another")
         if not layer.traits.takes_integers and any(each.kind != "f" for each in given):
             raise DataError("expected floating numbers, got integers or truth values")
-        leads = {each.lead for each in given}
+        leads = {(each.lead, each.is_outer) for each in given}
         if len(leads) > 1:
             raise DataError(f"expected arrays of one batch, got some with {leads} folded into it")
         shape = asked(layer.name, layer, _shapes(x)).out_shape
-        [lead] = leads
+        [(lead, is_outer)] = leads
         for _ in lead:
             layer = vmap(layer)
-        y = self._tensors(tuple(shape), kind, lead)
+        y = self._tensors(tuple(shape), Tensor(0, (), kind, lead, is_outer=is_outer))
         step = Step(layer, _numbers(x), _numbers(y), Tree(params), Tree(state))
         self.steps.append(step)
         self._made.update((each.number, step) for each in flat(y))
@@ -132,11 +135,19 @@ class Reader:
         y: Tensor = self.add(layer, attrs.evolve(x, batch=0), **more)
         return attrs.evolve(y, batch=x.batch)
 
-    def _tensors(self, shape: Shape, kind: str, lead: tuple[int, ...]) -> Any:
+    def together(self, layer: Layer, parts: Sequence[Tensor], **more: Any) -> Tensor:
+        """Add a layer that gets a tuple of tensors, which all have the batch at one place."""
+        places = {(each.batch, each.n_axes) for each in parts}
+        if len(places) > 1:
+            raise DataError("expected arrays of as many axes, with the batch on the same of them")
+        y: Tensor = self.add(layer, tuple(attrs.evolve(each, batch=0) for each in parts), **more)
+        return attrs.evolve(y, batch=parts[0].batch)
+
+    def _tensors(self, shape: Shape, like: Tensor) -> Any:
         if is_tuple_of_shapes(shape):
-            return tuple(self._tensors(each, kind, lead) for each in shape)
+            return tuple(self._tensors(each, like) for each in shape)
         self._count += 1
-        return Tensor(self._count - 1, shape, kind, lead)
+        return attrs.evolve(like, number=self._count - 1, shape=shape)
 
     def is_used_once(self, x: Tensor) -> bool:
         """Return whether a tensor is taken by one node alone, and is no output."""
@@ -149,7 +160,7 @@ class Reader:
     def arranged(self, x: Tensor, shape: Shape) -> Tensor:
         """Return a tensor whose examples have another shape; two in a row are one."""
         first = self._from.get(x.number)
-        if first is not None and self._is_made_by(x, Reshape, Arrange) and first.lead == x.lead:
+        if first is not None and self._is_made_by(x, Reshape, Arrange) and _alike(first, x):
             x = attrs.evolve(first, batch=x.batch)
         if x.shape == shape:
             return x
@@ -161,7 +172,7 @@ class Reader:
     def transposed(self, x: Tensor, order: tuple[int, ...]) -> Tensor:
         """Return a tensor whose examples have other axes; two in a row are one."""
         first = self._from.get(x.number)
-        if first is not None and self._is_made_by(x, Transpose) and first.lead == x.lead:
+        if first is not None and self._is_made_by(x, Transpose) and _alike(first, x):
             moved = self._made[x.number].layer.made_by().args[0]
             x, order = first, tuple(moved[each] for each in order)
         if order == tuple(range(len(order))):
@@ -232,6 +243,11 @@ def _needed(model: Model) -> list[Node]:
 
 Nothing = Constant(np.zeros(0))
 """Stands for an output that no layer gives: it may not be used."""
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Return whether the same axes are folded into the batch."""
+    return (a.lead, a.is_outer) == (b.lead, b.is_outer) and math.prod(a.shape) == math.prod(b.shape)
 
 
 def _kind(each: Input) -> str:

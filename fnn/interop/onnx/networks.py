@@ -10,6 +10,7 @@ import attrs
 from fnn.errors import DataError, FnnError
 from fnn.interop.onnx import (
     operators_of_images,
+    operators_of_layout,
     operators_of_numbers,
     operators_of_rows,
     operators_of_shapes,
@@ -29,6 +30,7 @@ OPERATORS_OF = (
     operators_of_rows,
     operators_of_shapes,
     operators_of_images,
+    operators_of_layout,
     operators_over_time,
 )
 """Where the operators stand: to import them is to have them."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import numpy as np
 
 from fnn.errors import DataError
@@ -81,14 +80,15 @@ def optional(operands: list[Any], at: int) -> Any:
 
 
 def own_axis(x: Tensor, axis: int) -> int:
-    """Return an axis counted from the front; that of the batch is refused."""
-    if not -x.n_axes <= axis < x.n_axes or axis % x.n_axes == 0 or x.batch:
-        raise DataError(f"expected an axis of the examples, the batch first, got {axis} of {x.n_axes}")
-    return axis % x.n_axes
+    """Return which axis of the network's array one of the model's is; that of the batch is refused."""
+    at = axis % x.n_axes
+    if not -x.n_axes <= axis < x.n_axes or at == x.batch:
+        raise DataError(f"expected an axis of the examples, got {axis} of {x.n_axes}, the batch's")
+    return at + 1 if at < x.batch else at
 
 
 def from_the_end(x: Tensor, axis: int) -> int:
-    """Return an axis as layers have it by default: -1 for the last, others from the front."""
+    """Return the same as layers have it by default: -1 for the last, others from the front."""
     at = own_axis(x, axis)
     return -1 if at == x.n_axes - 1 else at
 
@@ -200,9 +200,10 @@ def cast(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
 def example_of(constant: Constant, x: Tensor) -> Array:
     """Return the part of a constant that is one example's, beside examples of a tensor."""
     own = constant.array
-    if own.ndim > x.n_axes or x.batch or (own.ndim == x.n_axes and own.shape[0] != 1):
+    more = x.n_axes - own.ndim
+    if more < 0 or (more <= x.batch and own.shape[x.batch - more] != 1):
         raise DataError(f"expected a constant that all examples share, got the shape {own.shape}")
-    return own[0] if own.ndim == x.n_axes else own
+    return own.squeeze(x.batch - more) if more <= x.batch else own
 
 
 def held(reader: Reader, constant: Constant, x: Tensor) -> Tensor:
@@ -210,8 +211,7 @@ def held(reader: Reader, constant: Constant, x: Tensor) -> Tensor:
     own = example_of(constant, x)
     own = own.reshape(*(1,) * (x.n_axes - 1 - own.ndim), *own.shape)
     if own.dtype.kind != "f":
-        y: Tensor = reader.add(Told(own.tolist()), x, kind=own.dtype.kind)
-        return y
+        return reader.each(Told(own.tolist()), x, kind=own.dtype.kind)
     layer = Held(own.shape, trained=constant.trained)
     return _with_weights(reader, layer, x, own, trained=constant.trained)
 
@@ -220,8 +220,7 @@ def _with_weights(reader: Reader, layer: Layer, x: Tensor, w: Array, *, trained:
     """Add a layer that has one array, trained or carried."""
     tree = {"w": w.astype(reader.model.dtype)}
     more: dict[str, Any] = {"params" if trained else "state": tree}
-    y: Tensor = reader.add(layer, x, **more)
-    return y
+    return reader.each(layer, x, **more)
 
 
 _KINDS = {
@@ -274,20 +273,10 @@ def _between(reader: Reader, kind: str, a: Tensor, b: Tensor) -> Tensor:
     if kind == "mul" and a.number == b.number and a.kind == "f":
         return reader.each(Square(), a)
     if kind in _FANS and a.shape == b.shape and a.kind == b.kind == "f":
-        return _fan(reader, _FANS[kind], [a, b])
+        return reader.together(fan_in(_FANS[kind]), [a, b])
     if kind in PAIRS and (a.kind != "f" or b.kind != "f"):
         raise DataError("expected floating numbers, got integers that depend on the inputs")
-    y: Tensor = reader.add(Between(kind), (a, b), kind="f" if kind in PAIRS else "b")
-    return y
-
-
-def _fan(reader: Reader, merge: str, parts: list[Tensor]) -> Tensor:
-    """Return a merge of arrays that have the batch at one place."""
-    own = tuple(attrs.evolve(each, batch=0) for each in parts)
-    if len({each.batch for each in parts}) > 1:
-        raise DataError("expected arrays with the batch at one place")
-    y: Tensor = reader.add(fan_in(merge), own)
-    return attrs.evolve(y, batch=parts[0].batch)
+    return reader.together(Between(kind), [a, b], kind="f" if kind in PAIRS else "b")
 
 
 def with_bias(reader: Reader, x: Tensor, constant: Constant) -> Tensor | None:
@@ -314,7 +303,7 @@ def several(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     tensors = [each for each in operands if isinstance(each, Tensor)]
     is_alike = len(tensors) == len(operands) and len({each.shape for each in tensors}) == 1
     if is_alike and kind != "min":
-        return _fan(reader, kind, tensors)
+        return reader.together(fan_in(kind), tensors)
     pairwise = {"sum": "add", "mean": "add"}.get(kind, kind)
     # A tensor first, so that constants meet one.
     y, *rest = sorted(operands, key=lambda each: not isinstance(each, Tensor))
@@ -329,8 +318,7 @@ def where(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     tensors = [each for each in operands if isinstance(each, Tensor)]
     like = max(tensors, key=lambda each: each.n_axes)
     parts = [held(reader, each, like) if isinstance(each, Constant) else each for each in operands]
-    y: Tensor = reader.add(Chosen(), tuple(parts), kind=parts[1].kind)
-    return y
+    return reader.together(Chosen(), parts, kind=parts[1].kind)
 
 
 @operator("Not")

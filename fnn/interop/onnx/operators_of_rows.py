@@ -24,8 +24,7 @@ def softmax(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     if is_old and axis != -1:
         raise DataError(f"expected the last axis, got {axis}, which joins several")
     make = Softmax if node.operator == "Softmax" else LogSoftmax
-    y: Tensor = reader.add(make(axis=axis), x)
-    return y
+    return reader.each(make(axis=axis), x)
 
 
 @operator("MatMul")
@@ -40,8 +39,9 @@ def matmul(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
         return reader.each(layer, a, params={"w": b.array.copy()})
     a = held(reader, a, b) if isinstance(a, Constant) else a
     b = held(reader, b, a) if isinstance(b, Constant) else b
-    y: Tensor = reader.add(Product(), (a, b))
-    return y
+    if max(a.batch - a.n_axes, b.batch - b.n_axes) >= -2:
+        raise DataError("expected matrices of each example, got the batch on one of their axes")
+    return reader.together(Product(), [a, b])
 
 
 @operator("Gemm")
@@ -69,9 +69,10 @@ def top_k(reader: Reader, node: Node, operands: list[Any]) -> Any:
     x = tensor(operands[0])
     axis = from_the_end(x, node.attributes.get("axis", -1))
     k = int(array(operands[1], "k").reshape(-1)[0])
-    if k != (*x.shape,)[axis if axis < 0 else axis - 1]:
+    if k != x.shape[axis if axis < 0 else axis - 1]:
         raise DataError(f"expected all to be ordered, got the first {k}")
-    return reader.add(Sorted(axis=axis, largest=bool(node.attributes.get("largest", 1))), x), Nothing
+    layer = Sorted(axis=axis, largest=bool(node.attributes.get("largest", 1)))
+    return reader.each(layer, x), Nothing
 
 
 @operator("CumSum")
@@ -81,5 +82,4 @@ def cumulated(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
         raise DataError("expected sums from the first place, itself included")
     x = tensor(operands[0])
     axis = from_the_end(x, int(array(operands[1], "the axis").reshape(-1)[0]))
-    y: Tensor = reader.add(RunningSum(axis=axis), x)
-    return y
+    return reader.each(RunningSum(axis=axis), x)

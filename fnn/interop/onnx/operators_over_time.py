@@ -12,8 +12,9 @@ from fnn.interop.onnx.arithmetic import Held
 from fnn.interop.onnx.arrangement import Take
 from fnn.interop.onnx.importing import Nothing, Reader, Tensor, operator
 from fnn.interop.onnx.of_sequences import CELLS, Gates
+from fnn.interop.onnx.operators_of_layout import relaid
 from fnn.interop.onnx.operators_of_numbers import array, optional, tensor
-from fnn.interop.onnx.operators_of_shapes import is_zero, relaid
+from fnn.interop.onnx.operators_of_shapes import is_zero
 from fnn.interop.onnx.reading import Node
 from fnn.layers.contract import Layer
 from fnn.layers.fans import fan_in
