@@ -26,7 +26,7 @@ def model_of(nodes, *, weights=(), shape=("batch", 3), kind=TensorProto.FLOAT, o
         made,
         "graph",
         [helper.make_tensor_value_info("x", kind, None if shape is None else list(shape))],
-        [helper.make_tensor_value_info(name, kind, None) for name in out],
+        [helper.make_tensor_value_info(name, kind, ["any"]) for name in out],
         held,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
@@ -136,7 +136,10 @@ HOSTILE = {
         lambda: model_of([("Relu", ["x"], ["y"])], weights=[("x", floats(1, 3))]),
         "expected a model that takes an input",
     ),
-    "an input of unknown axes": (lambda: model_of([RELU], shape=None), "x: expected an input"),
+    "an input of unknown axes": (
+        lambda: model_of([RELU], shape=None),
+        "valid model|x: expected an input",
+    ),
     "an input of a free size": (
         lambda: model_of([RELU], shape=("batch", "time", 3)),
         "x: expected sizes for all axes but the batch's, got .'time', 3.",
@@ -144,7 +147,7 @@ HOSTILE = {
     "an input of text": (lambda: model_of([RELU], kind=TensorProto.STRING), "valid model|got STRING"),
     "an operator that is unknown": (
         lambda: model_of([RELU_Z, ("Einsum", ["z", "z"], ["y"], {"equation": "ij,ij->i"})]),
-        "from_onnx/Einsum_1: expected an operator that a layer can express, got Einsum",
+        "from_onnx/Einsum_1: Einsum: expected an operator that a layer can express",
     ),
     "an operator that does not exist": (
         lambda: model_of([("NoSuch", ["x"], ["y"])]),
@@ -152,7 +155,7 @@ HOSTILE = {
     ),
     "an operator of somebody else": (
         lambda: model_of([("Relu", ["x"], ["y"], {"domain": "com.example"})]),
-        "valid model|expected an operator that a layer can express, got Relu of com.example",
+        "valid model|Relu: expected an operator .*, got one of com.example",
     ),
     "a function of its own": (with_functions, "expected a graph without functions of its own"),
     "a graph inside a node": (with_branch, "expected no graph inside a node"),
@@ -195,7 +198,7 @@ HOSTILE = {
     ),
     "matrices that do not multiply": (
         lambda: model_of([USES_W], weights=[("w", floats(4, 2))]),
-        "from_onnx/MatMul_0: MatMul: expected w of shape|from_onnx/MatMul_0: MatMul",
+        r"from_onnx/MatMul_0: MatMul: expected w of shape .3, 2., got .4, 2.",
     ),
     "a shape that does not fit": (
         lambda: model_of([("Reshape", ["x", "w"], ["y"])], weights=[("w", integers(0, 7))]),
@@ -227,11 +230,11 @@ HOSTILE = {
     ),
     "a recurrence with too few gates": (
         lambda: model_of(
-            [("LSTM", ["x", "w", "r"], ["y"], {"hidden_size": 2})],
+            [("LSTM", ["x", "w", "r"], ["y"], {"hidden_size": 2, "layout": 1})],
             weights=[("w", floats(1, 6, 3)), ("r", floats(1, 8, 2))],
-            shape=(5, "batch", 3),
+            shape=("batch", 5, 3),
         ),
-        "LSTM: ",
+        "LSTM: expected weights of 1 directions",
     ),
 }
 

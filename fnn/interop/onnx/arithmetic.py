@@ -46,6 +46,11 @@ def _known(who: str, kind: Any, kinds: Any) -> None:
         raise OptionError(f"kind: expected one of {sorted(kinds)}, got {kind!r}", path=(who,))
 
 
+def _number(who: str, name: str, value: Any) -> float:
+    """Return a number, which may be infinite."""
+    return value if value in (-math.inf, math.inf) else real(who, name, value)
+
+
 @constructor
 def Each(kind: str) -> Layer:
     """Map every number: "neg", "sqrt", "reciprocal", "log", "sin", "cos" or "erf"."""
@@ -56,7 +61,7 @@ def Each(kind: str) -> Layer:
 @constructor
 def Clip(low: float = -math.inf, high: float = math.inf) -> Layer:
     """Cut off below and above: y = min(max(x, low), high)."""
-    low, high = (each if math.isinf(each) else real("Clip", "bound", each) for each in (low, high))
+    low, high = _number("Clip", "low", low), _number("Clip", "high", high)
 
     def f_vjp(x: Array, y: Array, dy: Array) -> Array:
         return np.where((x > low) & (x < high), dy, dy.dtype.type(0))
@@ -172,7 +177,7 @@ def WithNumber(kind: str, number: float, *, first: bool = False) -> Layer:
         first: Whether it stands first: y = number - x.
     """
     _known("WithNumber", kind, PAIRS | SAYS)
-    number = number if math.isinf(number) else real("WithNumber", "number", number)
+    number = _number("WithNumber", "number", number)
     first = flag("WithNumber", "first", first)
 
     def sides(x: Array) -> tuple[Any, Any]:
@@ -195,30 +200,28 @@ def WithNumber(kind: str, number: float, *, first: bool = False) -> Layer:
 
 
 @constructor
-def WithArray(kind: str, shape: Shape, *, first: bool = False, trained: bool = True) -> Layer:
+def WithArray(kind: str, shape: Shape, *, first: bool = False) -> Layer:
     """Compute with an array that all examples share: y = x + w, x w and so on, as `Between`.
 
     Args:
         kind: "add", "sub", "mul", "div", "pow", "max" or "min".
         shape: Shape of the array, which broadcasts with that of an example.
         first: Whether it stands first: y = w - x.
-        trained: Whether it is trained; otherwise it is carried, and stays as it is.
 
     Params:
-        w: The array, of that shape, zeros at first; in the state if it is not trained.
+        w: The array, of that shape, zeros at first.
     """
     _known("WithArray", kind, PAIRS)
-    first, trained = flag("WithArray", "first", first), flag("WithArray", "trained", trained)
+    first = flag("WithArray", "first", first)
     f, back = _PAIRS[kind]
-    leaf = {"w": Leaf(tuple(shape))}
+    leaf = Leaf(tuple(shape))
 
     def shapes(in_shape: Shape) -> Any:
         own = (*(1,) * (len(in_shape) - len(shape)), *shape)
-        y = joint_shape(kind, in_shape, own)
-        return y, leaf if trained else {}, {} if trained else leaf
+        return joint_shape(kind, in_shape, own), {"w": leaf}, {}
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        w = (params if trained else state)["w"]
+        w = params["w"]
         wide = w.reshape(*(1,) * (x.ndim - w.ndim), *w.shape)
         a, b = (wide, x) if first else (x, wide)
         y = f(a, b)
@@ -226,8 +229,8 @@ def WithArray(kind: str, shape: Shape, *, first: bool = False, trained: bool = T
         def pullback(dy: Any, *, need_dx: bool = True) -> Any:
             both = back(a, b, y, dy)
             dx, dw = (both[1], both[0]) if first else both
-            own = lessened(dw, wide.shape).reshape(w.shape)
-            return Tree.own({"w": own.copy()} if trained else {}), lessened(dx, x.shape)
+            dw = lessened(dw, wide.shape).reshape(w.shape)
+            return Tree.own({"w": dw.copy()}), lessened(dx, x.shape)
 
         return y, state, pullback
 
@@ -238,30 +241,25 @@ def WithArray(kind: str, shape: Shape, *, first: bool = False, trained: bool = T
 
 
 @constructor
-def Held(shape: Shape, *, trained: bool = True) -> Layer:
+def Held(shape: Shape) -> Layer:
     """Give every example the same array, whatever it is: y[n] = w.
 
     Args:
         shape: Shape of the array.
-        trained: Whether it is trained; otherwise it is carried, and stays as it is.
 
     Params:
-        w: The array, of that shape, zeros at first; in the state if it is not trained.
+        w: The array, of that shape, zeros at first.
     """
-    trained = flag("Held", "trained", trained)
-    leaf = {"w": Leaf(tuple(shape))}
+    leaf = Leaf(tuple(shape))
 
     def shapes(in_shape: Shape) -> Any:
-        return tuple(shape), leaf if trained else {}, {} if trained else leaf
+        return tuple(shape), {"w": leaf}, {}
 
     def fwd(params: Any, state: Any, x: Any, train: Any, key: Any) -> Any:
-        w = (params if trained else state)["w"]
-
         def pullback(dy: Any, *, need_dx: bool = True) -> Any:
-            dparams = {"w": np.add.reduce(dy, axis=0)} if trained else {}
-            return Tree.own(dparams), _nothing(x)
+            return Tree.own({"w": np.add.reduce(dy, axis=0)}), _nothing(x)
 
-        return np.repeat(w[None], length(x), axis=0), state, pullback
+        return np.repeat(params["w"][None], length(x), axis=0), state, pullback
 
     return make_layer("held", shapes, fwd, traits=_TOLD, flops=0)
 

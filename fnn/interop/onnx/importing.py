@@ -17,12 +17,12 @@ from fnn.interop.onnx.folding import folded
 from fnn.interop.onnx.reading import Constant, Input, Model, Node, as_array
 from fnn.interop.onnx.wiring import Wire, flat
 from fnn.kernels.values import is_tuple_of_shapes
-from fnn.layers.calls import Shape
+from fnn.layers.calls import ChildInit, Shape
 from fnn.layers.chains import asked
 from fnn.layers.contract import Layer
 from fnn.layers.shape import Reshape
 from fnn.layers.wrapping import vmap
-from fnn.tree import EMPTY, Tree
+from fnn.tree import EMPTY, Tree, items
 
 
 @attrs.frozen
@@ -120,7 +120,9 @@ class Reader:
         leads = {(each.lead, each.is_outer) for each in given}
         if len(leads) > 1:
             raise DataError(f"expected arrays of one batch, got some with {leads} folded into it")
-        shape = asked(layer.name, layer, _shapes(x)).out_shape
+        call = asked(layer.name, layer, _shapes(x))
+        _check_weights(call, params, state)
+        shape = call.out_shape
         [(lead, is_outer)] = leads
         for _ in lead:
             layer = vmap(layer)
@@ -211,9 +213,8 @@ class Reader:
         if is_known and operands and not any(isinstance(each, Tensor) for each in operands):
             return folded(node, operands, self.model)
         if not is_known or node.operator not in OPERATORS:
-            domain = f" of {node.domain}" if node.domain else ""
-            expected = "expected an operator that a layer can express"
-            raise DataError(f"{expected}, got {node.operator}{domain}")
+            got = "" if is_known else f", got one of {node.domain}"
+            raise DataError(f"expected an operator that a layer can express{got}")
         return OPERATORS[node.operator](self, node, operands)
 
     def outputs(self) -> Wire:
@@ -243,6 +244,15 @@ def _needed(model: Model) -> list[Node]:
 
 Nothing = Constant(np.zeros(0))
 """Stands for an output that no layer gives: it may not be used."""
+
+
+def _check_weights(call: ChildInit, params: Any, state: Any) -> None:
+    """Refuse weights of other shapes than the layer would have for what comes in."""
+    for wanted, got in ((call.params, params), (call.state, state)):
+        there = {path: leaf.shape for path, leaf in items(got)}
+        for path, leaf in items(wanted):
+            if there.get(path) != leaf.shape:
+                raise DataError(f"expected {path} of shape {leaf.shape}, got {there.get(path)}")
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -30,9 +30,9 @@ def relaid(reader: Reader, x: Tensor, dims: list[int | None]) -> Tensor:
 
 @operator("Shape")
 def shape(reader: Reader, node: Node, operands: list[Any]) -> Constant:
-    """Read the sizes; 0 stands for the batch, and for all that is computed of it by products."""
+    """Read the sizes; 0 stands for a batch of any size, and for its products with others."""
     x = tensor(operands[0])
-    sizes = [n or 0 for n in dims_of(x)]
+    sizes = [n or reader.batch or 0 for n in dims_of(x)]
     start, end = node.attributes.get("start", 0), node.attributes.get("end", len(sizes))
     return Constant(np.array(sizes[start:end], np.int64))
 

@@ -25,6 +25,7 @@ from fnn.interop.onnx.arithmetic import (
 from fnn.interop.onnx.importing import OPERATORS, Nothing, Operand, Reader, Tensor, operator
 from fnn.interop.onnx.reading import Constant, Node, onnx
 from fnn.layers.activation import LeakyRelu, Relu, Sigmoid, Tanh
+from fnn.layers.combinators import frozen
 from fnn.layers.contract import Layer
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
@@ -212,15 +213,13 @@ def held(reader: Reader, constant: Constant, x: Tensor) -> Tensor:
     own = own.reshape(*(1,) * (x.n_axes - 1 - own.ndim), *own.shape)
     if own.dtype.kind != "f":
         return reader.each(Told(own.tolist()), x, kind=own.dtype.kind)
-    layer = Held(own.shape, trained=constant.trained)
-    return _with_weights(reader, layer, x, own, trained=constant.trained)
+    return with_weights(reader, Held(own.shape), x, own, trained=constant.trained)
 
 
-def _with_weights(reader: Reader, layer: Layer, x: Tensor, w: Array, *, trained: bool) -> Tensor:
-    """Add a layer that has one array, trained or carried."""
-    tree = {"w": w.astype(reader.model.dtype)}
-    more: dict[str, Any] = {"params" if trained else "state": tree}
-    return reader.each(layer, x, **more)
+def with_weights(reader: Reader, layer: Layer, x: Tensor, w: Array, *, trained: bool) -> Tensor:
+    """Add a layer of one array, which stands still unless it is trained."""
+    layer = layer if trained else frozen(layer)
+    return reader.each(layer, x, params={"w": w.astype(reader.model.dtype)})
 
 
 _KINDS = {
@@ -265,8 +264,8 @@ def paired(reader: Reader, kind: str, a: Any, b: Any) -> Tensor:
     if kind == "add" and (biased := with_bias(reader, x, constant)):
         return biased
     own_part = example_of(constant, x)
-    layer = WithArray(kind, own_part.shape, first=first, trained=constant.trained)
-    return _with_weights(reader, layer, x, own_part, trained=constant.trained)
+    layer = WithArray(kind, own_part.shape, first=first)
+    return with_weights(reader, layer, x, own_part, trained=constant.trained)
 
 
 def _between(reader: Reader, kind: str, a: Tensor, b: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from fnn.interop.onnx.arrangement import Take
 from fnn.interop.onnx.importing import Nothing, Reader, Tensor, operator
 from fnn.interop.onnx.of_sequences import CELLS, Gates
 from fnn.interop.onnx.operators_of_layout import relaid
-from fnn.interop.onnx.operators_of_numbers import array, optional, tensor
+from fnn.interop.onnx.operators_of_numbers import array, optional, tensor, with_weights
 from fnn.interop.onnx.operators_of_shapes import is_zero
 from fnn.interop.onnx.reading import Node
 from fnn.layers.contract import Layer
@@ -146,8 +146,7 @@ def _carried(
 
     def begun(state: Any, direction: int) -> Tensor:
         if is_zero(state):
-            held: Tensor = reader.add(Held(zeros.shape, trained=False), x, state={"w": zeros})
-            return held
+            return with_weights(reader, Held(zeros.shape), x, zeros, trained=False)
         given = tensor(state, "what is carried")
         if given.batch != 1 - layout or given.shape != (n, found.width):
             raise DataError(f"expected states of {(n, found.width)}, got {given.shape}")

@@ -13,6 +13,7 @@ from fnn.keys import Key
 from fnn.layers.calls import Pullback, Shape, init_child, placed_error
 from fnn.layers.chains import check_names, keeps_nothing, moved_state, named_children
 from fnn.layers.contract import Change, Inputs, Layer, Traits
+from fnn.layers.leaves import check_taken
 from fnn.recipe import constructor
 from fnn.tree import EMPTY, Tree, TreeLike, freeze
 
@@ -66,6 +67,13 @@ def wired(*layers: Layer, wires: tuple[Wire, ...], outputs: Wire, inputs: int = 
         if type(number) is not int or number < 0:
             raise OptionError(f"wires: expected numbers of arrays, got {number!r}", path=("wired",))
     names = frozenset(name for name, _ in children)
+    traits = attrs.evolve(
+        Traits.joint(tuple(layer.traits for layer in layers)),
+        # What goes out as it came in may be anything.
+        takes_integers=min(flat(outputs), default=inputs) < inputs
+        or any(layer.traits.takes_integers for layer in layers),
+        takes_tuples=inputs > 1,
+    )
     parts = [(name, layer, wire) for (name, layer), wire in zip(children, wires, strict=True)]
 
     def taken(values: list[Any], wire: Wire) -> Any:
@@ -89,6 +97,7 @@ def wired(*layers: Layer, wires: tuple[Wire, ...], outputs: Wire, inputs: int = 
     def run(which: str, params: Any, state: Any, x: Any, train: bool, key: Key | None) -> Any:
         """Return all arrays, the state, and of each layer what it gave and the way back."""
         check_names(names, params, state)
+        check_taken(x, traits)
         values = flat(x)
         if len(values) != inputs:
             raise ShapeError(f"expected {inputs} arrays, got {len(values)}")
@@ -148,18 +157,13 @@ def wired(*layers: Layer, wires: tuple[Wire, ...], outputs: Wire, inputs: int = 
         made = (change(*child) for child in children)
         return wired(*made, wires=wires, outputs=outputs, inputs=inputs)
 
-    traits = Traits.joint(tuple(layer.traits for layer in layers))
     return Layer(
         "wired",
         init,
         apply,
         vjp,
         children=children,
-        traits=attrs.evolve(
-            traits,
-            takes_integers=any(layer.traits.takes_integers for layer in layers),
-            takes_tuples=inputs > 1,
-        ),
+        traits=traits,
         flops=lambda in_shape, out_shape, params: 0,
         keeps=keeps_nothing,
         inputs=_inputs(layers, wires, inputs),
