@@ -39,7 +39,7 @@ def cases(draw):
 
 
 @settings(
-    max_examples=400 if NIGHTLY else 60,
+    max_examples=1000 if NIGHTLY else 200,
     derandomize=not NIGHTLY,
     deadline=None,
     database=None,

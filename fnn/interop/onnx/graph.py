@@ -9,8 +9,7 @@ A rule says how a constructor's layers become nodes:
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -201,15 +200,6 @@ class Graph:
         for name, child in children:
             x = self.layer(name, below(part, name, child), x)
         return x
-
-    @contextlib.contextmanager
-    def at(self, name: str) -> Iterator[None]:
-        """Name what is written inside by one path more."""
-        outer, self._path = self._path, (*self._path, name)
-        try:
-            yield
-        finally:
-            self._path = outer
 
 
 def below(part: Part, name: str, child: Layer) -> Part:

@@ -20,7 +20,7 @@ from fnn.kernels.values import is_tuple_of_shapes
 from fnn.layers.calls import ChildInit, Shape
 from fnn.layers.chains import asked
 from fnn.layers.contract import Layer
-from fnn.layers.shape import Reshape
+from fnn.layers.shape import Flatten, Reshape
 from fnn.layers.wrapping import vmap
 from fnn.tree import EMPTY, Tree, items
 
@@ -162,11 +162,12 @@ class Reader:
     def arranged(self, x: Tensor, shape: Shape) -> Tensor:
         """Return a tensor whose examples have another shape; two in a row are one."""
         first = self._from.get(x.number)
-        if first is not None and self._is_made_by(x, Reshape, Arrange) and _alike(first, x):
+        if first is not None and self._is_made_by(x, Flatten, Reshape, Arrange) and _alike(first, x):
             x = attrs.evolve(first, batch=x.batch)
         if x.shape == shape:
             return x
         layer = Reshape(shape) if shape and x.kind == "f" else Arrange(shape)
+        layer = Flatten() if len(shape) == 1 and x.kind == "f" else layer
         y: Tensor = self.add(layer, x, kind=x.kind)
         self._from[y.number] = x
         return y
@@ -194,7 +195,7 @@ class Reader:
                 y = self._read(node)
             except FnnError as error:
                 raise DataError(f"{node.operator}: {error.message}", path=(node.name,)) from None
-            except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+            except _FROM_NONSENSE as error:
                 message = f"{node.operator}: {error or type(error).__name__}"
                 raise DataError(message[:300], path=(node.name,)) from None
             given = y if isinstance(y, tuple) else (y,)
@@ -241,6 +242,9 @@ def _needed(model: Model) -> list[Node]:
             found.append(node)
     return found[::-1]
 
+
+_FROM_NONSENSE = ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError
+"""What arithmetic with attributes and sizes comes to that no sane model has."""
 
 Nothing = Constant(np.zeros(0))
 """Stands for an output that no layer gives: it may not be used."""

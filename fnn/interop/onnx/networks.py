@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from fnn.errors import DataError, FnnError
+from fnn.errors import DataError, FnnError, OptionError
 from fnn.interop.onnx import (
     operators_of_images,
     operators_of_layout,
@@ -57,10 +57,13 @@ def from_onnx(
             before it. The network has it first, in what comes in and in what goes out.
 
     Raises:
-        OptionError: If it is no model.
+        OptionError: If it is no model, or an option is out of range.
         DataError: If it is not valid, has weights in other files, or an operator, or an option of one,
             that no layer can express; names the node.
     """
+    if isinstance(outputs, str):
+        message = f"outputs: expected names, got the text {outputs!r:.80}"
+        raise OptionError(message, path=("from_onnx",))
     read = read_model(model, integer("from_onnx", "batch_axis", batch_axis, least=0))
     try:
         with asked_once():

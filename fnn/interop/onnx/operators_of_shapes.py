@@ -82,6 +82,9 @@ def gather(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
         return reader.add(layer, tokens, params={"w": table.copy()})
     x, at = data, own_axis(data, axis)
     index = array(places, "the places")
+    if not index.ndim and x.shape[at - 1] == 1 and index in (0, -1):
+        y = reader.arranged(attrs.evolve(x, batch=0), (*x.shape[: at - 1], *x.shape[at:]))
+        return attrs.evolve(y, batch=x.batch - (axis % x.n_axes < x.batch))
     index = np.where(index < 0, index + x.shape[at - 1], index)
     flat = index.reshape(-1) if index.ndim > 1 else index
     y = reader.each(Take(flat.tolist(), axis=from_the_end(x, axis)), x, kind=x.kind)
@@ -96,7 +99,8 @@ def gather(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
 def concat(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     """Read arrays one after the other; constants stand in every example."""
     like = next(each for each in operands if isinstance(each, Tensor))
-    axis = from_the_end(like, node.attributes["axis"])
+    named = node.attributes["axis"]
+    axis = 1 if own_axis(like, named) == 1 else from_the_end(like, named)
     parts = [held(reader, each, like) if isinstance(each, Constant) else each for each in operands]
     if {each.kind for each in parts} != {"f"}:
         raise DataError("expected floating numbers, got integers")
