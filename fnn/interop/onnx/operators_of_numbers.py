@@ -273,6 +273,8 @@ def _between(reader: Reader, kind: str, a: Tensor, b: Tensor) -> Tensor:
         return reader.each(Square(), a)
     if kind in _FANS and a.shape == b.shape and a.kind == b.kind == "f":
         return reader.together(fan_in(_FANS[kind]), [a, b])
+    if kind in ("and", "or", "xor"):
+        _check_truth([a, b])
     if kind in PAIRS and (a.kind != "f" or b.kind != "f"):
         raise DataError("expected floating numbers, got integers that depend on the inputs")
     return reader.together(Between(kind), [a, b], kind="f" if kind in PAIRS else "b")
@@ -317,13 +319,21 @@ def where(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     tensors = [each for each in operands if isinstance(each, Tensor)]
     like = max(tensors, key=lambda each: each.n_axes)
     parts = [held(reader, each, like) if isinstance(each, Constant) else each for each in operands]
+    _check_truth(parts[:1])
     return reader.together(Chosen(), parts, kind=parts[1].kind)
+
+
+def _check_truth(parts: list[Tensor]) -> None:
+    if any(each.kind != "b" for each in parts):
+        raise DataError("expected truth values, got numbers")
 
 
 @operator("Not")
 def negated(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     """Read a truth value turned round."""
-    return reader.each(Negated(), tensor(operands[0]), kind="b")
+    x = tensor(operands[0])
+    _check_truth([x])
+    return reader.each(Negated(), x, kind="b")
 
 
 @operator("PRelu")

@@ -155,7 +155,7 @@ def reduced(reader: Reader, node: Node, operands: list[Any]) -> Tensor:
     if not axes:
         raise DataError("expected axes of the examples, got none: all of them and the batch")
     at = sorted(own_axis(x, axis) for axis in axes)
-    kind, keep = _KINDS[node.operator], bool(node.attributes.get("keepdims", 1))
+    kind, keep = _KINDS[node.operator], node.attributes.get("keepdims", 1) == 1
     whole = {"mean": GlobalAvgPool, "max": GlobalMaxPool}.get(kind)
     if whole and at == list(range(2, x.n_axes)) and not (keep or x.batch):
         return reader.each(whole(), x)
