@@ -140,6 +140,7 @@ CONV = fnn.serial(fnn.Conv(3, 3), fnn.Relu(), fnn.Flatten(), fnn.Dense(2))
         (fnn.AdaptiveAvgPool(2), (1, 4, 6)),
         (fnn.MultiHeadAttention(2, width=4, cross=True, causal=True), ((4, 3), (2, 5))),
         (fnn.LearnedPositions(9), (4, 3)),
+        (fnn.PixelShuffle(2), (8, 2, 3)),
     ],
     ids=lambda value: f"{value!r:.60}",
 )
