@@ -201,6 +201,7 @@ def test_what_has_no_rule_is_refused_by_path_and_goes_with_one():
         (torch.ones(2, 5), fnn.ShapeError, r"serial/dense_0 .*w of shape \(5, 8\), got \(4, 8\)"),
         (torch.ones(2, 4, dtype=torch.int64), fnn.DTypeError, "floating numbers, got torch.int64"),
         (torch.ones(2, 4, dtype=torch.float64), fnn.DTypeError, "torch.float64"),
+        (np.ones((2, 4), "f4"), fnn.DTypeError, "serial .*: expected tensors of PyTorch, got ndarray"),
     ],
 )
 def test_what_does_not_fit_is_said_by_path(x, error, message):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fnn.errors import FnnError, TreeError
+from fnn.errors import DTypeError, FnnError, TreeError
 from fnn.interop.arrays import translating
+from fnn.interop.arrays.functions import arrays_in
 from fnn.interop.arrays.translating import Run, System, within
 from fnn.interop.torch.arrays import Draws, torch
 from fnn.layers.chains import check_layer
@@ -99,6 +100,9 @@ class FnnModule(torch.nn.Module):  # type: ignore[misc]
         """Return the outputs: of one array, or of several that stand for a tuple."""
         value = x[0] if len(x) == 1 else x
         try:
+            for each in arrays_in(value):
+                if not isinstance(each, torch.Tensor):
+                    raise DTypeError(f"expected tensors of PyTorch, got {type(each).__name__}")
             y, moved = self._run(
                 self.params.tree(), self.state.tree(), value, self.training, Draws(self.generator)
             )
