@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import select
-import shutil
-import subprocess
-import sys
-import time
 
 import pytest
+from browser_cases import browser, needs_chromium
 from report_cases import make_run
 
 import fnn
 from fnn.runs.experiment.network_table import network_table
 from fnn.runs.report import write
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or os.name == "nt", reason="no Chromium on the path, or no pipes to speak to it"
-)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
-]  # fmt: skip
-# The protocol reads from descriptor 3 and writes to 4; on the way there neither may hide the other.
-LAUNCH = """import os, sys
-inward, outward = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
-while min(inward, outward) < 5:
-    inward, outward = os.dup(inward), os.dup(outward)
-os.dup2(inward, 3)
-os.dup2(outward, 4)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-SECONDS = 30
+pytestmark = needs_chromium
+__all__ = ["browser"]
 # Of every picture and drawing: is it there, how large is it, does it stay within the window?
 LOOK = """({
   width: document.scrollingElement.scrollWidth,
@@ -56,79 +31,11 @@ LOOK = """({
 })"""
 
 
-class Browser:
-    """A Chromium that is spoken to over two pipes in the DevTools protocol."""
-
-    def __init__(self, home):
-        inward, self.to = os.pipe()
-        self.since, outward = os.pipe()
-        command = [sys.executable, "-c", LAUNCH, str(inward), str(outward), CHROMIUM, *FLAGS]
-        self.process = subprocess.Popen(
-            [*command, f"--user-data-dir={home}", "about:blank"],
-            pass_fds=(inward, outward), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(inward)
-        os.close(outward)
-        self.numbers, self.rest, self.events, self.session = itertools.count(1), b"", [], {}
-        targets = self.call("Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
-        attached = self.call("Target.attachToTarget", targetId=page, flatten=True)
-        self.session = {"sessionId": attached["sessionId"]}
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def read(self):
-        end = time.monotonic() + SECONDS
-        while b"\0" not in self.rest:
-            ready, _, _ = select.select([self.since], [], [], max(0, end - time.monotonic()))
-            came = os.read(self.since, 1 << 20) if ready else b""
-            if not came:
-                raise TimeoutError("the browser says nothing any more")
-            self.rest += came
-        message, self.rest = self.rest.split(b"\0", 1)
-        return json.loads(message)
-
-    def call(self, method, **params):
-        number = next(self.numbers)
-        message = {"id": number, "method": method, "params": params, **self.session}
-        os.write(self.to, json.dumps(message).encode() + b"\0")
-        while (came := self.read()).get("id") != number:
-            self.events.append(came)
-        assert "error" not in came, came
-        return came["result"]
-
-    def look(self, path, width, scheme):
-        """Open a page and return what it measures, what it complained of and what it loaded."""
-        self.events.clear()
-        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.call("Emulation.setDeviceMetricsOverride", **size)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.call("Emulation.setEmulatedMedia", features=features)
-        self.call("Page.navigate", url=path.as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self.read())
-        seen = self.call("Runtime.evaluate", expression=LOOK, returnByValue=True)["result"]["value"]
-        told = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
-        loud = [event for event in self.events if event.get("method") in told]
-        asked = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
-        urls = {event["params"]["request"]["url"][:5] for event in asked}
-        return seen, loud, urls
-
-    def close(self):
-        os.close(self.to)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.since)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("chromium"))
-    yield opened
-    opened.close()
+def look(browser, path, width, scheme):
+    """Open a page and return what it measures, what it complained of and what it loaded."""
+    browser.show(path.as_uri(), width, scheme)
+    seen = browser.value(LOOK)
+    return seen, browser.complaints(), {url[:5] for url in browser.asked()}
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +55,7 @@ def test_a_report_fits_the_window_and_shows_its_pictures(
     browser, runs, n_runs, width, scheme, tmp_path
 ):
     html_file, _ = write(runs[:n_runs], tmp_path / "out")
-    seen, loud, urls = browser.look(html_file, width, scheme)
+    seen, loud, urls = look(browser, html_file, width, scheme)
     assert loud == []
     assert urls <= {"file:", "data:"}
     assert seen["width"] <= width
@@ -170,7 +77,7 @@ def test_a_wide_picture_of_a_network_is_scrolled_within_the_page(browser, width,
     table = {"network": repr(net), "layers": network_table(net, (1, 28, 28))}
     folder = make_run(tmp_path / "run", about=table, model=False)
     html_file, _ = write([folder])
-    seen, loud, _ = browser.look(html_file, width, "light")
+    seen, loud, _ = look(browser, html_file, width, "light")
     assert loud == []
     assert seen["width"] <= width
     assert seen["cut"] == []
@@ -180,7 +87,7 @@ def test_a_wide_picture_of_a_network_is_scrolled_within_the_page(browser, width,
 
 def test_the_numbers_that_the_browser_shows_are_those_of_the_run(browser, runs, tmp_path):
     html_file, _ = write(runs[:1], tmp_path / "out")
-    seen, _, _ = browser.look(html_file, 390, "light")
+    seen, _, _ = look(browser, html_file, 390, "light")
     result = json.loads((runs[0] / "run.json").read_text())["result"]
     for name in ("test_accuracy", "parameters"):
         assert seen["values"].count(str(result[name])) == 2
@@ -191,7 +98,7 @@ def test_hostile_text_runs_nothing_in_the_browser(browser, tmp_path):
     evil = "<img src=x onerror=\"console.log('ran')\"><script>console.log('ran')</script>" + "x" * 300
     folder = make_run(tmp_path / "run", about={"experiment": evil, "status": evil}, result={evil: 1.0})
     html_file, _ = write([folder])
-    seen, loud, urls = browser.look(html_file, 390, "light")
+    seen, loud, urls = look(browser, html_file, 390, "light")
     assert loud == []
     assert urls <= {"file:", "data:"}
     assert seen["width"] <= 390
