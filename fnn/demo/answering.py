@@ -20,7 +20,7 @@ from fnn.tree import Array
 
 MOST_LAYERS, MOST_MAPS, MOST_PIXELS, MOST_UNITS = 40, 32, 4096, 1024
 """How many layers are shown, maps of each, pixels of a map, and numbers of a vector."""
-_LIKELIEST = 12
+_LIKELIEST = 16
 
 
 def described(subject: Subject) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 // Networks that are shown an image: draw, and see what they say of it while it is drawn.
 
 import { Board } from "./board.js";
-import { barsOf, paint, percent, showLayers, signed } from "./pictures.js";
+import { barsOf, paintHeat, paintInk, percent, showLayers, signed } from "./pictures.js";
 
 export function startDrawing({ run, find, latest }) {
   const isPicture = run.outputs === "picture";
@@ -16,9 +16,9 @@ export function startDrawing({ run, find, latest }) {
   function show(found, question) {
     const isEmpty = question.strokes.length === 0;
     showLayers(find("layers"), found.layers);
-    paint(find("seen"), found.image, "ink");
+    paintInk(find("seen"), found.image);
     if (isPicture) {
-      paint(find("heat"), found.picture, "ink");
+      paintInk(find("heat"), found.picture);
       find("winner").hidden = true;
       return;
     }
@@ -59,9 +59,9 @@ export function startDrawing({ run, find, latest }) {
   }
 
   function showHeat(found, isEmpty) {
-    find("heating").hidden = isEmpty || !found.heat;
+    find("heating").classList.toggle("none", isEmpty || !found.heat);
     if (isEmpty || !found.heat) return;
-    paint(find("heat"), found.heat, "heat");
+    paintHeat(find("heat"), found.heat, found.image);
     const word = (kind, text) => Object.assign(document.createElement("span"), { className: kind, textContent: text });
     find("heated").replaceChildren("More ink here: rather ", word("more", run.classes[found.first]),
       " or rather ", word("less", run.classes[found.second]));

@@ -154,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         site = self.headers.get("Sec-Fetch-Site", "same-origin")
         is_visit = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
         if site not in ("same-origin", "none") and not is_visit:
-            raise RefusalError(403, f"expected no request from elsewhere, got one that is {site!r:.40}")
+            raise RefusalError(403, f"expected nothing from elsewhere, got what is {site!r:.40}")
 
     def _content(self) -> tuple[bytes, str]:
         path = self.path.partition("?")[0]

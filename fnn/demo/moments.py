@@ -65,8 +65,8 @@ def _each(folder: Path) -> Iterator[Moment]:
         try:
             # Written by `Run.fit`: the weights after an epoch, and which.
             weights = load_tree(file, within=folder)
-            epoch, step = (int(tree.get(weights, f"place/{name}")) for name in ("epoch", "step"))  # type: ignore[arg-type]
-            yield Moment(_label(epoch), weights["params"], weights["state"], step)  # type: ignore[arg-type]
+            epoch, step = (int(tree.get(weights, f"place/{name}")) for name in ("epoch", "step"))
+            yield Moment(_label(epoch), weights["params"], weights["state"], step)
         except (DataError, KeyError, TypeError, ValueError):
             continue
     for file in reversed(_files(folder, CHECKPOINTS)):

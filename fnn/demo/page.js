@@ -96,13 +96,14 @@ async function start() {
   find("main").replaceChildren(find(run.kind).content.cloneNode(true));
   const key = document.createElement("span");
   key.className = "key";
-  key.append("less than 0", document.createElement("i"), "more");
+  key.append("below 0", document.createElement("i"), "above");
   find("inside").append(key);
+  let again = () => {};
+  startMoments(run.moments, () => again());
   const kinds = { drawing: startDrawing, text: startText, numbers: startNumbers };
-  const again = kinds[run.kind]({ run, find, ask, latest });
-  startMoments(run.moments, again);
+  again = kinds[run.kind]({ run, find, ask, latest });
   // What is painted in colours of the page.
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => again());
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; again(); } });
 }

@@ -31,13 +31,25 @@ function painted(values, width, height, positive, { ground, less }) {
   return canvas;
 }
 
-/** Paint an image of ink, or of what speaks for and against something. */
-export function paint(canvas, coded, kind) {
+/** Paint an image of ink. */
+export function paintInk(canvas, coded) {
   const [height, width] = coded.size;
   const all = colours();
   [canvas.width, canvas.height] = [width, height];
-  canvas.getContext("2d").drawImage(
-    painted(decoded(coded), width, height, kind === "ink" ? all.ink : all.more, all), 0, 0);
+  canvas.getContext("2d").drawImage(painted(decoded(coded), width, height, all.ink, all), 0, 0);
+}
+
+/** Paint what speaks for and against something, and over it, faintly, the ink that is there. */
+export function paintHeat(canvas, coded, ink) {
+  const [height, width] = coded.size;
+  const all = colours();
+  [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  context.drawImage(painted(decoded(coded), width, height, all.more, all), 0, 0);
+  decoded(ink).forEach((value, i) => {
+    context.fillStyle = `rgb(${all.ink.join(" ")} / ${0.3 * value / 127})`;
+    context.fillRect(i % width, Math.floor(i / width), 1, 1);
+  });
 }
 
 const words = { batch_norm: "batch normalisation", layer_norm: "layer normalisation", conv: "convolution" };
@@ -52,23 +64,28 @@ export function showLayers(place, layers) {
       block.className = "layer";
       const head = document.createElement("h3");
       const name = document.createElement("span");
-      name.textContent = layer.path || layer.kind;
+      // Long paths break after a slash.
+      name.append(...(layer.path || layer.kind).split(/(?<=\/)/).flatMap((part) => [part, document.createElement("wbr")]));
       const shape = document.createElement("small");
       shape.textContent = (layer.path.split("/").pop().startsWith(layer.kind) ? "" : `${words[layer.kind] ?? layer.kind}, `)
         + layer.shape.join(" × ");
       const canvas = document.createElement("canvas");
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `What ${layer.path || layer.kind} gives`);
+      const frame = document.createElement("div");
+      frame.append(canvas);
       head.append(name, shape);
-      block.append(head, canvas);
+      block.append(head, frame);
       return block;
     }));
   }
   const all = colours();
   const room = place.clientWidth - 10;
+  // On a phone the maps of a layer stand in one row, which is moved sideways.
+  const isNarrow = matchMedia("(max-width: 700px)").matches;
   layers.forEach((layer, at) => {
     const canvas = place.children[at].querySelector("canvas");
-    if (layer.size.length === 3) maps(canvas, layer, all, room);
+    if (layer.size.length === 3) maps(canvas, layer, all, room, isNarrow);
     else strip(canvas, layer, all, room);
   });
 }
@@ -83,11 +100,14 @@ function sized(canvas, width, height) {
   return context;
 }
 
-function maps(canvas, layer, all, room) {
+function maps(canvas, layer, all, room, inRow) {
   const [n, high, wide] = layer.size;
-  const pixel = Math.max(1, Math.min(6, Math.round(56 / wide)));
-  const [width, height, gap] = [wide * pixel, high * pixel, 5];
-  const columns = Math.max(1, Math.min(n, Math.floor((room + gap) / (width + gap))));
+  const gap = 5;
+  // As many columns as there is room for maps of about this size, and then what fills the room.
+  const most = Math.max(1, Math.round((room + gap) / (Math.max(wide, 56) + gap)));
+  const columns = inRow ? n : Math.min(n, most);
+  const width = Math.min((room + gap) / most - gap, 8 * wide);
+  const height = width * high / wide;
   const rows = Math.ceil(n / columns);
   const from = painted(decoded(layer), wide, high * n, all.more, all);
   const context = sized(canvas, columns * (width + gap) - gap, rows * (height + gap) - gap);
@@ -100,7 +120,7 @@ function maps(canvas, layer, all, room) {
 function strip(canvas, layer, all, room) {
   const n = layer.size[0];
   const values = decoded(layer);
-  const side = Math.max(5, Math.min(22, Math.floor(room / Math.min(n, 64)) - 1));
+  const side = n <= 16 ? Math.min(22, Math.floor(room / n) - 1) : n <= 64 ? 14 : 10;
   const columns = Math.max(1, Math.min(n, Math.floor((room + 1) / (side + 1))));
   const rows = Math.ceil(n / columns);
   const context = sized(canvas, columns * (side + 1) - 1, rows * (side + 1) - 1);
@@ -112,7 +132,6 @@ function strip(canvas, layer, all, room) {
 
 /** Make bars for classes, and return what shows probabilities in them, with what they were before. */
 export function barsOf(list, names) {
-  list.classList.toggle("named", names.some((name) => name.length > 3));
   const rows = names.map((name) => {
     const row = document.createElement("li");
     const parts = ["b", "i", "span", "small"].map((tag) => document.createElement(tag));

@@ -65,8 +65,8 @@ def _small(starts: Array, ends: Array, low: Array, high: Array, side: int) -> Ar
     for pen in _PENS:
         scale = (_SMALL - pen) / max(float((high - low).max()), _LEAST)
         # As they were made: the share of black in every block of 4 by 4 finer pixels.
-        ends_of = (4 * (scale * (each - (low + high) / 2) + _SMALL / 2) for each in (starts, ends))
-        fine = _inked(*ends_of, 4 * _SMALL, 4 * pen, 1.0)
+        start, end = (4 * (scale * (each - (low + high) / 2) + _SMALL / 2) for each in (starts, ends))
+        fine = _inked(start, end, 4 * _SMALL, 4 * pen, 1.0)
         image = fine.reshape(_SMALL, 4, _SMALL, 4).mean(axis=(1, 3))
         if image.mean() >= _INK:
             break
