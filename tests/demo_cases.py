@@ -1,8 +1,36 @@
-"""Digits as a hand draws them, for the tests of the demo: strokes on a square from 0 to 1."""
+"""For the tests of the demo: run folders, and digits as a hand draws them on a square from 0 to 1."""
 
 from __future__ import annotations
 
+import json
 import math
+
+import fnn
+
+MLP = fnn.serial(fnn.Dense(64), fnn.Relu(), fnn.Dropout(0.2), fnn.Dense(10))
+CNN = fnn.serial(
+    fnn.Conv(8, 5), fnn.MaxPool(2), fnn.Relu(), fnn.Conv(16, 3), fnn.MaxPool(2), fnn.Relu(),
+    fnn.Flatten(), fnn.Dense(10),
+)  # fmt: skip
+
+
+def make_run(folder, net, in_shape, now=None, *, model=True, **about):
+    """Write the folder of a run and return it; without weights, those that are drawn."""
+    folder.mkdir(parents=True)
+    config = about.pop("config", {})
+    content = {"format": 2, "experiment": "digits", "status": "finished", "config": config, **about}
+    (folder / "run.json").write_text(json.dumps(content), "utf-8")
+    params, state = net.init(fnn.Key.of(0), in_shape)[1:] if now is None else (now.params, now.state)
+    if model:
+        fnn.save_model(folder / "model.npz", net, params, state, in_shape)
+    return folder
+
+
+def trained(net, data, *, loss=fnn.softmax_cross_entropy, epochs=20, rate=0.003, size=50):
+    """Return what a network has learnt."""
+    key = fnn.Key.of(0)
+    given = {"epochs": epochs, "batch_size": size, "key": key, "progress": False}
+    return fnn.fit(net, loss, fnn.adam(rate), data, **given)
 
 
 def arc(x, y, width, height, start, end, n=24):
