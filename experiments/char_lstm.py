@@ -79,7 +79,7 @@ def learn(network: Any, config: Any, run: Run) -> dict[str, Any]:
         metrics=fnn.accuracy,
         line="epoch {epoch:3d}  loss {loss:.3f}  validation {validation_loss:.3f}",
     )
-    kept = run.keep(net, fit.last, train_set.in_shape)
+    kept = run.keep(net, fit.last, train_set.in_shape, codec=codec)
     history, last = fit.history, fit.last
     pictures.curves(
         run.path("loss.png"),

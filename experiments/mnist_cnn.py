@@ -32,6 +32,7 @@ class Config:
     train_images: int = option(10_000, "how many training images to take, at most", least=1)
     test_images: int = option(5_000, "how many test images to take, at most", least=1)
     classes: int = option(10, "how many classes there are", least=2)
+    keep_epochs: int | None = option(None, "epochs between two that fnn.demo steps through", least=1)
     seed: int = option(1234, "where all randomness comes from")
     data: Path | None = option(None, "folder with the four files of MNIST")
     images: Path | None = option(None, "folder with train/CLASS/*.png and test/CLASS/*.png instead")
@@ -79,6 +80,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         metrics=fnn.accuracy,
         monitor="validation_accuracy",
         mode="max",
+        keep_epochs=config.keep_epochs,
     )
     kept = run.keep(net, fit.last, train_set.in_shape)
     history, last = fit.history, fit.last

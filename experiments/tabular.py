@@ -143,7 +143,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         run.evaluated(whole.x, (said["network"] * weight).argmax(axis=1), true)
     if len(weight) == 2:
         pictures.rankings(run.path("ranking.png"), shown, true)
-    return {**result, **run.keep(net, fit.best, whole.in_shape)}
+    return {**result, **run.keep(net, fit.best, whole.in_shape, codec=codec)}
 
 
 if __name__ == "__main__":

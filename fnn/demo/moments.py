@@ -11,11 +11,11 @@ from fnn import tree
 from fnn.errors import DataError
 from fnn.files import names
 from fnn.runs.checkpoint import load_checkpoint, load_tree
+from fnn.runs.experiment.wording import folder_of
 from fnn.training.progress import differences
 from fnn.training.state import TrainState
 from fnn.tree import Tree
 
-EPOCHS, CHECKPOINTS = "epochs", "checkpoints"
 MOST_MOMENTS = 400
 MOST_BYTES = 512 << 20
 """How many files are read, and how many bytes the weights in them may take together."""
@@ -37,16 +37,21 @@ class Moment:
     step: int | None = None
 
 
-def moments_of(folder: Path, params: Tree, state: Tree) -> tuple[Moment, ...]:
+def moments_of(folder: Path, params: Tree, state: Tree, fits: int = 1) -> tuple[Moment, ...]:
     """Return what a run's folder holds of one network, in the order of training, without doubles.
 
     Those are the epochs that it kept, its checkpoints, the best state in each, and the model, which
     comes last. What is damaged, or of another network, is left out; of very many files, some evenly.
+
+    Args:
+        folder: The run's folder.
+        params, state: The weights that it kept.
+        fits: How many trainings the run had; those of the last count.
     """
     kept = Tree({"params": params, "state": state})
     left = MOST_BYTES
     found: dict[str, Moment] = {}
-    for moment in _each(folder):
+    for moment in _each(folder, fits):
         weights = Tree({"params": moment.params, "state": moment.state})
         if differences(weights, kept):
             continue
@@ -60,8 +65,8 @@ def moments_of(folder: Path, params: Tree, state: Tree) -> tuple[Moment, ...]:
     return (*sorted(found.values(), key=lambda each: each.step or 0), last)
 
 
-def _each(folder: Path) -> Iterator[Moment]:
-    for file in _files(folder, EPOCHS):
+def _each(folder: Path, fits: int) -> Iterator[Moment]:
+    for file in _files(folder, folder_of("epochs", fits)):
         try:
             # Written by `Run.fit`: the weights after an epoch, and which.
             weights = load_tree(file, within=folder)
@@ -69,7 +74,7 @@ def _each(folder: Path) -> Iterator[Moment]:
             yield Moment(_label(epoch), weights["params"], weights["state"], step)
         except (DataError, KeyError, TypeError, ValueError):
             continue
-    for file in reversed(_files(folder, CHECKPOINTS)):
+    for file in reversed(_files(folder, folder_of("checkpoints", fits))):
         try:
             progress = load_checkpoint(file, within=folder)
         except DataError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +11,17 @@ import attrs
 from fnn import tree
 from fnn.datasets.bundled import coriolanus
 from fnn.datasets.sequences import Characters
+from fnn.datasets.tables.encoding import Scale, TableCodec
 from fnn.demo.moments import Moment, moments_of
 from fnn.demo.watching import takes_one_array, watched
-from fnn.errors import DataError, FnnError
+from fnn.errors import DataError
 from fnn.files import PathLike, shown
 from fnn.kernels.values import is_tuple_of_shapes
 from fnn.layers.chains import asked
 from fnn.layers.contract import Layer
 from fnn.layers.summaries import summary
 from fnn.runs.checkpoint import load_model
+from fnn.runs.experiment.codecs import read_codec
 from fnn.runs.experiment.folders import read_run
 from fnn.runs.experiment.runs import MODEL
 
@@ -43,7 +44,7 @@ class Field:
 
     Attributes:
         name: What it is called.
-        mean, std: A number v goes into the network as (v - mean) / std.
+        mean, std: A number v becomes (v - mean) / std for the network.
         choices: The categories of a column that has some; each is a number of its own, 0 or 1.
     """
 
@@ -117,6 +118,7 @@ def read_subject(run: PathLike, layers: Mapping[str, Any] = {}) -> Subject:
     cost = summary(net, in_shape, most=MOST_VALUES).flops
     if cost > MOST_OPERATIONS:
         raise DataError(f"{who}: expected at most {MOST_OPERATIONS:,} operations, got {cost:,}")
+    fits = about.get("fits")
     out_shape = asked(net.name, net, in_shape).out_shape
     found: dict[str, Any] = {
         "title": shown(about.get("experiment", folder.name))[:80],
@@ -125,10 +127,13 @@ def read_subject(run: PathLike, layers: Mapping[str, Any] = {}) -> Subject:
         "seeing": watched(net),
         "in_shape": in_shape,
         "out_shape": out_shape,
-        "moments": moments_of(folder, params, state),
+        "moments": moments_of(
+            folder, params, state, len(fits) if isinstance(fits, list) and fits else 1
+        ),
         "parameters": tree.size(params),
     }
-    codec = _codec(about, in_shape, out_shape) if net.traits.takes_integers else None
+    noted = read_codec(folder)
+    codec = _characters(about, noted, in_shape, out_shape) if net.traits.takes_integers else None
     if codec is not None:
         return Subject(kind="text", outputs="logits", codec=codec, **found)
     if not takes_one_array(net, in_shape) or is_tuple_of_shapes(out_shape):
@@ -149,7 +154,7 @@ def read_subject(run: PathLike, layers: Mapping[str, Any] = {}) -> Subject:
         if len(out_shape) == 1 and 2 <= out_shape[0] <= MOST_NUMBERS:
             return Subject(kind="drawing", outputs=_outputs(net, about), **more, **found)
     if len(in_shape) == 1 and len(out_shape) == 1 and max(in_shape + out_shape) <= MOST_NUMBERS:
-        form = _form(about, in_shape[0], out_shape[0])
+        form = _form(noted, in_shape[0], out_shape[0])
         return Subject(kind="numbers", outputs=_outputs(net, about), **form, **found)
     expected = f"images of one channel and {SIDES[0]} to {SIDES[-1]} pixels a side, {MOST_NUMBERS}"
     expected += " numbers at most, or characters of a text that the run names"
@@ -163,20 +168,13 @@ def _size(shape: Any) -> int:
     return size
 
 
-def _codec(about: dict[str, Any], in_shape: Any, out_shape: Any) -> Characters | None:
+def _characters(about: dict[str, Any], noted: Any, in_shape: Any, out_shape: Any) -> Characters | None:
     """Return the characters of a network that gives a score for each after each."""
     if len(in_shape) != 1 or len(out_shape) != 2 or out_shape[0] != in_shape[0]:
         return None
-    noted = about.get("characters")
-    if isinstance(noted, str):
-        with suppress(FnnError):
-            codec = Characters(noted)
-            return codec if len(codec) == out_shape[1] else None
-        return None
-    if about["config"].get("text", "") is None:  # A run that did not note them yet, on the play.
-        codec = Characters.fit(coriolanus())
-        return codec if len(codec) == out_shape[1] else None
-    return None
+    if noted is None and about["config"].get("text", "") is None:
+        noted = Characters.fit(coriolanus())  # A run on the play that did not keep its codec yet.
+    return noted if isinstance(noted, Characters) and len(noted) == out_shape[1] else None
 
 
 def _outputs(net: Layer, about: dict[str, Any]) -> str:
@@ -194,23 +192,17 @@ def _outputs(net: Layer, about: dict[str, Any]) -> str:
     return "values" if any(word in loss for word in _VALUES) else "logits"
 
 
-def _form(about: dict[str, Any], n: int, n_out: int) -> dict[str, Any]:
+def _form(noted: Any, n: int, n_out: int) -> dict[str, Any]:
     """Return the fields of a form, the classes and the target, as far as the run says what they are."""
-    noted = about.get("table")
-    with suppress(KeyError, TypeError, ValueError, OverflowError):
-        fields = tuple(_field(each) for each in noted["fields"])  # type: ignore[index]
-        target = noted["target"]  # type: ignore[index]
-        classes = tuple(str(each)[:60] for each in target.get("classes") or ())
-        width = sum(len(each.choices) or 1 for each in fields)
-        if width == n and (not classes or len(classes) == n_out):
-            scale = (str(target["name"])[:60], float(target["mean"]), float(target["std"]))
-            return {"fields": fields, "classes": classes, "target": scale}
+    if isinstance(noted, TableCodec) and noted.one_hot and len(noted.names) == n:
+        # Numbers come first in what the codec makes of a row.
+        each = sorted(noted.features, key=lambda feature: not isinstance(feature[1], Scale))
+        fields = tuple(
+            Field(name, of.mean, of.std) if isinstance(of, Scale) else Field(name, choices=of)
+            for name, of in each
+        )
+        classes, scale = noted.classes or (), noted.target_scale or Scale(0.0)
+        if len(classes) in (0, n_out):
+            target = (noted.target or "", scale.mean, scale.std)
+            return {"fields": fields, "classes": classes, "target": target}
     return {"fields": tuple(Field(f"input {i + 1}") for i in range(n))}
-
-
-def _field(entry: dict[str, Any]) -> Field:
-    choices = tuple(str(each)[:60] for each in entry.get("choices") or ())
-    mean, std = float(entry.get("mean", 0.0)), float(entry.get("std", 1.0))
-    if not std > 0:
-        raise ValueError("std")
-    return Field(str(entry["name"])[:60], mean, std, choices)

@@ -22,16 +22,18 @@ from fnn.layers.calls import Shape
 from fnn.layers.contract import Layer
 from fnn.losses.reduction import Loss
 from fnn.optimizers.transform import Transform
+from fnn.options import integer
 from fnn.runs.checkpoint import Checkpoints, save_model, save_tree
 from fnn.runs.checkpoint.models import model_tree
 from fnn.runs.config import plain
+from fnn.runs.experiment.codecs import CODEC, Codec, write_codec
 from fnn.runs.experiment.conditions import blas
 from fnn.runs.experiment.folders import METRICS, RUN, Lines, append, holds
 from fnn.runs.experiment.lock import Held
 from fnn.runs.experiment.network_table import network_table
 from fnn.runs.experiment.program import Program
-from fnn.runs.experiment.saver import EVERY, Saver
-from fnn.training.display import in_words
+from fnn.runs.experiment.saver import EVERY, Saver, save_epoch
+from fnn.runs.experiment.wording import as_line, as_words, folder_of, name_of
 from fnn.training.history import Callback
 from fnn.training.loop import Fit, History, fit
 from fnn.training.progress import Progress
@@ -41,8 +43,6 @@ MODEL = "model.npz"
 """The file of a run's folder that holds its trained network."""
 EVALUATION = "evaluation.npz"
 """What it says of its test set."""
-_SIMPLE = frozenset((bool, int, float, np.float64, str, type(None)))
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 @attrs.frozen
@@ -97,7 +97,7 @@ class Run:
         if any(self._fits):
             # On resume nobody could tell to which epoch it belongs.
             raise OptionError("Run.record: expected before or after Run.fit, got a call within it")
-        self._metrics.add(_line(numbers))
+        self._metrics.add(as_line(numbers))
 
     def note(self, **entries: Any) -> None:
         """Set entries of run.json.
@@ -155,7 +155,7 @@ class Run:
     def epoch(self, now: TrainState, history: History) -> None:
         """Record an epoch and say it in a line: a callback for `fnn.fit`; `Run.fit` has its own."""
         self.record(**history[-1])
-        self.say(_words(history[-1]))
+        self.say(as_words(history[-1]))
 
     def fit(
         self,
@@ -171,6 +171,7 @@ class Run:
         say_every: int = 1,
         line: str | None = None,
         save_seconds: float = 5.0,
+        keep_epochs: int | None = None,
         **more: Any,
     ) -> Fit:
         """Train with `fnn.fit`, record every epoch, save checkpoints, and go on from the newest one.
@@ -192,6 +193,8 @@ class Run:
             line: How an epoch is said, e.g. "epoch {epoch:4d}  loss {loss:.4f}"; all columns without.
             save_seconds: Time between two checkpoints, longer where saving takes long; 0 saves at
                 every opportunity.
+            keep_epochs: Epochs between two whose weights stay in the folder, in epochs/, for
+                `python -m fnn.demo` to step through; None keeps none.
             **more: See there: validation, metrics, monitor, mode, plateau, drop_last, progress, watch.
 
         Raises:
@@ -199,32 +202,40 @@ class Run:
             DataError: If the file system refuses, or the checkpoints are of another training.
             DivergedError, OptionError, ShapeError, DTypeError: As `fnn.fit`.
         """
-        told: dict[str, Any] = {"loss": _name(loss), "optimizer": _name(optimizer)}
+        keep_epochs = None if keep_epochs is None else integer("Run.fit", "keep_epochs", keep_epochs)
+        told: dict[str, Any] = {"loss": name_of(loss), "optimizer": name_of(optimizer)}
         told |= {"epochs": epochs, "batch_size": batch_size}
         told |= {"validation": self._named(more.get("validation"))}
         if more.get("augment") is not None:
-            told["augment"] = _name(more["augment"])
+            told["augment"] = name_of(more["augment"])
         known = self.about.get("fits")
         fits = [*(known if isinstance(known, list) else [])[: len(self._fits)], told]
         # BLAS is asked anew: a script may have set the threads since it began.
         self.note(fits=fits, blas=blas(), network=repr(net), layers=network_table(net, train.in_shape))
         self._fits.append(True)
         number = len(self._fits)
-        checkpoints = Checkpoints(self.path(_folder(number)), within=self.folder)
+        checkpoints = Checkpoints(self.path(folder_of("checkpoints", number)), within=self.folder)
         start = None
         if self.resumed:
             like = init_train_state(net, optimizer, train.in_shape, key)
             dtype = more.get("dtype")
             start = checkpoints.latest(like=like if dtype is None else cast(like, dtype))
-            self._take_up(start, checkpoints.skipped, last=not holds(self.folder, _folder(number + 1)))
+            self._take_up(
+                start,
+                checkpoints.skipped,
+                last=not holds(self.folder, folder_of("checkpoints", number + 1)),
+            )
         saver = Saver(checkpoints, save_seconds, self._check)
 
         unsaid: Any = None
 
-        def report(_: TrainState, history: History) -> None:
+        def report(now: TrainState, history: History) -> None:
             nonlocal unsaid
             record = unsaid = history[-1]
-            self._metrics.add(_line(record))
+            self._metrics.add(as_line(record))
+            if keep_epochs is not None and record["epoch"] % keep_epochs == 0:
+                file = f"{folder_of('epochs', number)}/epoch-{record['epoch']:06d}.npz"
+                save_epoch(self.path(file), now, record["epoch"], within=self.folder)
             if record["epoch"] % say_every == 0 or record["epoch"] in (1, epochs):
                 self._say_epoch(record, line)
                 unsaid = None
@@ -277,12 +288,12 @@ class Run:
         return next((name for name, noted in known.items() if noted == digest), None)
 
     def _say_epoch(self, record: dict[str, Any], line: str | None) -> None:
-        self.say(_words(record) if line is None else line.format_map(record))
+        self.say(as_words(record) if line is None else line.format_map(record))
 
     def _take_up(self, start: Progress | None, skipped: list[str], *, last: bool) -> None:
         """Bring metrics.jsonl to where a checkpoint stands, that of the `last` fit that began."""
         for record in start.records if start is not None else ():
-            self._metrics.add(_line(record))
+            self._metrics.add(as_line(record))
         if last:  # What follows an earlier one are the lines of the next, and right.
             self._metrics.cut()
         for damaged in skipped:
@@ -297,18 +308,25 @@ class Run:
         """Drop what metrics.jsonl holds of earlier and this run did not record again."""
         self._metrics.cut()
 
-    def keep(self, net: Layer, now: TrainState, in_shape: Shape) -> dict[str, Any]:
+    def keep(
+        self, net: Layer, now: TrainState, in_shape: Shape, *, codec: Codec | None = None
+    ) -> dict[str, Any]:
         """Save what was trained, to be loaded again; return the network, its size and its digest.
 
         Args:
             net: The network.
             now: The state to save: its parameters and what it carries.
             in_shape: Shape of one example.
+            codec: What its tokens stand for, or its columns: `Characters` or a `TableCodec`. Kept in
+                codec.json, with which `python -m fnn.demo` takes texts and rows as they are.
 
         Raises:
             DataError: If the file system refuses.
         """
         path = self.path(MODEL)
+        if codec is not None:
+            self.path(CODEC)
+            write_codec(self.folder, codec)
         try:
             save_model(path, net, now.params, now.state, in_shape, within=self.folder)
         except OptionError:  # A layer that no text can describe: the weights alone.
@@ -365,29 +383,3 @@ class Run:
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
         return path
-
-
-def _name(value: Any) -> str:
-    """Return a loss or an optimizer as the code that makes it; functions go by their names."""
-    name = getattr(value, "__name__", None)
-    return name if isinstance(name, str) else repr(value)
-
-
-def _folder(number: int) -> str:
-    """Return where the checkpoints of a run's first, second, ... fit are."""
-    return "checkpoints" if number == 1 else f"checkpoints-{number}"
-
-
-def _line(numbers: Any) -> str:
-    # NaN and what JSON does not know: looking for them first would take longer than a small step.
-    if all(type(value) in _SIMPLE for value in numbers.values()):
-        with contextlib.suppress(ValueError):
-            line = _encode(numbers)
-            # A shorter one holds no whole number that is too long to be read again.
-            if len(line) < 4000:
-                return line
-    return _encode(plain(numbers))
-
-
-def _words(record: dict[str, Any]) -> str:
-    return f"epoch {record['epoch']:3d}  {in_words(record)}"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from fnn.runs.checkpoint import Checkpoints
+import numpy as np
+
+from fnn.files import PathLike
+from fnn.runs.checkpoint import Checkpoints, save_tree
 from fnn.training.progress import Progress
+from fnn.training.state import TrainState
 
 EVERY = 10
 """Steps between two looks at the clock."""
@@ -47,3 +51,13 @@ class Saver:
         self._checkpoints.save(self._waiting)
         self._waiting, ended = None, time.monotonic()
         self._due = ended + (max(self._seconds, (ended - began) / _SHARE) if self._seconds else 0.0)
+
+
+def save_epoch(path: PathLike, now: TrainState, epoch: int, *, within: PathLike) -> None:
+    """Write the weights after an epoch: params, state and place/{epoch,step}.
+
+    Raises:
+        DataError: If the file system refuses.
+    """
+    place = {"epoch": np.array(epoch), "step": np.array(now.step)}
+    save_tree(path, {"params": now.params, "state": now.state, "place": place}, within=within)
