@@ -119,6 +119,7 @@ def read_subject(run: PathLike, layers: Mapping[str, Any] = {}) -> Subject:
     if cost > MOST_OPERATIONS:
         raise DataError(f"{who}: expected at most {MOST_OPERATIONS:,} operations, got {cost:,}")
     fits = about.get("fits")
+    n_fits = len(fits) if isinstance(fits, list) and fits else 1
     out_shape = asked(net.name, net, in_shape).out_shape
     found: dict[str, Any] = {
         "title": shown(about.get("experiment", folder.name))[:80],
@@ -180,6 +181,7 @@ def _characters(about: dict[str, Any], noted: Any, in_shape: Any, out_shape: Any
 def _outputs(net: Layer, about: dict[str, Any]) -> str:
     """Return what the outputs of a network are, by the loss that it was trained with."""
     fits = about.get("fits")
+    n_fits = len(fits) if isinstance(fits, list) and fits else 1
     fit = fits[-1] if isinstance(fits, list) and fits else {}
     loss = str(fit.get("loss", "")) if isinstance(fit, dict) else ""
     last = net

@@ -21,7 +21,7 @@ def write_codec(folder: Path, codec: Codec) -> None:
     """Write the codec of a run's network; equal codecs give equal bytes.
 
     Raises:
-        OptionError: If it is neither `Characters` nor a `TableCodec`, or has numbers that are not finite.
+        OptionError: If it is neither `Characters` nor a `TableCodec`, or its numbers are not finite.
         DataError: If the file system refuses.
     """
     if isinstance(codec, Characters):
