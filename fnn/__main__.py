@@ -23,6 +23,7 @@ _LARGEST_SCRIPT = 1 << 20
 _COMMANDS = {
     "python -m fnn.datasets fetch mnist": "download MNIST, checked against its sha256",
     "python -m fnn.report RUN [RUN ...]": "write one page about runs or a sweep",
+    "python -m fnn.demo RUN": "serve a page to try a network: draw, type, set numbers",
 }
 Rows = Iterator[tuple[str, str]]
 

@@ -1,0 +1,407 @@
+"""The demo: what is drawn becomes an image, what layers give is seen, and runs are read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from demo_cases import CNN, DIGITS, MLP, make_run, trained
+from layer_cases import CASES
+
+import fnn
+from fnn.demo.answering import answer, described
+from fnn.demo.asking import Question
+from fnn.demo.handling import _ASSETS
+from fnn.demo.strokes import drawn
+from fnn.demo.subject import read_subject
+from fnn.demo.watching import outcome, seen, watched
+from fnn.errors import DataError
+from fnn.experiment import Run
+from fnn.runs.checkpoint import load_tree, save_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def asked(subject, **question):
+    return answer(subject, Question(json.dumps(question).encode()))
+
+
+def values(coded):
+    """Return numbers as the page decodes them, to a 254th of the largest."""
+    bytes_ = np.frombuffer(base64.b64decode(coded["bytes"]), np.int8)
+    return bytes_.reshape(coded["size"]) * (coded["most"] / 127)
+
+
+def moved(strokes, scale, x, y):
+    return [[(scale * a + x, scale * b + y) for a, b in stroke] for stroke in strokes]
+
+
+# --- drawings
+
+
+@pytest.mark.parametrize("side", [20, 28, 56])
+@pytest.mark.parametrize("digit", DIGITS)
+def test_a_drawing_is_centred_and_scaled_as_in_mnist(digit, side):
+    image = drawn(DIGITS[digit], side, "mnist")
+    assert image.shape == (side, side)
+    assert image.min() == 0
+    assert 0.85 < image.max() <= 1
+    place = np.arange(side) + 0.5
+    mass = [image.sum(axis=axis) @ place / image.sum() for axis in (0, 1)]
+    assert mass == pytest.approx([side / 2] * 2, abs=0.02 * side)
+    ink = [np.flatnonzero(image.max(axis=axis) > 0.5) for axis in (0, 1)]
+    longer = max(each[-1] - each[0] + 1 for each in ink)
+    assert longer == pytest.approx(20 / 28 * side, abs=1.01)
+    # No edge is hard: some pixels are partly ink.
+    assert ((image > 0.1) & (image < 0.9)).sum() > side
+
+
+@pytest.mark.parametrize("style", ["mnist", "small"])
+@pytest.mark.parametrize("digit", DIGITS)
+def test_where_and_how_large_it_was_drawn_makes_no_difference(digit, style):
+    image = drawn(DIGITS[digit], 28, style)
+    other = drawn(moved(DIGITS[digit], 0.3, 0.6, 0.05), 28, style)
+    np.testing.assert_allclose(other, image, rtol=0, atol=1e-9)
+
+
+def test_a_stroke_in_two_parts_is_the_same_stroke():
+    whole = DIGITS[0][0]
+    image = drawn([whole[:10], whole[9:]], 28, "mnist")
+    np.testing.assert_allclose(image, drawn([whole], 28, "mnist"), rtol=0, atol=1e-12)
+
+
+def test_a_long_drawing_is_the_same_in_parts():
+    rng = np.random.default_rng(0)
+    points = [tuple(each) for each in rng.random((700, 2))]
+    image = drawn([points], 28, "mnist")
+    assert image.mean() > 0.2
+    parts = drawn([points[:400], points[399:]], 28, "mnist")
+    np.testing.assert_allclose(parts, image, rtol=0, atol=1e-12)
+
+
+def test_a_dot_stays_a_dot_and_nothing_is_nothing():
+    dot = drawn([[(0.1, 0.9)]], 28, "mnist")
+    assert 3 < dot.sum() < 10
+    assert dot[13:15, 13:15].min() > 0.5
+    assert drawn([], 28, "mnist").sum() == 0
+    assert drawn([], 8, "small").shape == (8, 8)
+
+
+def test_the_ink_is_as_much_as_that_of_real_digits():
+    ours = np.mean([drawn(each, 8, "small").mean() for each in DIGITS.values()])
+    assert ours == pytest.approx(fnn.digits().x.mean(), rel=0.15)
+    # 0.1307 is the mean of MNIST's training images.
+    ours = np.mean([drawn(each, 28, "mnist").mean() for each in DIGITS.values()])
+    assert ours == pytest.approx(0.1307, rel=0.1)
+
+
+def test_small_digits_fill_their_image_as_the_bundled_ones_do():
+    real = fnn.digits(flat=False).x[:, 0]
+    for digit in DIGITS:
+        image = drawn(DIGITS[digit], 8, "small")
+        assert image[0].max() > 0.15
+        assert image[7].max() > 0.15
+    assert (real[:, [0, 7]].max(axis=2) > 0.15).mean() > 0.99
+    # Larger ones are those made larger, as `digits` makes them.
+    larger = drawn(DIGITS[3], 28, "small")
+    small = drawn(DIGITS[3], 8, "small")
+    at = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7)
+    rows = np.array([np.interp(at, np.arange(8), row) for row in small])
+    want = np.array([np.interp(at, np.arange(8), column) for column in rows.T]).T
+    np.testing.assert_allclose(larger, want, rtol=0, atol=1e-12)
+    twice = drawn(DIGITS[3], 16, "small")
+    at = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
+    rows = np.array([np.interp(at, np.arange(8), row) for row in small])
+    want = np.array([np.interp(at, np.arange(8), column) for column in rows.T]).T
+    np.testing.assert_allclose(twice, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.skipif("FNN_DATA" not in os.environ, reason="no MNIST: $FNN_DATA names its folder")
+def test_a_network_of_mnist_knows_all_digits_that_are_drawn():
+    net = fnn.serial(fnn.Dense(64), fnn.Relu(), fnn.Dense(10))
+    now = trained(net, fnn.mnist("train").take(10_000), epochs=4, size=100).last
+    x = np.stack([drawn(each, 28, "mnist").reshape(-1) for each in DIGITS.values()]).astype("float32")
+    assert fnn.predict(net, now, x).argmax(axis=1).tolist() == list(DIGITS)
+
+
+# --- what layers give
+
+
+@pytest.mark.parametrize(("net", "in_shape"), CASES, ids=lambda each: repr(each)[:60])
+def test_a_watched_network_computes_the_same_bits(net, in_shape):
+    if net.inputs is not None:
+        pytest.skip("it takes more than any numbers")
+    _, params, state = net.init(fnn.Key.of(0), in_shape)
+    x = fnn.Key.of(1).generator().standard_normal((2, *in_shape), "float32")
+    y, notes = seen(watched(net), params, state, x)
+    want, _ = net.apply(params, state, x)
+    for ours, theirs in zip((y,), (want,), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert all(isinstance(note.y, np.ndarray) for note in notes)
+
+
+def test_every_layer_is_seen_once_by_its_path():
+    inner = fnn.serial(fnn.Conv(4, 3, padding="same"), fnn.BatchNorm(), fnn.Relu())
+    net = fnn.serial(
+        fnn.named("first", fnn.serial(inner, fnn.residual(fnn.Conv(4, 3, padding="same"), fnn.Relu()))),
+        fnn.frozen(fnn.Conv(2, 3)), fnn.Flatten(), fnn.Dropout(0.5), fnn.Dense(10),
+    )  # fmt: skip
+    _, params, state = net.init(fnn.Key.of(0), (1, 8, 8))
+    x = fnn.Key.of(1).generator().standard_normal((1, 1, 8, 8), "float32")
+    _, notes = seen(watched(net), params, state, x)
+    paths = ["first/serial_0/conv_0", "first/serial_0/batch_norm_0", "first/serial_0/relu_0"]
+    paths += [f"first/residual_0/{each}" for each in ("conv_0", "relu_0")]
+    assert [note.path for note in notes] == [*paths, "first/residual_0", "conv_0", "dense_0"]
+    conv, _ = fnn.Conv(4, 3, padding="same").apply(params["first"]["serial_0"]["conv_0"], {}, x)
+    np.testing.assert_array_equal(notes[0].y, conv)
+
+
+@pytest.mark.parametrize("how", ["logits", "probabilities"])
+def test_what_decides_is_the_derivative_of_the_log_odds(how):
+    net = fnn.serial(fnn.Dense(5), fnn.Tanh(), fnn.Dense(3), *([fnn.Softmax()] * (how != "logits")))
+    _, params, state = net.init(fnn.Key.of(0), (4,))
+    params = fnn.tree.cast(params, "float64")
+    x = fnn.Key.of(1).generator().standard_normal((1, 4))
+    found = outcome(net, params, state, x, how)
+
+    def odds(x):
+        y = net.apply(params, state, x)[0][0]
+        y = y if how == "logits" else np.log(y)
+        return y[found.first] - y[found.second]
+
+    y = net.apply(params, state, x)[0][0]
+    assert (found.first, found.second) == tuple(np.argsort(-y)[:2])
+    step = 1e-6 * np.eye(4)
+    want = [(odds(x + each) - odds(x - each)) / 2e-6 for each in step]
+    np.testing.assert_allclose(found.heat, want, rtol=1e-7)
+
+
+# --- runs
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """Return a run's folder as `Run.fit` leaves it, with all of its epochs."""
+    run = Run(make_run(tmp_path_factory.mktemp("runs") / "run", MLP, (64,), model=False))
+    data = fnn.digits("train")
+    fit = run.fit(
+        MLP, fnn.softmax_cross_entropy, fnn.adam(0.003), data, epochs=6, batch_size=50,
+        key=fnn.Key.of(0), keep_epochs=2, progress=False, validation=fnn.digits("test"),
+    )  # fmt: skip
+    run.keep(MLP, fit.last, (64,))
+    about = {"format": 2, "experiment": "digits", "config": {}, **run.about}
+    (run.folder / "run.json").write_text(json.dumps(about), "utf-8")
+    return run.folder
+
+
+def test_the_moments_of_a_run_are_in_the_order_of_training(digits_run):
+    subject = read_subject(digits_run)
+    labels = [each.label for each in subject.moments]
+    assert labels[-1] == "as kept, epoch 6"
+    assert [each for each in labels if each in ("epoch 2", "epoch 4")] == ["epoch 2", "epoch 4"]
+    steps = [each.step for each in subject.moments]
+    assert steps == sorted(set(steps))
+    # Each is what the network was then.
+    first = load_tree(digits_run / "epochs" / "epoch-000002.npz")
+    assert next(each for each in subject.moments if each.label == "epoch 2").params == first["params"]
+    strokes = DIGITS[0]
+    early = asked(subject, strokes=strokes, moment=0)["probabilities"]
+    late = asked(subject, strokes=strokes)["probabilities"]
+    assert early != late
+    assert late == asked(subject, strokes=strokes, moment=len(labels) - 1)["probabilities"]
+    assert np.argmax(late) == 0
+    assert sum(late) == pytest.approx(1)
+
+
+def test_the_answer_is_what_the_network_says_of_the_image(digits_run):
+    subject = read_subject(digits_run)
+    found = asked(subject, strokes=DIGITS[3])
+    net, params, state, _ = fnn.load_model(digits_run / "model.npz")
+    image = drawn(DIGITS[3], 8, "small")
+    np.testing.assert_allclose(values(found["image"]), image, atol=1 / 250)
+    y, _ = net.apply(params, state, image.reshape(1, 64).astype("float32"))
+    want = fnn.Softmax().apply({}, {}, y)[0][0]
+    np.testing.assert_allclose(found["probabilities"], want, rtol=1e-5)
+    assert [each["path"] for each in found["layers"]] == ["dense_0", "relu_0", "dense_1"]
+    np.testing.assert_allclose(values(found["layers"][-1]), y[0], atol=np.abs(y).max() / 250)
+
+
+def test_damaged_and_foreign_files_beside_a_model_are_passed_over(digits_run, tmp_path):
+    net = fnn.serial(fnn.Dense(10))
+    folder = make_run(tmp_path / "run", net, (64,))
+    (folder / "epochs").mkdir()
+    (folder / "checkpoints").mkdir()
+    for i, file in enumerate(sorted((digits_run / "epochs").iterdir())):
+        (folder / "epochs" / f"epoch-{i}.npz").write_bytes(file.read_bytes())  # Of another network.
+    (folder / "epochs" / "x.npz").write_bytes(b"no tree")
+    (folder / "checkpoints" / "step-000000009.npz").write_bytes(b"")
+    save_tree(folder / "epochs" / "odd.npz", {"place": {"epoch": np.zeros((2, 2))}})
+    os.symlink(digits_run / "model.npz", folder / "epochs" / "link.npz")
+    assert [each.label for each in read_subject(folder).moments] == ["as kept"]
+
+
+def test_a_text_network_says_what_comes_next_and_goes_on(tmp_path):
+    codec = fnn.Characters.fit("abc\n")
+    net = fnn.serial(fnn.Embedding(4, 8), fnn.LSTM(16), fnn.Dense(4))
+    data = fnn.text_windows(codec.encode("abcabcabc\n" * 60), 10)
+    run = Run(make_run(tmp_path / "run", net, (10,), model=False))
+    now = trained(net, data, epochs=3, rate=0.02).last
+    run.keep(net, now, (10,), codec=codec)
+    make = {"format": 2, "config": {"text": "elsewhere.txt"}}
+    (run.folder / "run.json").write_text(json.dumps(make), "utf-8")
+    subject = read_subject(run.folder)
+    assert (subject.kind, subject.codec) == ("text", codec)
+    assert described(subject)["window"] == 10
+    found = asked(subject, text="abcab", temperature=0, steps=5, seed=3)
+    assert found["more"] == "cabca"
+    assert found["next"][0] == ["c", 1.0]
+    warm = asked(subject, text="abcab", temperature=1, steps=30, seed=3)
+    assert warm == asked(subject, text="abcab", temperature=1, steps=30, seed=3)
+    assert warm["more"] != asked(subject, text="abcab", temperature=1, steps=30, seed=4)["more"]
+    scores, _ = net.apply(now.params, now.state, codec.encode("abcab")[None])
+    want = fnn.Softmax().apply({}, {}, scores[0, -1:].astype("float64"))[0][0]
+    said = dict(warm["next"])
+    assert [said[each] for each in codec.characters] == pytest.approx(list(want))
+    assert asked(subject, text="zyx")["unknown"] == ["x", "y", "z"]
+    assert asked(subject, text="")["unknown"] == []
+    # What is drawn does not depend on how much is asked for.
+    part = asked(subject, text="abcab", temperature=1, steps=1, seed=3)["more"]
+    assert warm["more"].startswith(part)
+
+
+@pytest.mark.parametrize("target", ["price", "failed"])
+def test_a_table_has_a_form_of_its_columns(tmp_path, target):
+    table = fnn.flats() if target == "price" else fnn.machines()
+    codec = fnn.TableCodec.fit(table, target=target, missing="fill", standardize_target=True)
+    data = codec.dataset(table)
+    n = 1 if codec.classes is None else len(codec.classes)
+    net = fnn.serial(fnn.Dense(8), fnn.Tanh(), fnn.Dense(n))
+    loss = "squared_error" if n == 1 else "softmax_cross_entropy"
+    folder = make_run(tmp_path / "run", net, data.x.shape[1:], fits=[{"loss": loss}])
+    now = fnn.init_train_state(net, fnn.sgd(0.1), data.x.shape[1:], fnn.Key.of(0))
+    Run(folder).keep(net, now, data.x.shape[1:], codec=codec)
+    subject = read_subject(folder)
+    about = described(subject)
+    assert (about["kind"], about["target"]) == ("numbers", target)
+    # What the page makes of the form's entries is what the codec makes of the row.
+    row = table.select(np.array([7]))
+    x = []
+    for field in about["fields"]:
+        column = row[field["name"]]
+        if field["choices"]:
+            x += [float(column.categories[column.values[0]] == each) for each in field["choices"]]
+        else:
+            x.append((float(column.values[0]) - field["mean"]) / field["std"])
+    np.testing.assert_allclose(x, codec.encode(row)[0], rtol=1e-5, atol=1e-6)
+    found = asked(subject, x=x)
+    out = fnn.predict(net, now, codec.encode(row))
+    if n == 1:
+        np.testing.assert_allclose(found["values"], codec.decode(out)[0], rtol=1e-4)
+    else:
+        want = fnn.Softmax().apply({}, {}, out)[0][0]
+        np.testing.assert_allclose(found["probabilities"], want, rtol=1e-4)
+        assert about["classes"] == list(codec.classes)
+
+
+def test_an_autoencoder_gives_its_image_back(tmp_path):
+    net = fnn.serial(fnn.Dense(784), fnn.Sigmoid())
+    subject = read_subject(make_run(tmp_path / "run", net, (784,)))
+    found = asked(subject, strokes=DIGITS[1])
+    assert found["picture"]["size"] == [28, 28]
+    assert "probabilities" not in found
+
+
+def test_a_training_that_diverged_is_told(tmp_path):
+    net = fnn.serial(fnn.Dense(10))
+    now = fnn.init_train_state(net, fnn.sgd(0.1), (64,), fnn.Key.of(0))
+    params = fnn.tree.map(lambda leaf: leaf * np.float32("nan"), now.params)
+    folder = make_run(tmp_path / "run", net, (64,))
+    fnn.save_model(folder / "model.npz", net, params, {}, (64,))
+    with pytest.raises(DataError, match="as kept: expected finite outputs; this training has diverged"):
+        asked(read_subject(folder), strokes=DIGITS[1])
+
+
+@pytest.mark.parametrize(
+    ("net", "in_shape", "message"),
+    [
+        (
+            fnn.serial(fnn.Conv(2, 3), fnn.Flatten(), fnn.Dense(3)),
+            (3, 9, 9),
+            "of one channel and 4 to 64",
+        ),
+        (fnn.serial(fnn.Dense(2)), (1000,), "200 numbers at most"),
+        (fnn.serial(fnn.Embedding(5, 3), fnn.LSTM(4), fnn.Dense(5)), (7,), "characters"),
+        (fnn.parallel(fnn.Dense(2), fnn.Dense(2)), ((3,), (4,)), "one array to one array"),
+    ],
+)
+def test_a_network_that_no_page_can_try_is_told(tmp_path, net, in_shape, message):
+    with pytest.raises(DataError, match=message):
+        read_subject(make_run(tmp_path / "run", net, in_shape))
+
+
+def test_a_network_that_computes_too_much_is_refused(tmp_path):
+    net = fnn.serial(*[fnn.Conv(64, 3, padding="same")] * 8, fnn.Flatten(), fnn.Dense(10))
+    with pytest.raises(DataError, match="at most 1,073,741,824 operations"):
+        read_subject(make_run(tmp_path / "run", net, (1, 64, 64)))
+
+
+# --- the command
+
+
+def command(*words, **options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fnn.demo", *map(str, words)], text=True, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def test_the_command_serves_until_ctrl_c_which_ends_it_quietly(tmp_path):
+    with command(make_run(tmp_path / "run", CNN, (1, 28, 28)), "--port", "0", "--no-open") as process:
+        url = process.stdout.readline().split()[-1]
+        assert url.startswith("http://127.0.0.1:")
+        assert process.stdout.readline() == "Ctrl-C ends it.\n"
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1].strip("/")))):
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    run = make_run(tmp_path / "run", CNN, (1, 28, 28))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cases = {
+            (tmp_path / "nowhere",): "no run can be read here",
+            (make_run(tmp_path / "bare", CNN, (1, 28, 28), model=False),): "model.npz",
+            (run, "--port", port): f"127.0.0.1 port {port}: is taken",
+            (run, "--port", 70000): "expected a port from 0 to 65535, got 70000",
+            (run, "--port", -1): "expected",
+            (run, "--host", "no.such.host.invalid"): "cannot listen there",
+        }
+        running = [(command(*words, "--no-open"), part) for words, part in cases.items()]
+        for process, part in running:
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 1
+            assert out == ""
+            assert err.startswith("error: ")
+            assert err.count("\n") == 1
+            assert part in err
+
+
+def test_the_wheel_contains_the_page(tmp_path, monkeypatch):
+    hatchling = pytest.importorskip("hatchling.build")
+    monkeypatch.chdir(ROOT)
+    name = hatchling.build_wheel(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        for asset, _ in _ASSETS.values():
+            assert wheel.read(f"fnn/demo/{asset}") == (ROOT / "fnn" / "demo" / asset).read_bytes()
