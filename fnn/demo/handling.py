@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fnn.demo.answering import answer, described
 from fnn.demo.asking import MOST_BYTES, Question, QuestionError
 from fnn.errors import FnnError
-from fnn.files import shown
+from fnn.files import content, shown
 
 if TYPE_CHECKING:
     from fnn.demo.serving import Server
@@ -85,10 +85,10 @@ class _Timed(io.RawIOBase):
 
 
 def reply_bytes(
-    status: int, content: str | bytes, kind: str = _JSON, *, head: bool = False, allow: str = ""
+    status: int, told: str | bytes, kind: str = _JSON, *, head: bool = False, allow: str = ""
 ) -> bytes:
     """Return a whole reply; a text is an error, told as JSON."""
-    body = json.dumps({"error": shown(content)[:300]}).encode() if isinstance(content, str) else content
+    body = json.dumps({"error": shown(told)[:300]}).encode() if isinstance(told, str) else told
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     headers = {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}
     if allow:
@@ -99,7 +99,7 @@ def reply_bytes(
 
 @cache
 def _asset(name: str) -> bytes:
-    return Path(__file__).with_name(name).read_text("utf-8").encode()
+    return content(Path(__file__).with_name(name), most=MOST_BYTES)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -123,12 +123,12 @@ class Handler(BaseHTTPRequestHandler):
         head = self.command == "HEAD"
         try:
             self._check_source()
-            content, kind = self._content()
+            body, kind = self._content()
         except RefusalError as refusal:
             status, message = refusal.status, str(refusal)
             self._send(reply_bytes(status, message, head=head, allow=refusal.allow))
         else:
-            self._send(reply_bytes(200, content, kind, head=head))
+            self._send(reply_bytes(200, body, kind, head=head))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = _reply  # noqa: N815
 

@@ -128,9 +128,7 @@ def read_subject(run: PathLike, layers: Mapping[str, Any] = {}) -> Subject:
         "seeing": watched(net),
         "in_shape": in_shape,
         "out_shape": out_shape,
-        "moments": moments_of(
-            folder, params, state, len(fits) if isinstance(fits, list) and fits else 1
-        ),
+        "moments": moments_of(folder, params, state, n_fits),
         "parameters": tree.size(params),
     }
     noted = read_codec(folder)
@@ -181,7 +179,6 @@ def _characters(about: dict[str, Any], noted: Any, in_shape: Any, out_shape: Any
 def _outputs(net: Layer, about: dict[str, Any]) -> str:
     """Return what the outputs of a network are, by the loss that it was trained with."""
     fits = about.get("fits")
-    n_fits = len(fits) if isinstance(fits, list) and fits else 1
     fit = fits[-1] if isinstance(fits, list) and fits else {}
     loss = str(fit.get("loss", "")) if isinstance(fit, dict) else ""
     last = net
