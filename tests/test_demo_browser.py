@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 
 import pytest
 from browser_cases import browser, needs_chromium
-from demo_cases import CNN, DIGITS, make_run, trained
+from demo_cases import CNN, DIGITS, make_run, running, trained
 
 import fnn
-from fnn.demo.serving import Server
 from fnn.demo.subject import read_subject
+from fnn.files import make_folder
+from fnn.runs.experiment.codecs import write_codec
+from fnn.runs.experiment.saver import save_epoch
 
 pytestmark = needs_chromium
 __all__ = ["browser"]
@@ -29,14 +30,8 @@ CUT = """[...document.querySelectorAll("h1, h2, h3 span, p, label, figcaption, b
 
 @contextlib.contextmanager
 def served(folder):
-    with Server(read_subject(folder), "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.url
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(read_subject(folder)) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +40,15 @@ def digits_page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     data = fnn.digits("train", size=28, flat=False)
     source = "Data: the bundled digits, 8×8 scaled to 28×28"
-    make_run(folder, CNN, (1, 28, 28), trained(CNN, data, epochs=12).last, source=source)
+    fit = trained(CNN, data, epochs=12)
+    make_run(folder, CNN, (1, 28, 28), fit.last, source=source)
+    early = trained(CNN, data, epochs=1).last
+    make_folder(folder / "epochs", within=folder)
+    for epoch, now in (
+        (0, fnn.init_train_state(CNN, fnn.sgd(0.1), (1, 28, 28), fnn.Key.of(0))),
+        (1, early),
+    ):
+        save_epoch(folder / "epochs" / f"epoch-{epoch:06d}.npz", now, epoch, within=folder)
     with served(folder) as url:
         yield url
 
@@ -56,7 +59,8 @@ def text_page(tmp_path_factory):
     codec = fnn.Characters.fit("abc\n")
     data = fnn.text_windows(codec.encode("abcabcabc\n" * 60), 10)
     now = trained(net, data, epochs=3, rate=0.02).last
-    folder = make_run(tmp_path_factory.mktemp("runs") / "run", net, (10,), now, characters="\nabc")
+    folder = make_run(tmp_path_factory.mktemp("runs") / "run", net, (10,), now)
+    write_codec(folder, codec)
     with served(folder) as url:
         yield url
 
@@ -164,6 +168,30 @@ def test_a_stroke_shows_what_it_changes_and_undo_takes_it_back(browser, digits_p
     click(browser, "undo")
     assert said(browser) == "1"
     assert [float(each.split()[0]) for each in browser.value(shares)] == before
+
+
+def test_the_training_is_stepped_through_and_played(browser, digits_page):
+    browser.show(digits_page, 1280, height=800)
+    browser.until(STILL)
+    when = 'document.getElementById("when").textContent'
+    assert browser.value(when) == "as kept"
+    by_mouse(browser, DIGITS[0])
+    assert said(browser) == "0"
+    share = 'parseFloat(document.querySelector("#winner em").textContent)'
+    sure = browser.value(share)
+    browser.value('document.getElementById("moment").focus()')
+    press(browser, "ArrowLeft", 2)
+    browser.until(STILL)
+    assert browser.value(when) == "start"
+    # Weights that have not learnt anything yet know nothing.
+    assert browser.value(share) < 40 < sure
+    click(browser, "play")
+    browser.until(f'{when} == "epoch 1"')
+    browser.until(f'{when} == "as kept" && {STILL}')
+    assert said(browser) == "0"
+    assert browser.value(share) == sure
+    assert browser.value('document.getElementById("play").ariaPressed') == "false"
+    assert browser.complaints() == []
 
 
 def test_keys_alone_draw_a_digit(browser, digits_page):

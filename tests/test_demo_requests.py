@@ -2,95 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import socket
-import threading
-import time
 
 import pytest
-from demo_cases import CNN, make_run
+from demo_cases import CNN, DOT, asked, make_run, raw, request, running, status_of
 
-from fnn.demo import serving
 from fnn.demo.asking import MOST_BYTES
 from fnn.demo.handling import _ASSETS
-from fnn.demo.serving import Server
 from fnn.demo.subject import read_subject
 
-
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory):
-    return read_subject(make_run(tmp_path_factory.mktemp("runs") / "run", CNN, (1, 28, 28)))
-
-
-@contextlib.contextmanager
-def running(subject, host="127.0.0.1", **options):
-    with Server(subject, host, 0, **options) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+LONG = "9" * 5000
 
 
 @pytest.fixture(scope="module")
-def server(subject):
+def server(tmp_path_factory):
+    subject = read_subject(make_run(tmp_path_factory.mktemp("runs") / "run", CNN, (1, 28, 28)))
     with running(subject) as started:
         yield started
-
-
-def raw(server, content, *, wait=5):
-    """Send bytes, and return all that comes back until the server closes the connection."""
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=wait) as connection:
-        with contextlib.suppress(OSError):
-            connection.sendall(content)
-        came = b""
-        with contextlib.suppress(OSError):
-            while part := connection.recv(1 << 16):
-                came += part
-        return came
-
-
-def status_of(reply):
-    """Return the status of a refusal, which says why in a short line of JSON, with all headers."""
-    head, _, body = reply.partition(b"\r\n\r\n")
-    lines = head.decode().split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines[1:])
-    assert headers["Content-Type"] == "application/json"
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Connection"] == "close"
-    assert int(headers["Content-Length"]) == len(body)
-    found = json.loads(body)
-    assert list(found) == ["error"]
-    assert 0 < len(found["error"]) <= 300
-    assert "Traceback" not in found["error"]
-    return int(lines[0].split()[1])
-
-
-def request(
-    server, method="POST", path="/api/answer", body=b"", kind="application/json", length=None, **headers
-):
-    """Return a request as bytes; a header of None is left out."""
-    host = {"Host": f"127.0.0.1:{server.server_port}"}
-    given = {"Content-Type": kind, "Content-Length": len(body) if length is None else length}
-    given = host | (given if method == "POST" else {})
-    given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = [f"{method} {path} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in given.items() if value is not None]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-
-
-def asked(server, question, **options):
-    """Return the request of a question."""
-    body = question if isinstance(question, bytes) else json.dumps(question).encode()
-    return request(server, body=body, **options)
-
-
-DOT = [[[0.5, 0.5]]]
-LONG = "9" * 5000
 
 
 def test_the_page_and_its_answers_come_with_headers_that_bind_the_browser(server):
@@ -339,79 +268,3 @@ def test_what_is_no_request_is_refused_or_left_alone(server, content):
     reply = raw(server, content)
     assert reply == b"" or 400 <= status_of(reply) <= 505
     assert raw(server, asked(server, {"strokes": DOT})).startswith(b"HTTP/1.1 200 ")
-
-
-# --- time, threads, places
-
-
-def test_a_request_that_drips_in_is_ended(subject):
-    with running(subject, seconds=0.3) as server:
-        for content in (b"GET / HT", request(server, body=b'{"strokes"', length=200)):
-            began = time.monotonic()
-            with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
-                connection.sendall(content)
-                came = b""
-                # A byte now and then puts nothing off.
-                while time.monotonic() < began + 4 and not came:
-                    with contextlib.suppress(OSError):
-                        connection.sendall(b" ")
-                    connection.settimeout(0.1)
-                    with contextlib.suppress(TimeoutError):
-                        came = connection.recv(1 << 16)
-            assert status_of(came) == 408
-            assert time.monotonic() - began < 3
-
-
-def test_more_connections_than_it_takes_are_turned_away_and_it_lives_on(subject, monkeypatch):
-    monkeypatch.setattr(serving, "MOST_CONNECTIONS", 3)
-    with running(subject, seconds=1.0) as server, contextlib.ExitStack() as stack:
-        address = ("127.0.0.1", server.server_port)
-        for _ in range(3):
-            stack.enter_context(socket.create_connection(address, timeout=5)).sendall(b"GET ")
-        time.sleep(0.1)
-        assert status_of(raw(server, request(server, "GET", "/"))) == 503
-        # Those that never ended their requests are ended.
-        end = time.monotonic() + 10
-        while not raw(server, request(server, "GET", "/")).startswith(b"HTTP/1.1 200 "):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-
-
-def test_many_ask_at_once_and_each_gets_its_own_answer(server):
-    strokes = [[[[0.2 + 0.05 * i, 0.2], [0.5, 0.3 + 0.05 * i], [0.4, 0.9]]] for i in range(8)]
-    alone = [raw(server, asked(server, {"strokes": each})) for each in strokes]
-    assert len(set(alone)) == len(alone)
-    together = [b""] * 16
-
-    def ask(i):
-        together[i] = raw(server, asked(server, {"strokes": strokes[i % 8]}), wait=20)
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == alone * 2
-
-
-def test_a_network_that_fails_is_told_and_the_server_lives_on(server, monkeypatch):
-    def fail(*args):
-        raise ZeroDivisionError("secret")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("fnn.demo.handling.answer", fail)
-        reply = raw(server, asked(server, {"strokes": DOT}))
-        assert status_of(reply) == 500
-        assert b"secret" not in reply
-    assert raw(server, asked(server, {"strokes": DOT})).startswith(b"HTTP/1.1 200 ")
-
-
-def test_other_machines_are_let_in_by_address_alone_and_only_if_asked(subject):
-    with running(subject, "0.0.0.0") as server:
-        for host, status in (
-            ("192.168.0.7", b"200"),
-            ("[fe80::1]", b"200"),
-            ("elsewhere.example", b"421"),
-        ):
-            reply = raw(server, request(server, "GET", "/", Host=f"{host}:{server.server_port}"))
-            assert reply.split()[1] == status
