@@ -22,9 +22,10 @@ from fnn.demo.asking import Question
 from fnn.demo.handling import _ASSETS
 from fnn.demo.strokes import drawn
 from fnn.demo.subject import read_subject
-from fnn.errors import DataError
+from fnn.errors import DataError, OptionError
 from fnn.experiment import Run
 from fnn.runs.checkpoint import load_tree, save_tree
+from fnn.runs.experiment.codecs import read_codec, write_codec
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -164,6 +165,78 @@ def test_a_table_has_a_form_of_its_columns(tmp_path, target):
         want = fnn.Softmax().apply({}, {}, out)[0][0]
         np.testing.assert_allclose(found["probabilities"], want, rtol=1e-4)
         assert about["classes"] == list(codec.classes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", "[]", "7", "{}", '{"characters": "ba"}', '{"characters": ["a"]}', '{"characters": 3}',
+        '{"features": [["a", {"fill": 0, "mean": 0, "std": 0}]], "target": null, "classes": null, '
+        '"one_hot": true, "missing": "fill", "dtype": "float32", "target_scale": null}',
+        '{"features": [["a", {"categories": "ab"}]], "target": null, "classes": null, '
+        '"one_hot": true, "missing": "fill", "dtype": "float32", "target_scale": null}',
+    ],
+)  # fmt: skip
+def test_a_codec_that_is_none_is_refused_by_name(tmp_path, text):
+    folder = make_run(tmp_path / "run", MLP, (64,))
+    (folder / "codec.json").write_text(text, "utf-8")
+    with pytest.raises(DataError, match=r"codec\.json: expected"):
+        read_subject(folder)
+
+
+def test_codecs_come_back_as_they_were(tmp_path):
+    folder = make_run(tmp_path / "run", MLP, (64,))
+    assert read_codec(folder) is None
+    tables = [
+        fnn.TableCodec.fit(fnn.flats(), target="price", missing="fill", standardize_target=True),
+        fnn.TableCodec.fit(fnn.machines(), target="failed", missing="fill", one_hot=False),
+        fnn.TableCodec.fit(fnn.flats(), missing="fill", dtype="float64", standardize=False),
+    ]
+    for codec in (fnn.Characters.fit("äß€\n\"'\\"), *tables):
+        write_codec(folder, codec)
+        assert read_codec(folder) == codec
+    for other in (fnn.Bytes(), "abc"):
+        with pytest.raises(OptionError, match=r"Run\.keep: codec: expected Characters or a TableCodec"):
+            write_codec(folder, other)
+
+
+def test_epochs_are_kept_one_or_more_apart(tmp_path):
+    run = Run(make_run(tmp_path / "run", MLP, (64,), model=False))
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(OptionError, match=r"Run\.fit: keep_epochs"):
+            run.fit(
+                MLP, fnn.softmax_cross_entropy, fnn.sgd(0.1), fnn.digits(), epochs=1, batch_size=50,
+                key=fnn.Key.of(0), keep_epochs=wrong,
+            )  # fmt: skip
+
+
+def test_what_would_change_the_answer_is_what_does_change_it(tmp_path):
+    table = fnn.flats()
+    codec = fnn.TableCodec.fit(table, target="price", missing="fill", standardize_target=True)
+    data = codec.dataset(table)
+    in_shape = data.x.shape[1:]
+    net = fnn.serial(fnn.Dense(8), fnn.Tanh(), fnn.Dense(1))
+    folder = make_run(tmp_path / "run", net, in_shape, fits=[{"loss": "squared_error"}])
+    now = fnn.init_train_state(net, fnn.sgd(0.1), in_shape, fnn.Key.of(0))
+    Run(folder).keep(net, now, in_shape, codec=codec)
+    subject = read_subject(folder)
+    x = data.x[5].tolist()
+    found = asked(subject, x=x)
+    assert [each["name"] for each in found["effects"]] != [each.name for each in subject.fields]
+    assert {each["name"] for each in found["effects"]} == {each.name for each in subject.fields}
+    sizes = [abs(each["change"]) for each in found["effects"]]
+    assert sizes == sorted(sizes, reverse=True)
+    for each in found["effects"]:
+        other, start = list(x), 0
+        for field in subject.fields:
+            width = len(field.choices) or 1
+            if field.name == each["name"] and field.choices:
+                other[start : start + width] = [float(c == each["step"]) for c in field.choices]
+            elif field.name == each["name"]:
+                other[start] += 1
+            start += width
+        change = asked(subject, x=other)["values"][0] - found["values"][0]
+        assert change == pytest.approx(each["change"], rel=1e-3, abs=1e-4)
 
 
 def test_an_autoencoder_gives_its_image_back(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+import urllib.request
 
 import pytest
 from demo_cases import CNN, DOT, asked, make_run, raw, request, running, status_of
@@ -41,6 +42,11 @@ def test_a_request_that_drips_in_is_ended(subject):
                         came = connection.recv(1 << 16)
             assert status_of(came) == 408
             assert time.monotonic() - began < 3
+
+
+def test_a_connection_that_says_nothing_is_closed_in_silence(subject):
+    with running(subject, seconds=0.2) as server:
+        assert raw(server, b"") == b""
 
 
 def test_more_connections_than_it_takes_are_turned_away_and_it_lives_on(subject, monkeypatch):
@@ -96,3 +102,17 @@ def test_other_machines_are_let_in_by_address_alone_and_only_if_asked(subject):
         ):
             reply = raw(server, request(server, "GET", "/", Host=f"{host}:{server.server_port}"))
             assert reply.split()[1] == status
+
+
+def test_this_machine_is_reached_by_its_newer_address_too(subject):
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6")
+    with running(subject, "::1") as server:
+        assert server.url == f"http://[::1]:{server.server_port}/"
+        assert not server.is_public
+        with urllib.request.urlopen(server.url, timeout=5) as reply:
+            assert reply.status == 200

@@ -20,7 +20,7 @@ from fnn.tree import Array
 
 MOST_LAYERS, MOST_MAPS, MOST_PIXELS, MOST_UNITS = 40, 32, 4096, 1024
 """How many layers are shown, maps of each, pixels of a map, and numbers of a vector."""
-_LIKELIEST = 16
+_LIKELIEST, _EFFECTS = 16, 10
 
 
 def described(subject: Subject) -> dict[str, Any]:
@@ -94,14 +94,58 @@ def _beyond(y: Array) -> bool:
 
 
 def _numbers(subject: Subject, moment: Moment, question: Question) -> dict[str, Any]:
-    x = question.numbers(subject.in_shape[0])
+    x = np.array([question.numbers(subject.in_shape[0])])
     question.end()
-    y, notes = _looked(subject, moment, _as_input(np.array([x]), moment))
+    y, notes = _looked(subject, moment, _as_input(x, moment))
     found: dict[str, Any] = {"layers": _layers(notes)}
     if subject.outputs == "values":
-        _, mean, std = subject.target
-        return {**found, "values": [float(each) * std + mean for each in y[0]]}
-    return {**found, "probabilities": _probabilities(subject, y[0])}
+        found["values"] = _values(subject, y[0])
+    else:
+        found["probabilities"] = _probabilities(subject, y[0])
+    return {**found, "effects": _effects(subject, moment, x, y)}
+
+
+def _values(subject: Subject, y: Array) -> list[float]:
+    _, mean, std = subject.target
+    return [float(each) * std + mean for each in y]
+
+
+def _effects(subject: Subject, moment: Moment, x: Array, y: Array) -> list[dict[str, Any]]:
+    """Return what would change the answer most: an entry alone that is larger, or another choice.
+
+    The answer is the value, the first of several, or the probability of the likeliest class.
+    """
+    if subject.outputs == "values":
+        at = 0
+    else:
+        at = int(np.argmax(_probabilities(subject, y[0])))
+    rows, told, start = [], [], 0
+    for field in subject.fields:
+        width = len(field.choices) or 1
+        for i, choice in enumerate(field.choices or ("",)):
+            if field.choices and x[0, start + i] == 1:
+                continue
+            row = x[0].copy()
+            if field.choices:
+                row[start : start + width] = np.arange(width) == i
+            else:
+                row[start] += 1
+            rows.append(row)
+            step = choice or f"+{field.std:.3g}"
+            told.append((field.name, step))
+        start += width
+    with np.errstate(all="ignore"):
+        others, _ = subject.net.apply(moment.params, moment.state, _as_input(np.array(rows), moment))
+    if not rows or not np.isfinite(others).all():
+        return []
+    said = _values if subject.outputs == "values" else _probabilities
+    now = said(subject, y[0])[at]
+    best: dict[str, dict[str, Any]] = {}
+    for (name, step), other in zip(told, others, strict=True):
+        change = said(subject, other)[at] - now
+        if name not in best or abs(change) > abs(best[name]["change"]):
+            best[name] = {"name": name, "step": step, "change": change}
+    return sorted(best.values(), key=lambda each: -abs(each["change"]))[:_EFFECTS]
 
 
 def _classes(subject: Subject) -> list[str]:

@@ -69,6 +69,7 @@ class _Timed(io.RawIOBase):
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection, self._end = connection, time.monotonic() + seconds
+        self.has_begun = False
 
     def readable(self) -> bool:
         return True
@@ -79,9 +80,11 @@ class _Timed(io.RawIOBase):
             raise _SlowError
         self._connection.settimeout(left)
         try:
-            return self._connection.recv_into(buffer)
+            n = self._connection.recv_into(buffer)
         except TimeoutError:
             raise _SlowError from None
+        self.has_begun = True
+        return n
 
 
 def reply_bytes(
@@ -110,14 +113,17 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Give the request a moment by which it has to be in."""
         super().setup()
-        self.rfile = io.BufferedReader(_Timed(self.connection, self.server.seconds))
+        self._incoming = _Timed(self.connection, self.server.seconds)
+        self.rfile = io.BufferedReader(self._incoming)
 
     def handle(self) -> None:
         """Read a request and reply to it."""
         try:
             super().handle()
         except _SlowError:
-            self._send(reply_bytes(408, "expected the whole request sooner"))
+            # Browsers open connections that they may need later; those are closed in silence.
+            if self._incoming.has_begun:
+                self._send(reply_bytes(408, "expected the whole request sooner"))
 
     def _reply(self) -> None:
         head = self.command == "HEAD"

@@ -2,7 +2,7 @@
 
 import { barsOf, percent, showLayers, signed } from "./pictures.js";
 
-const tidy = (value) => Number(value.toPrecision(6)).toLocaleString("en", { maximumFractionDigits: 4 });
+const tidy = (value) => Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 4 });
 
 export function startNumbers({ run, find, latest }) {
   const isValue = run.outputs === "values";
@@ -59,7 +59,24 @@ export function startNumbers({ run, find, latest }) {
     }
     find("winner").classList.toggle("long", name.textContent.length > 4);
     [before, said] = [now, now];
+    showEffects(found.effects, isValue ? run.target : run.classes[now.indexOf(Math.max(...now))]);
   });
+
+  function showEffects(effects, what) {
+    find("whatif").hidden = effects.length === 0;
+    find("whatif").textContent = isValue ? `What would change ${what || "it"}` : `What would make “${what}” more or less likely`;
+    find("effects").replaceChildren(...effects.map(({ name, step, change }) => {
+      const row = document.createElement("li");
+      const parts = ["b", "span", "small"].map((tag) => document.createElement(tag));
+      const size = isValue ? tidy(Math.abs(change)) : `${(100 * Math.abs(change)).toFixed(1)} points`;
+      parts[0].textContent = name;
+      parts[1].textContent = step;
+      parts[2].textContent = `${change < 0 ? "−" : "+"}${size}`;
+      parts[2].className = change < 0 ? "less" : "more";
+      row.append(...parts);
+      return row;
+    }));
+  }
 
   const again = () => {
     const x = row();

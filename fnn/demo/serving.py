@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import os
 import socket
 import threading
 import webbrowser
@@ -163,7 +162,7 @@ def serve(
         if server.is_public:
             write_line(f"Everybody who reaches {host} may use it.")
         write_line("Ctrl-C ends it.")
-        if show and not os.environ.get("CI"):
+        if show:
             # Some browsers stay in the foreground of the terminal.
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
