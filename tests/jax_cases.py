@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 
-import attrs
 import numpy as np
 import pytest
-from layer_cases import draw
+from bridge_cases import expressible, inputs, trees
 
-import fnn
 from fnn import Key, tree
-from fnn.kernels.values import is_tuple_of_shapes, map_arrays
-from fnn.recipe import Recipe
+from fnn.kernels.values import map_arrays
 
 jax = pytest.importorskip("jax")
 to_jax = pytest.importorskip("fnn.interop.jax").to_jax
@@ -34,53 +31,6 @@ def quick_options():
 QUICK = quick_options()
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
-RATES = ("rate", "dropout", "std")
-
-
-def expressible(layer):
-    """Return a layer like it with all rates of dropout and noise 0, and Tanh for functions of NumPy."""
-    recipe = layer.made_by()
-    if recipe.call in (fnn.Dropout, fnn.SpatialDropout, fnn.StochasticDepth, fnn.GaussianNoise):
-        return recipe.call(0)
-    if recipe.call is fnn.elementwise:
-        return fnn.Tanh()
-    if recipe.call is fnn.make_layer:
-        return layer
-    args = [expressible(each) if isinstance(each, fnn.Layer) else each for each in recipe.args]
-    more = {
-        name: 0 if name in RATES else expressible(each) if isinstance(each, fnn.Layer) else each
-        for name, each in recipe.kwargs.items()
-    }
-    return attrs.evolve(Recipe(recipe.call, tuple(args), more).build(), where=layer.where)
-
-
-def inputs(layer, in_shape, dtype, *, batch=3, seed=0):
-    """Return examples of a layer, of floats that keep apart and away from kinks."""
-    if layer.inputs is not None:
-        x = layer.inputs(Key.of(seed), batch, in_shape)
-    else:
-        rng = np.random.default_rng(seed)
-
-        def drawn(shape):
-            nested = is_tuple_of_shapes(shape)
-            return tuple(map(drawn, shape)) if nested else draw((batch, *shape), rng)
-
-        x = drawn(in_shape)
-    return map_arrays(lambda part: part.astype(dtype) if part.dtype.kind == "f" else part, x)
-
-
-def trees(layer, in_shape, dtype, *, seed=0):
-    """Return params and state off their first values."""
-    rng = np.random.default_rng(seed)
-    _, params, state = layer.init(Key.of(seed), in_shape)
-
-    def off(leaf):
-        return (leaf + 0.5 * rng.normal(size=leaf.shape)).astype(dtype)
-
-    def scaled(leaf):
-        return (leaf * rng.uniform(0.5, 1.5, leaf.shape)).astype(dtype)
-
-    return tree.map(off, params), tree.map(scaled, state)
 
 
 def close(got, want, dtype, what=""):

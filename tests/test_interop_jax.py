@@ -2,8 +2,8 @@
 
 import layer_cases
 import pytest
+from bridge_cases import add_cells
 from jax_cases import agrees_in_all_modes
-from recurrent_cases import LeakyCell, MeanCell, PairCell
 
 import fnn
 
@@ -12,33 +12,7 @@ room = pytest.importorskip("fnn.interop.jax")
 rules, to_jax = room.rules, room.to_jax
 
 
-@rules.of(LeakyCell)
-def leaky(cell):
-    def step(params, carry, x):
-        h = params["decay"] * carry + x
-        return h, h
-
-    return step
-
-
-@rules.of(PairCell)
-def pair(cell):
-    def step(params, carry, x):
-        new = carry[0] + x, carry[1] * 0.5 + x[:, :1]
-        return new, new[0] * new[1]
-
-    return step
-
-
-@rules.of(MeanCell)
-def mean(cell):
-    def step(params, carry, x):
-        h = params["decay"] * carry + x.mean(axis=1)
-        return h, h
-
-    return step
-
-
+add_cells(rules)
 ROWS = layer_cases.ALL_CASES
 WRITTEN_IN_NUMPY = (fnn.make_layer, fnn.elementwise, fnn.Lambda)
 

@@ -4,66 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from layer_cases import draw
+from bridge_cases import expressible, inputs, trees
 
-import fnn
 from fnn import Key, tree
 from fnn.interop.arrays.functions import arrays_in, map_value
-from fnn.kernels.values import is_tuple_of_shapes, map_arrays
+from fnn.kernels.values import map_arrays
 
 torch = pytest.importorskip("torch")
 to_torch = pytest.importorskip("fnn.interop.torch").to_torch
 items_of = pytest.importorskip("fnn.interop.torch.module").items_of
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
-RATES = ("rate", "dropout", "std")
-
-
-def expressible(layer, *, of_numpy=(fnn.elementwise,)):
-    """Return a layer like it with all rates of dropout and noise 0, and Tanh for functions of NumPy."""
-    recipe = layer.made_by()
-    if recipe.call in (fnn.Dropout, fnn.SpatialDropout, fnn.StochasticDepth, fnn.GaussianNoise):
-        return recipe.call(0)
-    if recipe.call in of_numpy:
-        return fnn.Tanh()
-    if recipe.call is fnn.make_layer:
-        return layer
-
-    def changed(value):
-        return expressible(value, of_numpy=of_numpy) if isinstance(value, fnn.Layer) else value
-
-    args = [changed(each) for each in recipe.args]
-    more = {name: 0 if name in RATES else changed(each) for name, each in recipe.kwargs.items()}
-    return recipe.call(*args, **more)
-
-
-def inputs(layer, in_shape, dtype, *, batch=3, seed=0):
-    """Return examples of a layer, of floats that keep apart and away from kinks."""
-    if layer.inputs is not None:
-        x = layer.inputs(Key.of(seed), batch, in_shape)
-    else:
-        rng = np.random.default_rng(seed)
-
-        def drawn(shape):
-            nested = is_tuple_of_shapes(shape)
-            return tuple(map(drawn, shape)) if nested else draw((batch, *shape), rng)
-
-        x = drawn(in_shape)
-    return map_arrays(lambda part: part.astype(dtype) if part.dtype.kind == "f" else part, x)
-
-
-def trees(layer, in_shape, dtype, *, seed=0):
-    """Return params and state off their first values."""
-    rng = np.random.default_rng(seed)
-    _, params, state = layer.init(Key.of(seed), in_shape)
-
-    def off(leaf):
-        return (leaf + 0.5 * rng.normal(size=leaf.shape)).astype(dtype)
-
-    def scaled(leaf):
-        return (leaf * rng.uniform(0.5, 1.5, leaf.shape)).astype(dtype)
-
-    return tree.map(off, params), tree.map(scaled, state)
 
 
 def close(got, want, dtype, what):
